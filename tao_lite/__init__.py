@@ -1,0 +1,1 @@
+"""TAO image classification spec files on modern PyTorch."""

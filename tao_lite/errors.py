@@ -1,0 +1,33 @@
+"""The tree of errors a user can cause; each message says where, what was found and what to do.
+
+TaoLiteError
+├── SpecError         the spec file or a command-line override
+├── DataError         images, labels, class lists
+├── CheckpointError   weights that can't be read or don't fit
+├── RunError          the results folder, the device, a run that can't go on
+└── LaunchError       containers and processes
+"""
+
+
+class TaoLiteError(Exception):
+    """Something the user can put right: shown without a traceback, exit code 2."""
+
+
+class SpecError(TaoLiteError):
+    """The spec file is not readable or breaks a rule."""
+
+
+class DataError(TaoLiteError):
+    """The data set can't be used as the spec says."""
+
+
+class CheckpointError(TaoLiteError):
+    """A weights file is missing, damaged, foreign or does not fit the network."""
+
+
+class RunError(TaoLiteError):
+    """The run can't start or go on: folder in use, disk full, non-finite loss."""
+
+
+class LaunchError(TaoLiteError):
+    """A container or worker process could not be started."""

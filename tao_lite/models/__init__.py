@@ -1,0 +1,1 @@
+"""Networks: architectures, freezing and weights."""

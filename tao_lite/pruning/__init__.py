@@ -1,0 +1,1 @@
+"""Structured pruning: who is coupled, who goes, and the cut."""

@@ -1,0 +1,124 @@
+"""Run: the results folder and the device of one run. Every file name of a run stands here."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tao_lite.errors import RunError
+
+if TYPE_CHECKING:
+    import torch
+
+Summary = Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where a stage writes and on what it computes. Only the main process (rank 0) writes."""
+
+    results: Path
+    device: "torch.device"
+    is_main: bool = True
+
+    @property
+    def spec(self) -> Path:
+        return self.results / "spec.cfg"
+
+    @property
+    def weights(self) -> Path:
+        return self.results / "weights"
+
+    @property
+    def classmap(self) -> Path:
+        return self.results / "classmap.json"
+
+    @property
+    def training_csv(self) -> Path:
+        return self.results / "training.csv"
+
+    @property
+    def status(self) -> Path:
+        return self.results / "status.json"
+
+    @property
+    def events(self) -> Path:
+        return self.results / "events"
+
+    @property
+    def lock(self) -> Path:
+        return self.results / ".lock"
+
+    def summary(self, stage: str) -> Path:
+        return self.results / f"{stage}.json"
+
+    def checkpoint(self, arch: str, epoch: int) -> Path:
+        """Checkpoint after `epoch` whole epochs, by TAO's name: resnet_080.pth."""
+        return self.weights / f"{arch.replace('/', '_')}_{epoch:03d}.pth"
+
+    @property
+    def interrupted(self) -> Path:
+        """Checkpoint inside an epoch, left by a run that was stopped."""
+        return self.weights / "interrupted.pth"
+
+    @property
+    def best(self) -> Path:
+        """Link to the checkpoint with the highest validation accuracy."""
+        return self.weights / "best.pth"
+
+    @property
+    def latest(self) -> Path:
+        """Link to the newest checkpoint of a whole epoch."""
+        return self.weights / "latest.pth"
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep the results folder for this process until the block ends; the kernel frees it if the process dies.
+
+        Raises:
+            RunError: another process holds it, or the folder can't be made.
+        """
+        try:
+            self.results.mkdir(parents=True, exist_ok=True)
+            lock = self.lock.open("a+")
+        except OSError as error:
+            raise RunError(
+                f"{self.results}: can't write there ({error.strerror}); choose another folder with -r"
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                lock.seek(0)
+                holder = lock.read().strip() or "another run"
+                raise RunError(
+                    f"{self.results}: in use by {holder}; wait for it or choose another folder with -r"
+                ) from error
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            lock.flush()
+            yield
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Put the text at the path: readers see the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, object]) -> None:
+    """Put the value at the path as indented JSON, atomically."""
+    write_atomically(path, json.dumps(value, indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""Spec files: parsing, rules and the resolved spec."""

@@ -1,0 +1,50 @@
+"""Questions to the schema: the fields of a message, their rules, what they hold."""
+
+from collections.abc import Callable, Iterator
+from operator import ge, gt, le, lt
+from typing import cast
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from tao_lite.spec import classification_pb2 as pb
+
+EXPERIMENT = pb.Experiment.DESCRIPTOR
+
+
+def message(name: str) -> Descriptor:
+    """The top-level message type of that name."""
+    return pb.DESCRIPTOR.message_types_by_name[name]
+
+
+def fields(message: Message | Descriptor) -> dict[str, FieldDescriptor]:
+    """The fields of a message by name, in the order of the schema."""
+    descriptor = message if isinstance(message, Descriptor) else message.DESCRIPTOR
+    return {field.name: cast("FieldDescriptor", field) for field in descriptor.fields}
+
+
+def block_type(field: FieldDescriptor) -> Descriptor | None:
+    """Type of the block a field holds; nothing for scalars and maps."""
+    return None if is_map(field) else field.message_type
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    """Whether the field is written as repeated `{ key: ... value: ... }`."""
+    return bool(field.message_type and field.message_type.GetOptions().map_entry)
+
+
+def rule(field: FieldDescriptor) -> pb.Rule:
+    """The rule written beside the field."""
+    return field.GetOptions().Extensions[pb.rule]
+
+
+def bounds(rule: pb.Rule) -> Iterator[tuple[str, float, Callable[[float, float], bool]]]:
+    """Sign, limit and comparison of each bound that the rule has."""
+    if rule.HasField("min"):
+        yield ">=", rule.min, ge
+    if rule.HasField("above"):
+        yield ">", rule.above, gt
+    if rule.HasField("max"):
+        yield "<=", rule.max, le
+    if rule.HasField("below"):
+        yield "<", rule.below, lt

@@ -1,0 +1,1 @@
+"""The stages of an experiment; each is `stage(spec, run, ...) -> Summary`."""
