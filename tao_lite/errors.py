@@ -31,3 +31,11 @@ class RunError(TaoLiteError):
 
 class LaunchError(TaoLiteError):
     """A container or worker process could not be started."""
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """The user or the system asked the run to stop, and it did so in order; carries the signal's number."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number

@@ -16,16 +16,25 @@ from tao_lite.errors import RunError
 if TYPE_CHECKING:
     import torch
 
+    from tao_lite.distributed import World
+
 Summary = Mapping[str, object]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Where a stage writes and on what it computes. Only the main process (rank 0) writes."""
+    """Where a stage writes and with whom it computes. Only the main process (rank 0) writes."""
 
     results: Path
-    device: "torch.device"
-    is_main: bool = True
+    world: "World"
+
+    @property
+    def device(self) -> "torch.device":
+        return self.world.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.world.is_main
 
     @property
     def spec(self) -> Path:

@@ -1,0 +1,165 @@
+"""Checkpoints: saved atomically, sealed with a sha256, loaded as plain data, rebuilt into a network (pruned or not).
+
+The file is what `torch.save` writes, a stored zip archive, with the digest as the archive's comment: one file, one
+rename, and `torch.load` or `unzip` still read it. torch itself loads a file with a flipped bit without a word.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from google.protobuf import text_format
+from torch import Tensor, nn
+
+from tao_lite.errors import CheckpointError, RunError
+from tao_lite.models import architectures
+from tao_lite.pruning import surgery
+from tao_lite.spec import classification_pb2 as pb
+
+FORMAT = "tao_lite checkpoint 1"
+
+_SEAL = b"sha256:"
+_SEAL_BYTES = len(_SEAL) + 64
+_LENGTH_BYTES = 2  # the length of a zip archive's comment, its last field before the comment
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A network and all that is needed to use it or to go on training it; plain data only."""
+
+    spec: str
+    class_names: tuple[str, ...]
+    preprocess: Mapping[str, object]
+    network: Mapping[str, Tensor]
+    epoch: int
+    batch: int = 0  # batches done in the epoch after `epoch`
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    training: Mapping[str, object] = field(default_factory=dict)  # empty: the network can't go on where it stopped
+
+    @property
+    def experiment(self) -> pb.Experiment:
+        """The resolved spec that the network was trained with."""
+        return text_format.Parse(self.spec, pb.Experiment())
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Put the checkpoint at the path: whole or not at all, and safe on disk when this returns.
+
+    Raises:
+        RunError: the disk is full or refuses to write; what was at the path before is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        torch.save({"format": FORMAT, **vars(checkpoint)}, temporary)
+        _seal(temporary)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        free = shutil.disk_usage(path.parent).free
+        raise RunError(f"{path}: could not be saved ({error}); {free / 1e6:,.0f} MB are free there") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path) -> Checkpoint:
+    """The checkpoint in a file, its digest verified.
+
+    Raises:
+        CheckpointError: missing, damaged, or not written by tao_lite.
+    """
+    _verify(path)
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise CheckpointError(f"{path}: is not a checkpoint of this version of tao_lite")
+    return Checkpoint(**{**content, "class_names": tuple(content["class_names"])})
+
+
+def is_ours(path: Path) -> bool:
+    """Whether the file carries tao_lite's seal, intact or not."""
+    return path.is_file() and _read_seal(path) is not None
+
+
+def network(checkpoint: Checkpoint) -> nn.Module:
+    """The network of a checkpoint on the CPU, with the widths its tensors have."""
+    built = architectures.build(checkpoint.experiment.model_config, len(checkpoint.class_names))
+    surgery.resize_like(built, checkpoint.network)
+    built.load_state_dict(dict(checkpoint.network))
+    return built
+
+
+def newest(paths: Iterable[Path]) -> tuple[Path, Checkpoint] | None:
+    """The checkpoint that is furthest in training; damaged ones are named in the log and passed over."""
+    best: tuple[Path, Checkpoint] | None = None
+    for path in paths:
+        try:
+            found = load(path)
+        except CheckpointError as error:
+            _log.warning("%s; passed over", error)
+            continue
+        if found.training and (best is None or (found.epoch, found.batch) > (best[1].epoch, best[1].batch)):
+            best = path, found
+    return best
+
+
+def link(alias: Path, target: Path) -> None:
+    """Let the alias point to a checkpoint of the same folder, atomically."""
+    temporary = alias.with_name(f".{alias.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target.name)
+    temporary.replace(alias)
+
+
+def _seal(path: Path) -> None:
+    with path.open("rb+") as file:
+        file.seek(-_LENGTH_BYTES, os.SEEK_END)
+        file.write(_SEAL_BYTES.to_bytes(_LENGTH_BYTES, "little"))
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0, os.SEEK_END)
+        file.write(_SEAL + digest.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_seal(path: Path) -> str | None:
+    """The digest at the end of the file, or nothing."""
+    with path.open("rb") as file, contextlib.suppress(OSError):
+        file.seek(-_SEAL_BYTES, os.SEEK_END)
+        seal = file.read()
+        if seal.startswith(_SEAL):
+            return seal.removeprefix(_SEAL).decode("ascii", "replace")
+    return None
+
+
+def _verify(path: Path) -> None:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; give a checkpoint such as results/NAME/weights/best.pth")
+    seal = _read_seal(path)
+    if seal is None:
+        raise CheckpointError(f"{path}: is not a tao_lite checkpoint, or its end is cut off")
+    digest = hashlib.sha256()
+    left = path.stat().st_size - _SEAL_BYTES
+    with path.open("rb") as file:
+        while left > 0:
+            block = file.read(min(left, 1 << 20))
+            digest.update(block)
+            left -= len(block)
+    if digest.hexdigest() != seal:
+        raise CheckpointError(f"{path}: is damaged (its content does not match its sha256); use another checkpoint")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,205 @@
+"""The two loops: train_epoch and predict. Nothing in them waits for the device except `_Interval.fetch`."""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tao_lite.data.augment import Augment, Mixup, Preprocess
+from tao_lite.data.loader import Batch
+from tao_lite.errors import RunError
+from tao_lite.precision import Precision
+
+FETCH_SECONDS = 0.5  # between two looks at the device's numbers; each costs a GPU about a millisecond
+
+Report = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a step computes: everything besides the network, the batches and the place in the run."""
+
+    optimizer: torch.optim.Optimizer
+    precision: Precision
+    preprocess: Preprocess
+    augment: Augment
+    mixup: Mixup | None
+    set_learning_rate: Callable[[int], float]  # of an optimizer step, from 0
+    label_smoothing: float
+    accumulation: int
+    max_grad_norm: float
+    seed: int
+
+
+@dataclass
+class EpochStats:
+    """Sums over the images of one epoch, or of the part of it that is done; `batches` counts from its start."""
+
+    loss_sum: float = 0.0
+    correct: int = 0
+    images: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+    wait_seconds: float = 0.0
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / max(self.images, 1)
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / max(self.images, 1)
+
+
+def train_epoch(
+    network: nn.Module,
+    batches: Iterable[Batch],
+    recipe: Recipe,
+    *,
+    stats: EpochStats,
+    first_step: int,
+    report: Report,
+    stop: Callable[[], bool],
+) -> None:
+    """Train on the batches, adding to the stats, until they end or `stop` says so between two optimizer steps.
+
+    Raises:
+        RunError: a loss is not finite; names the images of its batch.
+    """
+    device = next(network.parameters()).device
+    timed = _Timed(batches, stats)
+    interval = _Interval(stats, recipe, report)
+    for step, group in enumerate(_groups(timed, recipe.accumulation), first_step):
+        # Dropout draws from torch's generator: seeded per step, it does not depend on where a run was resumed.
+        torch.manual_seed(recipe.seed + step)
+        rate = recipe.set_learning_rate(step)
+        num_images = sum(len(batch.labels) for batch in group)
+        for batch in group:
+            losses, hits = _forward(network, batch, recipe, device)
+            recipe.precision.backward(losses.sum() / num_images)
+            interval.add(losses.detach(), hits, batch)
+        recipe.precision.step(recipe.optimizer, max_grad_norm=recipe.max_grad_norm)
+        interval.fetch_if_due(step, rate)
+        if stop():
+            break
+    interval.fetch()
+    stats.seconds += timed.seconds
+
+
+def predict(
+    network: nn.Module, batches: Iterable[Batch], *, preprocess: Preprocess, precision: Precision
+) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+    """Each batch with its labels and logits (float32 [B, num_classes]) on the device, the network in eval mode."""
+    device = next(network.parameters()).device
+    network.eval()
+    for batch in batches:
+        with torch.inference_mode(), precision.autocast():
+            images = preprocess(batch.images.to(device, non_blocking=True))
+            logits = network(images)
+        yield batch, batch.labels.to(device, non_blocking=True), logits.float()
+
+
+def _forward(network: nn.Module, batch: Batch, recipe: Recipe, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Loss of each image (float32 [B]) and whether its label had the largest logit (bool [B])."""
+    labels = batch.labels.to(device, non_blocking=True)
+    draws = batch.draws.to(device, non_blocking=True)
+    targets = labels
+    with torch.no_grad():
+        images = recipe.preprocess(recipe.augment(batch.images.to(device, non_blocking=True), draws))
+        if recipe.mixup:
+            images, targets = recipe.mixup(images, labels, draws)
+    with recipe.precision.autocast():
+        logits = network(images)
+    logits = logits.float()
+    losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=recipe.label_smoothing)
+    return losses, logits.detach().argmax(dim=1) == labels
+
+
+def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """The batches of each optimizer step."""
+    iterator = iter(batches)
+    while group := list(itertools.islice(iterator, size)):
+        yield group
+
+
+class _Timed:
+    """Passes batches on and counts the seconds spent waiting for them, and all seconds since the start."""
+
+    def __init__(self, batches: Iterable[Batch], stats: EpochStats) -> None:
+        self._batches, self._stats = batches, stats
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def __iter__(self) -> Iterator[Batch]:
+        iterator = iter(self._batches)
+        while True:
+            asked = time.perf_counter()
+            batch = next(iterator, None)
+            self._stats.wait_seconds += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+
+@dataclass
+class _Interval:
+    """The steps since the numbers were last fetched from the device."""
+
+    stats: EpochStats
+    recipe: Recipe
+    report: Report
+    losses: list[Tensor] = field(default_factory=list)
+    hits: list[Tensor] = field(default_factory=list)
+    paths: list[tuple[Path, ...]] = field(default_factory=list)
+    done: int = 0
+    fetched: float = field(default_factory=time.perf_counter)
+
+    def add(self, losses: Tensor, hits: Tensor, batch: Batch) -> None:
+        self.losses.append(losses.sum(dtype=torch.float64))
+        self.hits.append(hits.sum())
+        self.paths.append(batch.paths)
+        self.done = batch.number + 1
+
+    def fetch_if_due(self, step: int, rate: float) -> None:
+        now = time.perf_counter()
+        if now - self.fetched < FETCH_SECONDS:
+            return
+        images = sum(map(len, self.paths))
+        loss, accuracy = (total / images for total in self.fetch())
+        extra = {name: float(value) for name, value in self.recipe.precision.numbers().items()}
+        speed = images / (now - self.fetched)
+        self.fetched = now
+        self.report(step, {"loss": loss, "top1": accuracy, "lr": rate, "images_per_second": speed, **extra})
+
+    def fetch(self) -> tuple[float, int]:
+        """Sums of loss and hits over the interval, added to the stats; the only wait for the device."""
+        if not self.losses:
+            return 0.0, 0
+        losses, hits = torch.stack(self.losses).tolist(), torch.stack(self.hits).tolist()
+        for loss, paths in zip(losses, self.paths, strict=True):
+            if not math.isfinite(loss):
+                raise RunError(_non_finite(loss, paths))
+        self.stats.loss_sum += sum(losses)
+        self.stats.correct += sum(hits)
+        self.stats.images += sum(map(len, self.paths))
+        self.stats.batches = self.done
+        self.losses, self.hits, self.paths = [], [], []
+        return sum(losses), sum(hits)
+
+
+def _non_finite(loss: float, paths: tuple[Path, ...]) -> str:
+    shown = "\n".join(f"  {path}" for path in paths[:8])
+    more = f"\n  and {len(paths) - 8} more" if len(paths) > 8 else ""
+    return (
+        f"the loss is {loss}; lower the learning rate, set train_config.max_grad_norm or look at the images of that "
+        f"batch:\n{shown}{more}"
+    )

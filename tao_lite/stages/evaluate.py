@@ -1,0 +1,96 @@
+"""Evaluate a checkpoint on the spec's data."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tao_lite import checkpoint as checkpoints
+from tao_lite import console
+from tao_lite.checkpoint import Checkpoint
+from tao_lite.data import dataset
+from tao_lite.data.augment import Preprocess
+from tao_lite.data.example import Report
+from tao_lite.data.loader import Loader, loader
+from tao_lite.distributed import World
+from tao_lite.engine import predict
+from tao_lite.metrics import Counts, Evaluation
+from tao_lite.precision import Precision
+from tao_lite.run import Run, Summary, write_json
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.load import Spec
+
+DEFAULT_TOP_K = 5
+
+
+def evaluate(spec: Spec, run: Run) -> Summary:
+    """Evaluate eval_config.model_path, else the best checkpoint of the results folder; the summary is evaluate.json.
+
+    Raises:
+        TaoLiteError: the checkpoint or the data can't be used.
+    """
+    path = Path(spec.experiment.eval_config.model_path or run.best)
+    found = checkpoints.load(path)
+    experiment = evaluated_experiment(spec.experiment, found)
+    data = evaluation_loader(experiment, found, run)
+    network = checkpoints.network(found).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with console.Progress(is_main=run.is_main) as bar:
+        bar.begin("Evaluation", len(data))
+        result = evaluate_network(
+            network,
+            data,
+            k=experiment.eval_config.top_k,
+            preprocess=Preprocess.from_dict(dict(found.preprocess)).to(run.device),
+            precision=Precision.of(experiment.train_config, run.device),
+            world=run.world,
+            bar=bar,
+        )
+    summary = {**result.as_dict(), "model_path": str(path)}
+    if run.is_main:
+        console.evaluation(result)
+        write_json(run.summary("evaluate"), summary)
+    return summary
+
+
+def evaluate_network(  # noqa: PLR0913 - what a network needs to be run on data, and where to show it
+    network: nn.Module,
+    data: Loader,
+    *,
+    k: int,
+    preprocess: Preprocess,
+    precision: Precision,
+    world: World,
+    bar: console.Progress,
+) -> Evaluation:
+    """Run the network over all images of all processes; k is that of top-k, 0 means 5."""
+    counts = Counts(len(data.class_names), world.device)
+    for batch, labels, logits in predict(network, data.epoch(0), preprocess=preprocess, precision=precision):
+        counts.add(logits, labels, F.cross_entropy(logits, labels, reduction="none"))
+        bar.advance(batch.number + 1)
+    counts.all_reduce(world)
+    return counts.result(data.class_names, k or DEFAULT_TOP_K)
+
+
+def evaluated_experiment(experiment: pb.Experiment, found: Checkpoint) -> pb.Experiment:
+    """The spec with the network of the checkpoint: its input size and kind are facts, not wishes."""
+    merged = pb.Experiment()
+    merged.CopyFrom(experiment)
+    merged.model_config.CopyFrom(found.experiment.model_config)
+    return merged
+
+
+def evaluation_loader(experiment: pb.Experiment, found: Checkpoint, run: Run) -> Loader:
+    """The images to evaluate, labelled by the checkpoint's classes."""
+    config = experiment.eval_config
+    return loader(
+        experiment,
+        dataset.evaluation(experiment, found.class_names),
+        "eval",
+        batch_size=config.batch_size or experiment.train_config.batch_size_per_gpu or 64,
+        seed=0,
+        rank=run.world.rank,
+        world_size=run.world.world_size,
+        pin_memory=run.device.type == "cuda",
+        report=Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL),
+    )

@@ -1,0 +1,361 @@
+"""Train. Retraining is the same with a spec whose pretrained_model_path is a pruned checkpoint."""
+
+import json
+import logging
+import math
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tao_lite import checkpoint as checkpoints
+from tao_lite import console, optim, schedule
+from tao_lite.checkpoint import Checkpoint
+from tao_lite.data import augment, dataset, sample
+from tao_lite.data.example import Report
+from tao_lite.data.loader import Loader, loader
+from tao_lite.engine import Recipe, train_epoch
+from tao_lite.errors import Interrupted, RunError
+from tao_lite.metrics import Evaluation
+from tao_lite.models import architectures, freeze
+from tao_lite.monitor import EpochRow, Message, Monitor
+from tao_lite.precision import Precision
+from tao_lite.run import Run, Summary, write_atomically, write_json
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.load import Spec
+from tao_lite.stages import pretrained, restart
+from tao_lite.stages.evaluate import evaluate_network
+from tao_lite.stages.restart import Progress
+from tao_lite.stages.stop import StopRequest, stop_request
+
+SAVE_ATTEMPTS = 3  # epochs in a row whose checkpoint may fail (a full disk may be cleared) before the run stops
+
+_log = logging.getLogger(__name__)
+
+
+def train(spec: Spec, run: Run) -> Summary:
+    """Train the spec's network, going on where an earlier run in the folder stopped; the summary is train.json.
+
+    Raises:
+        TaoLiteError: the data, the weights, the folder or the spec do not allow it.
+        Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
+    """
+    _draw_sample(spec.experiment, run)
+    if run.is_main:
+        write_atomically(run.spec, spec.text())
+    with stop_request() as request:
+        training = _prepare(spec, run, request)
+        return training.run_epochs()
+
+
+@dataclass(kw_only=True)
+class _Training:
+    """All that the epochs work with."""
+
+    spec: Spec
+    run: Run
+    train_loader: Loader
+    val_loader: Loader
+    network: nn.Module  # bare
+    trained: nn.Module  # the same, compiled or wrapped for several processes
+    frozen: freeze.Frozen
+    recipe: Recipe
+    progress: Progress
+    request: StopRequest
+    failed_saves: int = 0
+
+    @property
+    def config(self) -> pb.TrainConfig:
+        return self.spec.experiment.train_config
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.train_loader) / self.recipe.accumulation)
+
+    def run_epochs(self) -> Summary:
+        progress, max_epochs = self.progress, self.config.n_epochs
+        if progress.epoch >= max_epochs:
+            console.line(f"{self.run.results} is trained already: {progress.epoch} of {max_epochs} epochs are done")
+        resumed = {"resumed_epoch": progress.epoch, "resumed_step": self._step(progress.stats.batches)}
+        with Monitor(self.run, max_epochs=max_epochs, **resumed) as monitor:
+            monitor.text("spec", f"```\n{self.spec.text()}```")
+            with console.Progress(is_main=self.run.is_main) as bar:
+                while progress.epoch < max_epochs and not self._is_stale():
+                    self._epoch(monitor, bar)
+            monitor.status("RUNNING", Message.LOOP_COMPLETE)
+            summary = self._summary()
+            kpi = {"validation_loss": progress.best_loss, "validation_accuracy": progress.best_accuracy}
+            monitor.status("RUNNING", Message.EVALUATED, kpi)
+            monitor.status("SUCCESS", Message.FINISHED)
+        if self.run.is_main:
+            write_json(self.run.summary("train"), summary)
+        return summary
+
+    def _step(self, batches: int) -> int:
+        """Optimizer steps since the start of the run, after that many batches of the epoch."""
+        return self.progress.epoch * self.steps_per_epoch + math.ceil(batches / self.recipe.accumulation)
+
+    def _is_stale(self) -> bool:
+        config = self.config.early_stopping
+        stale = self.config.HasField("early_stopping") and self.progress.stale_epochs >= config.patience
+        if stale:
+            _log.info("Stopped early: validation accuracy has not risen for %d epochs", self.progress.stale_epochs)
+        return stale
+
+    def _epoch(self, monitor: Monitor, bar: console.Progress) -> None:
+        """One epoch or the rest of it, its validation and its checkpoint."""
+        progress, started = self.progress, time.perf_counter()
+        done, first_step = progress.stats.batches, self._step(progress.stats.batches)
+        bar.begin(f"Epoch {progress.epoch + 1}/{self.config.n_epochs}", len(self.train_loader), done)
+
+        def report(step: int, values: Mapping[str, float]) -> None:
+            bar.advance(done + (step + 1 - first_step) * self.recipe.accumulation)
+            bar.show(loss=values["loss"], accuracy=values["top1"], images_per_second=values["images_per_second"])
+            monitor.log(step + 1, {_TAGS[name]: value for name, value in values.items() if name in _TAGS})
+
+        freeze.train_mode(self.network, self.frozen)
+        train_epoch(
+            self.trained,
+            self.train_loader.epoch(progress.epoch, start=done),
+            self.recipe,
+            stats=progress.stats,
+            first_step=first_step,
+            report=report,
+            stop=lambda: self.request.agreed(self.run.world),
+        )
+        if progress.stats.batches < len(self.train_loader) and self.request.signal_number:
+            self._stop(started)
+        result = self._validate(bar)
+        self._finish_epoch(result, monitor, bar, time.perf_counter() - started)
+
+    def _validate(self, bar: console.Progress) -> Evaluation:
+        bar.begin(f"Validation {self.progress.epoch + 1}", len(self.val_loader))
+        return evaluate_network(
+            self.network,
+            self.val_loader,
+            k=self.spec.experiment.eval_config.top_k,
+            preprocess=self.recipe.preprocess,
+            precision=self.recipe.precision,
+            world=self.run.world,
+            bar=bar,
+        )
+
+    def _finish_epoch(self, result: Evaluation, monitor: Monitor, bar: console.Progress, seconds: float) -> None:
+        progress, stats = self.progress, self.progress.stats
+        is_best = progress.validated(result.top1, result.loss, self.config.early_stopping.min_delta)
+        progress.total_seconds += seconds
+        row = EpochRow(
+            epoch=progress.epoch,
+            step=self._step(0),
+            train_loss=stats.loss,
+            train_accuracy=stats.accuracy,
+            val_loss=result.loss,
+            val_accuracy=result.top1,
+            learning_rate=float(self.recipe.optimizer.param_groups[0]["lr"]),
+            seconds=seconds,
+        )
+        monitor.epoch(row)
+        monitor.log(row.step, {"val/top_k": result.top_k, "images_per_second": stats.images / stats.seconds})
+        if self.config.visualizer.weight_histograms:
+            monitor.histogram(row.step, self.network)
+        bar.end(console.epoch_line(row, self.config.n_epochs))
+        is_last = progress.epoch == self.config.n_epochs or self._is_stale()
+        if is_best or is_last or progress.epoch % self.config.checkpoint.every_n_epochs == 0:
+            self._save({"val_accuracy": result.top1, "val_loss": result.loss, "train_loss": stats.loss}, is_last)
+
+    def _save(self, metrics: Mapping[str, float], is_last: bool) -> None:
+        """Save the epoch's checkpoint. A full disk is reported, and ends the run only if it stays full."""
+        if not self.run.is_main:
+            return
+        try:
+            keep = self.config.checkpoint.keep_last
+            restart.save(self.run, self._checkpoint(metrics), keep, self.progress.best_epoch)
+            self.failed_saves = 0
+        except RunError as error:
+            self.failed_saves += 1
+            if is_last or self.failed_saves >= SAVE_ATTEMPTS:
+                raise
+            _log.error("%s; the last checkpoint stays, the training goes on", error)
+
+    def _stop(self, started: float) -> None:
+        """Save inside the epoch and end the run."""
+        self.progress.total_seconds += time.perf_counter() - started
+        if self.run.is_main:
+            restart.save_interrupted(self.run, self._checkpoint({}))
+        raise Interrupted(
+            self.request.signal_number,
+            f"stopped in epoch {self.progress.epoch + 1}, saved in {self.run.weights}; the same command goes on from there",
+        )
+
+    def _checkpoint(self, metrics: Mapping[str, float]) -> Checkpoint:
+        return Checkpoint(
+            spec=self.spec.text(),
+            class_names=self.train_loader.class_names,
+            preprocess=self.recipe.preprocess.to_dict(),
+            network=self.network.state_dict(),
+            epoch=self.progress.epoch,
+            batch=self.progress.stats.batches,
+            metrics=dict(metrics),
+            training={
+                "optimizer": self.recipe.optimizer.state_dict(),
+                "precision": self.recipe.precision.state_dict(),
+                "progress": asdict(self.progress),
+            },
+        )
+
+    def _summary(self) -> Summary:
+        progress = self.progress
+        best = checkpoints.load(self.run.best) if self.run.is_main else self._checkpoint({})
+        return {
+            "epochs": progress.epoch,
+            "best_epoch": progress.best_epoch,
+            "val_accuracy": progress.best_accuracy,
+            "val_loss": progress.best_loss,
+            "train_loss": best.metrics.get("train_loss"),
+            "images_per_second": progress.images * self.run.world.world_size / max(progress.train_seconds, 1e-9),
+            "data_wait_fraction": progress.wait_seconds / max(progress.train_seconds, 1e-9),
+            "peak_memory_bytes": _peak_memory_bytes(self.run.device),
+            "duration_seconds": progress.total_seconds,
+            "precision": self.recipe.precision.name,
+            "num_parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "model_path": str(self.run.best),
+        }
+
+
+_TAGS = {
+    "loss": "batch/loss",
+    "top1": "batch/top1",
+    "loss_scale": "amp/loss_scale",
+    "skipped_steps": "amp/skipped_steps",
+    "overflows": "amp/overflows",
+    "gradient_norm": "gradient_norm",
+}
+
+
+def _prepare(spec: Spec, run: Run, request: StopRequest) -> _Training:
+    experiment, config, device = spec.experiment, spec.experiment.train_config, run.device
+    train_loader, val_loader = _loaders(experiment, run)
+    class_names = train_loader.class_names
+    resumed = restart.resume_point(run, experiment, class_names)
+    torch.manual_seed(config.random_seed)
+    network = checkpoints.network(resumed) if resumed else pretrained.network(experiment, class_names)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    architecture = architectures.find(experiment.model_config)
+    frozen = freeze.freeze(
+        network, architecture, experiment.model_config.freeze_blocks, experiment.model_config.freeze_bn
+    )
+    precision = Precision.of(config, device)
+    optimizer = optim.make_optimizer(config.optimizer, config.reg_config, network, device=device)
+    training = _Training(
+        spec=spec,
+        run=run,
+        train_loader=train_loader,
+        val_loader=val_loader,
+        network=network,
+        trained=_wrapped(network, config, run),
+        frozen=frozen,
+        recipe=_recipe(experiment, train_loader, optimizer, precision, run),
+        progress=_restored(resumed, optimizer, precision),
+        request=request,
+    )
+    _announce(training, resumed is not None)
+    return training
+
+
+def _loaders(experiment: pb.Experiment, run: Run) -> tuple[Loader, Loader]:
+    config = experiment.train_config
+    report = Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
+    train_set, val_set = dataset.splits(experiment, dataset.classmap(experiment))
+    if run.is_main:
+        write_json(run.classmap, {name: index for index, name in enumerate(train_set.class_names)})
+    options = {
+        "batch_size": config.batch_size_per_gpu,
+        "seed": config.random_seed,
+        "rank": run.world.rank,
+        "world_size": run.world.world_size,
+        "pin_memory": run.device.type == "cuda",
+        "report": report,
+    }
+    return loader(experiment, train_set, "train", **options), loader(experiment, val_set, "val", **options)
+
+
+def _wrapped(network: nn.Module, config: pb.TrainConfig, run: Run) -> nn.Module:
+    trained: nn.Module = network
+    if run.world.world_size > 1:
+        devices = [run.device.index] if run.device.type == "cuda" else None
+        trained = DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True)
+    return torch.compile(trained, dynamic=False) if config.compile else trained  # type: ignore[return-value]
+
+
+def _recipe(
+    experiment: pb.Experiment, data: Loader, optimizer: torch.optim.Optimizer, precision: Precision, run: Run
+) -> Recipe:
+    config = experiment.train_config
+    rate = schedule.make_schedule(config.lr_config, world_size=run.world.world_size)
+    num_steps = config.n_epochs * math.ceil(len(data) / config.gradient_accumulation_steps)
+    mixup = augment.make_mixup(experiment, len(data.class_names))
+    return Recipe(
+        optimizer=optimizer,
+        precision=precision,
+        preprocess=augment.make_preprocess(experiment).to(run.device),
+        augment=augment.make_augment(experiment).to(run.device),
+        mixup=mixup.to(run.device) if mixup else None,
+        set_learning_rate=lambda step: optim.set_learning_rate(optimizer, rate(step / num_steps), step),
+        label_smoothing=config.label_smoothing,
+        accumulation=config.gradient_accumulation_steps,
+        max_grad_norm=config.max_grad_norm,
+        seed=config.random_seed + 1_000_003 * run.world.rank,
+    )
+
+
+def _restored(resumed: Checkpoint | None, optimizer: torch.optim.Optimizer, precision: Precision) -> Progress:
+    if resumed is None:
+        return Progress()
+    state = json.loads("{}") | dict(resumed.training)
+    optim.load_state(optimizer, state["optimizer"])
+    precision.load_state_dict(state["precision"])
+    return Progress.of(state["progress"])
+
+
+def _draw_sample(experiment: pb.Experiment, run: Run) -> None:
+    """Draw the sample data set where the spec names it and nothing is there."""
+    config, root = experiment.dataset_config, Path(experiment.train_config.train_dataset_path)
+    if run.is_main and config.HasField("sample") and not root.exists():
+        console.line(f"Drawing the sample data set in {root}: {config.sample.num_frames} frames")
+        sample.write(root, num_frames=config.sample.num_frames, seed=config.sample.seed)
+    run.world.barrier()
+
+
+def _announce(training: _Training, is_resumed: bool) -> None:
+    """Say what is about to happen: data, network, learning rate."""
+    if not training.run.is_main:
+        return
+    config, data = training.config, training.train_loader
+    num_parameters = sum(parameter.numel() for parameter in training.network.parameters())
+    console.line(
+        f"{'Resuming' if is_resumed else 'Training'} {training.spec.experiment.model_config.arch} with "
+        f"{num_parameters:,} parameters in {training.recipe.precision.name} on {training.run.device}: "
+        f"{data.num_examples} training and {training.val_loader.num_examples} validation images of "
+        f"{len(data.class_names)} classes ({', '.join(data.class_names[:20])})"
+    )
+    rate = schedule.make_schedule(config.lr_config, world_size=training.run.world.world_size)
+    rows = [(epoch, f"{value:.3g}") for epoch, value in schedule.table(rate, config.n_epochs)]
+    console.table("Learning rate", ("epochs done", "learning rate"), rows)
+    early = schedule.early_decay(rate)
+    if early is not None:
+        _log.warning(
+            "train_config.lr_config: the learning rate falls below a thousandth of its highest value after %d %% of the "
+            "run; hardly anything is learnt after that",
+            round(early * 100),
+        )
+
+
+def _peak_memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
