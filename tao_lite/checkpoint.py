@@ -6,19 +6,19 @@ rename, and `torch.load` or `unzip` still read it. torch itself loads a file wit
 
 import contextlib
 import hashlib
-import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from google.protobuf import text_format
 from torch import Tensor, nn
 
 from tao_lite.errors import CheckpointError, RunError
-from tao_lite.models import architectures
+from tao_lite.models import architectures, weight_files
 from tao_lite.pruning import surgery
 from tao_lite.spec import classification_pb2 as pb
 
@@ -27,8 +27,6 @@ FORMAT = "tao_lite checkpoint 1"
 _SEAL = b"sha256:"
 _SEAL_BYTES = len(_SEAL) + 64
 _LENGTH_BYTES = 2  # the length of a zip archive's comment, its last field before the comment
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,7 @@ class Checkpoint:
     epoch: int
     batch: int = 0  # batches done in the epoch after `epoch`
     metrics: Mapping[str, float] = field(default_factory=dict)
-    training: Mapping[str, object] = field(default_factory=dict)  # empty: the network can't go on where it stopped
+    training: Mapping[str, Any] = field(default_factory=dict)  # empty: the network can't go on where it stopped
 
     @property
     def experiment(self) -> pb.Experiment:
@@ -77,7 +75,7 @@ def load(path: Path) -> Checkpoint:
         CheckpointError: missing, damaged, or not written by tao_lite.
     """
     _verify(path)
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = weight_files.load(path)
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise CheckpointError(f"{path}: is not a checkpoint of this version of tao_lite")
     return Checkpoint(**{**content, "class_names": tuple(content["class_names"])})
@@ -94,20 +92,6 @@ def network(checkpoint: Checkpoint) -> nn.Module:
     surgery.resize_like(built, checkpoint.network)
     built.load_state_dict(dict(checkpoint.network))
     return built
-
-
-def newest(paths: Iterable[Path]) -> tuple[Path, Checkpoint] | None:
-    """The checkpoint that is furthest in training; damaged ones are named in the log and passed over."""
-    best: tuple[Path, Checkpoint] | None = None
-    for path in paths:
-        try:
-            found = load(path)
-        except CheckpointError as error:
-            _log.warning("%s; passed over", error)
-            continue
-        if found.training and (best is None or (found.epoch, found.batch) > (best[1].epoch, best[1].batch)):
-            best = path, found
-    return best
 
 
 def link(alias: Path, target: Path) -> None:

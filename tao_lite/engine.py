@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -73,6 +74,7 @@ def train_epoch(
         RunError: a loss is not finite; names the images of its batch.
     """
     device = next(network.parameters()).device
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     timed = _Timed(batches, stats)
     interval = _Interval(stats, recipe, report)
     for step, group in enumerate(_groups(timed, recipe.accumulation), first_step):
@@ -80,11 +82,12 @@ def train_epoch(
         torch.manual_seed(recipe.seed + step)
         rate = recipe.set_learning_rate(step)
         num_images = sum(len(batch.labels) for batch in group)
+        recipe.optimizer.zero_grad()
         for batch in group:
             losses, hits = _forward(network, batch, recipe, device)
             recipe.precision.backward(losses.sum() / num_images)
             interval.add(losses.detach(), hits, batch)
-        recipe.precision.step(recipe.optimizer, max_grad_norm=recipe.max_grad_norm)
+        recipe.precision.step(recipe.optimizer, trainable, recipe.max_grad_norm)
         interval.fetch_if_due(step, rate)
         if stop():
             break
@@ -109,15 +112,17 @@ def _forward(network: nn.Module, batch: Batch, recipe: Recipe, device: torch.dev
     """Loss of each image (float32 [B]) and whether its label had the largest logit (bool [B])."""
     labels = batch.labels.to(device, non_blocking=True)
     draws = batch.draws.to(device, non_blocking=True)
-    targets = labels
     with torch.no_grad():
         images = recipe.preprocess(recipe.augment(batch.images.to(device, non_blocking=True), draws))
         if recipe.mixup:
-            images, targets = recipe.mixup(images, labels, draws)
+            images, partners, shares = recipe.mixup(images, labels, draws)
     with recipe.precision.autocast():
         logits = network(images)
+    cross_entropy = partial(F.cross_entropy, reduction="none", label_smoothing=recipe.label_smoothing)
     logits = logits.float()
-    losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=recipe.label_smoothing)
+    losses = cross_entropy(logits, labels)
+    if recipe.mixup:
+        losses = shares * losses + (1 - shares) * cross_entropy(logits, partners)
     return losses, logits.detach().argmax(dim=1) == labels
 
 

@@ -25,12 +25,12 @@ class CheckpointError(TaoLiteError):
     """A weights file is missing, damaged, foreign or does not fit the network."""
 
 
+class PruneError(TaoLiteError):
+    """The network, or a setting of the pruning, doesn't allow what was asked."""
+
+
 class RunError(TaoLiteError):
     """The run can't start or go on: folder in use, disk full, non-finite loss."""
-
-
-class LaunchError(TaoLiteError):
-    """A container or worker process could not be started."""
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error

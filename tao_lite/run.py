@@ -86,13 +86,21 @@ class Run:
         """Link to the newest checkpoint of a whole epoch."""
         return self.weights / "latest.pth"
 
+    @property
+    def pruned(self) -> Path:
+        """Where a pruned network is written unless the user names a file."""
+        return self.weights / "pruned.pth"
+
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep the results folder for this process until the block ends; the kernel frees it if the process dies.
+        """Keep the results folder for this run until the block ends; the kernel frees it if the process dies.
 
         Raises:
             RunError: another process holds it, or the folder can't be made.
         """
+        if not self.is_main:
+            yield
+            return
         try:
             self.results.mkdir(parents=True, exist_ok=True)
             lock = self.lock.open("a+")

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Iterator, MutableMapping
+from dataclasses import dataclass, field
 
 from google.protobuf import text_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -22,14 +23,24 @@ class _UnfitError(Exception):
     """A value does not fit its field; the text says what it must be."""
 
 
-def bind(tree: list[Field]) -> tuple[pb.Experiment, Places, list[Problem]]:
-    """Message of a tree, the place of each field that was set, and every problem found on the way.
+@dataclass
+class Bound:
+    """A message, the place of each field that was set, and every problem found on the way.
 
-    Fields with a problem are left unset.
+    Fields with a problem are left unset; `excused` holds the paths of those, which are not missing but wrong.
     """
-    experiment, binder = pb.Experiment(), _Binder()
-    binder.block(tree, experiment, "")
-    return experiment, binder.places, binder.problems
+
+    experiment: pb.Experiment = field(default_factory=pb.Experiment)
+    places: Places = field(default_factory=Places)
+    problems: list[Problem] = field(default_factory=list)
+    excused: set[str] = field(default_factory=set)
+
+
+def bind(tree: list[Field]) -> Bound:
+    """Message of a tree."""
+    bound = Bound()
+    _Binder(bound).block(tree, bound.experiment, "")
+    return bound
 
 
 def join(path: str, name: str) -> str:
@@ -39,61 +50,72 @@ def join(path: str, name: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?`, or nothing where no known word is near."""
+    near = nearest(word, known)
+    return f"; did you mean {near}?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that the user may have meant, or nothing."""
     names = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
-    return f"; did you mean {names[near[0]]}?" if near else ""
+    return names[near[0]] if near else ""
 
 
 class _Binder:
-    def __init__(self) -> None:
-        self.places = Places()
-        self.problems: list[Problem] = []
+    def __init__(self, bound: Bound) -> None:
+        self._bound = bound
 
     def block(self, tree: list[Field], message: Message, path: str) -> None:
+        """Set the fields of a block."""
         known = schema.fields(message)
-        for field in tree:
-            field_path = join(path, field.name)
-            if field.name not in known:
-                self.problems.append(Problem(field.place, field_path, _unknown(field.name, known)))
+        for one in tree:
+            one_path = join(path, one.name)
+            if one.name not in known:
+                near = nearest(one.name, known)
+                self._refuse(one_path, one.place, _unknown(one.name, known, near))
+                self._bound.excused.add(join(path, near))
                 continue
             try:
-                self._refuse_second(message, known[field.name], field_path)
-                self.places.setdefault(
-                    field_path, field.value_place if isinstance(field.value, Scalar) else field.place
-                )
-                self._set(field, known[field.name], message, field_path)
+                self._refuse_second(message, known[one.name], one_path)
+                place = one.value_place if isinstance(one.value, Scalar) else one.place
+                self._bound.places.setdefault(one_path, place)
+                self._set(one, known[one.name], message, one_path)
             except _UnfitError as unfit:
-                self.problems.append(Problem(field.value_place, field_path, str(unfit)))
+                self._refuse(one_path, one.value_place, str(unfit))
+
+    def _refuse(self, path: str, place: Place, text: str) -> None:
+        self._bound.problems.append(Problem(place, path, text))
+        self._bound.excused.add(path)
 
     def _refuse_second(self, message: Message, descriptor: FieldDescriptor, path: str) -> None:
-        if not descriptor.is_repeated and path in self.places:
-            raise _UnfitError(f"set a second time; the first is on line {self.places[path].line}")
+        if not descriptor.is_repeated and path in self._bound.places:
+            raise _UnfitError(f"set a second time; the first is on line {self._bound.places[path].line}")
         group = descriptor.containing_oneof
         other = message.WhichOneof(group.name) if group else None
         if group and other and other != descriptor.name:
             raise _UnfitError(f"{other} is set already; keep one of {', '.join(f.name for f in group.fields)}")
 
-    def _set(self, field: Field, descriptor: FieldDescriptor, message: Message, path: str) -> None:
+    def _set(self, one: Field, descriptor: FieldDescriptor, message: Message, path: str) -> None:
         block = schema.block_type(descriptor)
         if schema.is_map(descriptor):
-            _set_map_entry(field, descriptor, getattr(message, field.name))
+            _set_map_entry(one, descriptor, getattr(message, one.name))
         elif block:
-            if isinstance(field.value, Scalar):
+            if isinstance(one.value, Scalar):
                 names = ", ".join(list(schema.fields(block))[:6])
-                raise _UnfitError(f"found {_shown(field.value)}, must be a block: {field.name} {{ ... }} with {names}")
-            inner = getattr(message, field.name)
+                raise _UnfitError(f"found {_shown(one.value)}, must be a block: {one.name} {{ ... }} with {names}")
+            inner = getattr(message, one.name)
             inner.SetInParent()
-            self.block(field.value, inner, path)
+            self.block(one.value, inner, path)
         elif descriptor.is_repeated:
-            getattr(message, field.name).append(_scalar(field.value, descriptor))
+            getattr(message, one.name).append(_scalar(one.value, descriptor))
         else:
-            setattr(message, field.name, _scalar(field.value, descriptor))
+            setattr(message, one.name, _scalar(one.value, descriptor))
 
 
-def _set_map_entry(field: Field, descriptor: FieldDescriptor, target: MutableMapping[object, object]) -> None:
-    entry = {inner.name: inner.value for inner in field.value} if isinstance(field.value, list) else {}
+def _set_map_entry(one: Field, descriptor: FieldDescriptor, target: MutableMapping[object, object]) -> None:
+    entry = {inner.name: inner.value for inner in one.value} if isinstance(one.value, list) else {}
     if set(entry) != {"key", "value"}:
-        raise _UnfitError(f"must be {field.name} {{ key: ... value: ... }}")
+        raise _UnfitError(f"must be {one.name} {{ key: ... value: ... }}")
     kinds = schema.fields(descriptor.message_type) if descriptor.message_type else {}
     key, value = (_scalar(entry[name], kinds[name]) for name in ("key", "value"))
     if key in target:
@@ -149,18 +171,19 @@ def _kind(descriptor: FieldDescriptor) -> str:
     return "a whole number of 0 or more" if descriptor.cpp_type in _INTEGERS else "a number"
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
-    near = did_you_mean(name, known)
-    homes = [] if near else list(_homes(name, schema.EXPERIMENT, ""))
+def _unknown(name: str, known: Iterable[str], near: str) -> str:
+    if near:
+        return f"unknown field; did you mean {near}?"
+    homes = list(_homes(name, schema.EXPERIMENT, ""))
     if homes:
         return f"unknown here; it belongs in {' or '.join(homes)}"
-    return f"unknown field{near or '; known are ' + ', '.join(known)}"
+    return f"unknown field; known are {', '.join(known)}"
 
 
 def _homes(name: str, message: Descriptor, path: str) -> Iterator[str]:
-    for field_name, field in schema.fields(message).items():
+    for field_name, descriptor in schema.fields(message).items():
         if field_name == name:
             yield join(path, name)
-        inner = schema.block_type(field)
+        inner = schema.block_type(descriptor)
         if inner:
             yield from _homes(name, inner, join(path, field_name))

@@ -34,18 +34,25 @@ def load(path: Path, *, stage: str = "train", overrides: Sequence[str] = ()) -> 
     Raises:
         SpecError: every problem found, one `file:line:column: field: what is wrong` per line.
     """
+    return load_text(_read(path), path, stage=stage, overrides=overrides)
+
+
+def load_text(text: str, path: Path, *, stage: str = "train", overrides: Sequence[str] = ()) -> Spec:
+    """As `load`, for a text that came from the path."""
     try:
-        tree = parse(_read(path))
+        tree = parse(text)
         for override in overrides:
             _override(tree, override)
     except TextFormatError as stop:
         raise SpecError(_line(path, stop.problem)) from stop
-    experiment, places, problems = bind(tree)
-    problems += rules.violations(experiment, places, stage)
+    bound = bind(tree)
+    violations = rules.violations(bound.experiment, bound.places, stage)
+    problems = bound.problems + [violation for violation in violations if violation.path not in bound.excused]
     if problems:
         problems.sort(key=lambda problem: (problem.place.line, problem.place.column))
         raise SpecError("\n".join(_line(path, problem) for problem in problems))
-    return Spec(experiment, path, tuple(_line(path, problem) for problem in rules.warnings(experiment, places)))
+    warnings = rules.warnings(bound.experiment, bound.places)
+    return Spec(bound.experiment, path, tuple(_line(path, warning) for warning in warnings))
 
 
 def _line(path: Path, problem: Problem) -> str:

@@ -47,7 +47,7 @@ def _message_violations(message: Message, path: str, places: Places, stage: str)
     for name, field in schema.fields(message).items():
         rule, field_path = schema.rule(field), join(path, name)
         if not _is_set(message, field):
-            if (rule.required or stage in rule.required_by) and field_path not in places:
+            if rule.required or stage in rule.required_by:
                 yield Problem(place_of(path, places), field_path, f"is missing; {_example(field)}")
         elif not field.message_type:
             value = getattr(message, field.name)

@@ -1,5 +1,6 @@
 """Questions to the schema: the fields of a message, their rules, what they hold."""
 
+import struct
 from collections.abc import Callable, Iterator
 from operator import ge, gt, le, lt
 from typing import cast
@@ -48,3 +49,12 @@ def bounds(rule: pb.Rule) -> Iterator[tuple[str, float, Callable[[float, float],
         yield "<=", rule.max, le
     if rule.HasField("below"):
         yield "<", rule.below, lt
+
+
+def as_written(value: float) -> float:
+    """The number that stands in the file: the shortest decimal that a 32-bit field stores as this value.
+
+    Read as it is, the field turns 1e-5 into 9.99999974737875e-06 and 0.7 into 0.699999988079071.
+    """
+    decimals = (float(f"{value:.{digits}g}") for digits in range(6, 10))
+    return next(decimal for decimal in decimals if struct.unpack("f", struct.pack("f", decimal))[0] == value)

@@ -4,9 +4,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from tao_lite import checkpoint as checkpoints
+from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import SpecError
 from tao_lite.models import architectures, weights
 from tao_lite.pruning import surgery
@@ -31,34 +33,50 @@ def network(experiment: pb.Experiment, class_names: Sequence[str]) -> nn.Module:
         return built
     head = architectures.find(experiment.model_config).head
     if checkpoints.is_ours(Path(source)):
-        found = checkpoints.load(Path(source))
-        tensors = dict(found.network)
-        if _take_widths(built, found, experiment.model_config, head, source):
-            _log.info("%s is a pruned network; its shapes were kept", source)
+        tensors = _ours(built, checkpoints.load(Path(source)), experiment.model_config, class_names, source)
     else:
         tensors = weights.read(source, experiment.model_config.arch, experiment.model_config.n_layers)
+        if experiment.train_config.preprocess_mode != "torch":
+            _log.warning(
+                'train_config.preprocess_mode is "%s", but weights of torchvision and timm expect "torch"',
+                experiment.train_config.preprocess_mode,
+            )
     _log.info("%s", weights.assign(built, tensors, head=head, source=source))
     return built
 
 
-def _take_widths(
-    built: nn.Module, found: checkpoints.Checkpoint, model_config: pb.ModelConfig, head: str, source: str
-) -> bool:
-    """Give the network the widths of the checkpoint's where that was pruned; whether it was."""
+def _ours(
+    built: nn.Module, found: Checkpoint, model_config: pb.ModelConfig, class_names: Sequence[str], source: str
+) -> dict[str, Tensor]:
+    """The tensors of a checkpoint of tao_lite; the network gets its widths where it is pruned.
+
+    Outputs mean classes, so the head is left out where the classes or their order are not the same.
+    """
+    head = architectures.find(model_config).head
+    tensors = dict(found.network)
+    if found.class_names != tuple(class_names):
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{head}.")}
     plain = architectures.build(found.experiment.model_config, len(found.class_names)).state_dict()
     if all(plain[name].shape == tensor.shape for name, tensor in found.network.items()):
-        return False
-    theirs = found.experiment.model_config
-    differing = [name for name in _STRUCTURE if getattr(theirs, name) != getattr(model_config, name)]
-    if differing:
-        name = differing[0]
-        raise SpecError(
-            f"model_config.{name} is {getattr(model_config, name)!r}, but the pruned network in {source} has "
-            f"{getattr(theirs, name)!r}; set it to that"
-        )
-    num_classes = built.get_submodule(head).state_dict()["bias"].shape[0]
-    body = {name: tensor for name, tensor in found.network.items()}
-    for name in (f"{head}.weight", f"{head}.bias"):
-        body[name] = body[name][:1].expand(num_classes, *body[name].shape[1:])
-    surgery.resize_like(built, body)
-    return True
+        return tensors
+    _refuse_other_structure(found.experiment.model_config, model_config, source)
+    width = found.network[f"{head}.weight"].shape[1]
+    surgery.resize_like(
+        built,
+        {
+            **found.network,
+            f"{head}.weight": torch.empty(len(class_names), width),
+            f"{head}.bias": torch.empty(len(class_names)),
+        },
+    )
+    _log.info("%s is a pruned network; its widths were kept", source)
+    return tensors
+
+
+def _refuse_other_structure(theirs: pb.ModelConfig, ours: pb.ModelConfig, source: str) -> None:
+    for name in _STRUCTURE:
+        if getattr(theirs, name) != getattr(ours, name):
+            raise SpecError(
+                f"model_config.{name} is {getattr(ours, name)!r}, but the pruned network in {source} has "
+                f"{getattr(theirs, name)!r}; set it to that"
+            )

@@ -1,16 +1,18 @@
 """Where a training run stands: saved after each epoch and when it is stopped, found again by the same command."""
 
 import logging
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.message import Message
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.engine import EpochStats
-from tao_lite.errors import RunError
+from tao_lite.errors import CheckpointError, RunError
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
@@ -36,11 +38,9 @@ class Progress:
     total_seconds: float = 0.0
 
     @classmethod
-    def of(cls, values: dict[str, object]) -> "Progress":
+    def of(cls, values: Mapping[str, Any]) -> "Progress":
         """Progress from what `asdict` gave."""
-        stats = values["stats"]
-        assert isinstance(stats, dict)
-        return cls(**{**values, "stats": EpochStats(**stats)})  # type: ignore[arg-type]
+        return cls(**{**values, "stats": EpochStats(**values["stats"])})
 
     def validated(self, accuracy: float, loss: float, min_delta: float) -> bool:
         """Take in the validation after a whole epoch; whether it is the best so far."""
@@ -67,22 +67,23 @@ def resume_point(run: Run, experiment: pb.Experiment, class_names: tuple[str, ..
         RunError: the folder belongs to another experiment.
     """
     init_epoch = experiment.train_config.checkpoint.init_epoch
-    candidates = list(_candidates(run))
-    if init_epoch == 1 and candidates:
+    epochs = _epoch_checkpoints(run)
+    if init_epoch == 1 and epochs:
         raise RunError(f"init_epoch 1 starts anew, but {run.weights} is not empty; choose another folder with -r")
     if init_epoch > 1:
-        candidates = [run.checkpoint(experiment.model_config.arch, init_epoch - 1)]
-        checkpoints.load(candidates[0])
-    newest = checkpoints.newest(candidates)
-    if newest is None:
-        return None
-    path, found = newest
+        path = run.checkpoint(experiment.model_config.arch, init_epoch - 1)
+        found = checkpoints.load(path)
+    else:
+        newest = [*_first_intact([run.interrupted]), *_first_intact(reversed(epochs))]
+        if not newest:
+            return None
+        path, found = max(newest, key=lambda one: (one[1].epoch, one[1].batch))
     _refuse_other_experiment(run, found, experiment, class_names)
     _log.info("Resumed from %s: %d epochs and %d batches were done", path, found.epoch, found.batch)
     return found
 
 
-def save(run: Run, checkpoint: Checkpoint, keep_last: int, best_epoch: int) -> Path:
+def save(run: Run, checkpoint: Checkpoint, keep_last: int, best_epoch: int) -> None:
     """Save after a whole epoch, point `latest` and `best` to the right files, and remove what is no longer kept."""
     arch = checkpoint.experiment.model_config.arch
     path = run.checkpoint(arch, checkpoint.epoch)
@@ -92,27 +93,27 @@ def save(run: Run, checkpoint: Checkpoint, keep_last: int, best_epoch: int) -> P
     if best.is_file():
         checkpoints.link(run.best, best)
     run.interrupted.unlink(missing_ok=True)
-    epochs = sorted(path for path in _candidates(run) if path != best)
-    for old in epochs[:-keep_last]:
+    for old in [path for path in _epoch_checkpoints(run) if path != best][:-keep_last]:
         old.unlink()
-    return path
 
 
-def save_interrupted(run: Run, checkpoint: Checkpoint) -> Path:
-    """Save inside an epoch."""
-    checkpoints.save(run.interrupted, checkpoint)
-    return run.interrupted
+def _epoch_checkpoints(run: Run) -> list[Path]:
+    """The checkpoints of whole epochs, oldest first."""
+    numbered = ((re.fullmatch(r".+_(\d{3,})\.pth", path.name), path) for path in run.weights.glob("*.pth"))
+    return [path for _, path in sorted((int(match[1]), path) for match, path in numbered if match)]
 
 
-def state(progress: Progress) -> dict[str, object]:
-    """The progress as plain data."""
-    return asdict(progress)
-
-
-def _candidates(run: Run) -> Iterator[Path]:
-    for path in run.weights.glob("*.pth"):
-        if not path.is_symlink() and not path.name.startswith("."):
-            yield path
+def _first_intact(paths: Iterable[Path]) -> Iterator[tuple[Path, Checkpoint]]:
+    """The first checkpoint that can be loaded, if any; damaged ones are named in the log."""
+    for path in paths:
+        if not path.is_file():
+            continue
+        try:
+            yield path, checkpoints.load(path)
+        except CheckpointError as error:
+            _log.warning("%s; passed over", error)
+        else:
+            return
 
 
 def _refuse_other_experiment(

@@ -1,12 +1,12 @@
 """Train. Retraining is the same with a spec whose pretrained_model_path is a pruned checkpoint."""
 
-import json
 import logging
 import math
 import resource
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -45,11 +45,11 @@ def train(spec: Spec, run: Run) -> Summary:
         TaoLiteError: the data, the weights, the folder or the spec do not allow it.
         Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
     """
-    _draw_sample(spec.experiment, run)
-    if run.is_main:
-        write_atomically(run.spec, spec.text())
-    with stop_request() as request:
+    with run.hold(), stop_request() as request:
+        _draw_sample(spec.experiment, run)
         training = _prepare(spec, run, request)
+        if run.is_main:
+            write_atomically(run.spec, spec.text())
         return training.run_epochs()
 
 
@@ -186,10 +186,10 @@ class _Training:
         """Save inside the epoch and end the run."""
         self.progress.total_seconds += time.perf_counter() - started
         if self.run.is_main:
-            restart.save_interrupted(self.run, self._checkpoint({}))
+            checkpoints.save(self.run.interrupted, self._checkpoint({}))
         raise Interrupted(
             self.request.signal_number,
-            f"stopped in epoch {self.progress.epoch + 1}, saved in {self.run.weights}; the same command goes on from there",
+            f"stopped in epoch {self.progress.epoch + 1}, saved in {self.run.weights}; the same command goes on there",
         )
 
     def _checkpoint(self, metrics: Mapping[str, float]) -> Checkpoint:
@@ -270,18 +270,25 @@ def _prepare(spec: Spec, run: Run, request: StopRequest) -> _Training:
 def _loaders(experiment: pb.Experiment, run: Run) -> tuple[Loader, Loader]:
     config = experiment.train_config
     report = Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
-    train_set, val_set = dataset.splits(experiment, dataset.classmap(experiment))
+    train_set, val_set = dataset.splits(experiment, _class_names(experiment))
     if run.is_main:
         write_json(run.classmap, {name: index for index, name in enumerate(train_set.class_names)})
-    options = {
-        "batch_size": config.batch_size_per_gpu,
-        "seed": config.random_seed,
-        "rank": run.world.rank,
-        "world_size": run.world.world_size,
-        "pin_memory": run.device.type == "cuda",
-        "report": report,
-    }
-    return loader(experiment, train_set, "train", **options), loader(experiment, val_set, "val", **options)
+    make = partial(
+        loader,
+        experiment,
+        batch_size=config.batch_size_per_gpu,
+        seed=config.random_seed,
+        rank=run.world.rank,
+        world_size=run.world.world_size,
+        pin_memory=run.device.type == "cuda",
+        report=report,
+    )
+    return make(train_set, "train"), make(val_set, "val")
+
+
+def _class_names(experiment: pb.Experiment) -> tuple[str, ...] | None:
+    path = experiment.dataset_config.classmap_path
+    return dataset.read_classmap(Path(path)) if path else None
 
 
 def _wrapped(network: nn.Module, config: pb.TrainConfig, run: Run) -> nn.Module:
@@ -298,7 +305,7 @@ def _recipe(
     config = experiment.train_config
     rate = schedule.make_schedule(config.lr_config, world_size=run.world.world_size)
     num_steps = config.n_epochs * math.ceil(len(data) / config.gradient_accumulation_steps)
-    mixup = augment.make_mixup(experiment, len(data.class_names))
+    mixup = augment.make_mixup(experiment)
     return Recipe(
         optimizer=optimizer,
         precision=precision,
@@ -316,10 +323,9 @@ def _recipe(
 def _restored(resumed: Checkpoint | None, optimizer: torch.optim.Optimizer, precision: Precision) -> Progress:
     if resumed is None:
         return Progress()
-    state = json.loads("{}") | dict(resumed.training)
-    optim.load_state(optimizer, state["optimizer"])
-    precision.load_state_dict(state["precision"])
-    return Progress.of(state["progress"])
+    optim.load_state(optimizer, resumed.training["optimizer"])
+    precision.load_state_dict(resumed.training["precision"])
+    return Progress.of(resumed.training["progress"])
 
 
 def _draw_sample(experiment: pb.Experiment, run: Run) -> None:
@@ -346,13 +352,8 @@ def _announce(training: _Training, is_resumed: bool) -> None:
     rate = schedule.make_schedule(config.lr_config, world_size=training.run.world.world_size)
     rows = [(epoch, f"{value:.3g}") for epoch, value in schedule.table(rate, config.n_epochs)]
     console.table("Learning rate", ("epochs done", "learning rate"), rows)
-    early = schedule.early_decay(rate)
-    if early is not None:
-        _log.warning(
-            "train_config.lr_config: the learning rate falls below a thousandth of its highest value after %d %% of the "
-            "run; hardly anything is learnt after that",
-            round(early * 100),
-        )
+    for warning in schedule.warnings(rate):
+        _log.warning("%s", warning)
 
 
 def _peak_memory_bytes(device: torch.device) -> int:

@@ -1,0 +1,246 @@
+"""The command line: arguments to spec to stage, and exit codes. Imports torch only when a stage runs.
+
+Exit codes: 0 success, 1 our fault, 2 the user's, 128 + signal when the run was stopped (130 for Ctrl-C).
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tao_lite.errors import Interrupted, SpecError, TaoLiteError
+from tao_lite.session import Options, start
+
+if TYPE_CHECKING:
+    from tao_lite.run import Run, Summary
+    from tao_lite.spec.load import Spec
+
+OUR_FAULT, USER_ERROR, CTRL_C = 1, 2, 130
+
+# TAO lets these take several words; each becomes an option of its own for click.
+_LISTS = ("-el", "--excluded_layers", "--gpu_index")
+
+_PATH = click.Path(path_type=Path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    try:
+        given = _spread_lists(sys.argv[1:] if arguments is None else arguments)
+        code = cli.main(given, prog_name="tao-lite", standalone_mode=False)
+    except click.exceptions.ClickException as error:
+        error.show()
+        code = USER_ERROR
+    except TaoLiteError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = USER_ERROR
+    except Interrupted as stopped:
+        click.echo(str(stopped), err=True)
+        code = 128 + stopped.signal_number
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        code = CTRL_C
+    except Exception:
+        logging.getLogger(__name__).exception("This is a fault of tao_lite; please report it with these lines")
+        code = OUR_FAULT
+    sys.exit(code or 0)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="tao-lite")
+def cli() -> None:
+    """Image classification from TAO spec files: train, evaluate, prune, retrain."""
+
+
+def _common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every stage, by TAO's names."""
+    options = (
+        click.option("-r", "--results_dir", type=_PATH, help="Results folder.  [default: results/NAME of NAME.cfg]"),
+        click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec."),
+        click.option("-k", "--key", help="Accepted for TAO's sake; files are not encrypted."),
+        click.option("--gpus", type=click.IntRange(0), help="GPUs to use; 0 computes on the CPU.  [default: 1 or CPU]"),
+        click.option("--gpu_index", type=int, multiple=True, help="Which GPUs.  [default: the first]"),
+        click.option("-np", "--num_processes", type=click.IntRange(1), help="Processes.  [default: one per GPU]"),
+        click.option("--log_file", type=_PATH, help="Append all output to this file."),
+        click.option("-v", "--verbose", is_flag=True, help="Log details."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _spec_file(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    names = ("-e", "--experiment_spec_file", "--experiment_spec", "spec_file")
+    help_text = "Spec file." if required else "Spec file.  [default: the one inside the model]"
+    return click.option(*names, required=required, type=_PATH, help=help_text)
+
+
+@cli.command()
+@_spec_file(required=True)
+@click.option("-c", "--classmap", type=_PATH, help='JSON file {"class": index} that fixes the order of classes.')
+@click.option("--init_epoch", type=click.IntRange(1), help="Epoch to go on with.  [default: after the newest saved]")
+@click.option("--use_amp", is_flag=True, help="FP16 with loss scaling, unless the spec sets train_config.precision.")
+@_common
+def train(spec_file: Path, classmap: Path | None, init_epoch: int | None, use_amp: bool, **common: Any) -> int:
+    """Train, or retrain a pruned network. Goes on where an earlier run in the results folder stopped."""
+
+    def stage(spec: "Spec", run: "Run") -> "Summary":
+        from tao_lite.spec import classification_pb2 as pb
+        from tao_lite.stages.train import train as train_stage
+
+        if use_amp and not spec.experiment.train_config.HasField("precision"):
+            spec.experiment.train_config.precision = pb.Precision.FP16
+        return train_stage(spec, run)
+
+    fields = {"dataset_config.classmap_path": classmap, "train_config.checkpoint.init_epoch": init_epoch}
+    return start("train", stage, _options(common, fields), spec_file=spec_file, model=None)
+
+
+@cli.command()
+@_spec_file(required=False)
+@click.option("-m", "--model_path", "model", type=_PATH, help="Checkpoint.  [default: the best of the results folder]")
+@click.option("-cm", "--classmap", type=_PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
+@click.option("-i", "--image_dir", type=_PATH, help="Images to evaluate.  [default: the spec's]")
+@click.option("-b", "--batch_size", type=click.IntRange(1), help="Images per step.  [default: the spec's]")
+@_common
+def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, **rest: Any) -> int:
+    """Evaluate a checkpoint: top-1, top-k, scores per class, confusion matrix."""
+
+    def stage(spec: "Spec", run: "Run") -> "Summary":
+        from tao_lite.stages.evaluate import evaluate as evaluate_stage
+
+        return evaluate_stage(spec, run)
+
+    if classmap:
+        click.echo(f"-cm {classmap} is not needed: the checkpoint knows its classes", err=True)
+    fields = {
+        "eval_config.model_path": model,
+        "eval_config.eval_dataset_path": rest.pop("image_dir"),
+        "eval_config.batch_size": rest.pop("batch_size"),
+    }
+    return start("evaluate", stage, _options(rest, fields), spec_file=spec_file, model=model)
+
+
+@cli.command()
+@_spec_file(required=False)
+@click.option("-m", "--model", type=_PATH, help="Checkpoint.  [default: the best of the results folder]")
+@click.option(
+    "-o", "--output_file", "output_path", type=_PATH, help="Default: weights/pruned.pth of the results folder."
+)
+@click.option("-n", "--normalizer", help="Scale of a layer's norms: max or L2.  [default: max]")
+@click.option(
+    "-eq",
+    "--equalization_criterion",
+    help="How coupled layers agree: union, intersection, arithmetic_mean, geometric_mean.  [default: union]",
+)
+@click.option("-pg", "--pruning_granularity", type=int, help="Channel counts stay a multiple of this.  [default: 8]")
+@click.option("-pth", "--pruning_threshold", type=float, help="Channels with norms up to this go.  [default: 0.1]")
+@click.option("-nf", "--min_num_filters", type=int, help="Fewest channels of a layer.  [default: 16]")
+@click.option("-el", "--excluded_layers", multiple=True, help="Layers that stay whole.")
+@click.option("--target_ratio", type=float, help="Share of the parameters to keep; replaces the threshold.")
+@click.option("--dry_run", is_flag=True, help="Show what would go, write nothing.")
+@_common
+def prune(spec_file: Path | None, model: Path | None, dry_run: bool, **rest: Any) -> int:
+    """Prune a checkpoint by TAO's rule."""
+
+    def stage(spec: "Spec", run: "Run") -> "Summary":
+        from tao_lite.stages.prune import prune as prune_stage
+
+        return prune_stage(spec, run, dry_run=dry_run)
+
+    names = ("output_path", "normalizer", "equalization_criterion", "pruning_granularity", "pruning_threshold")
+    fields = {f"prune_config.{name}": rest.pop(name) for name in (*names, "min_num_filters", "target_ratio")}
+    excluded = rest.pop("excluded_layers")
+    if excluded:
+        fields["prune_config.excluded_layers"] = f"[{', '.join(map(_quoted, excluded))}]"
+    fields["prune_config.model_path"] = model
+    return start("prune", stage, _options(rest, fields), spec_file=spec_file, model=model)
+
+
+@cli.group()
+def dataset() -> None:
+    """Data sets."""
+
+
+@dataset.command("sample")
+@click.option("-o", "--output_dir", required=True, type=_PATH, help="Folder to make.")
+@click.option("--frames", default=400, show_default=True, type=click.IntRange(1), help="Frames to draw.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the drawing.")
+def draw_sample(output_dir: Path, frames: int, seed: int) -> None:
+    """Draw the sample data set, in KITTI format."""
+    from tao_lite.data import sample
+
+    sample.write(output_dir, num_frames=frames, seed=seed)
+    click.echo(f"Drew {frames} frames in {output_dir}")
+
+
+@cli.group("spec")
+def spec_group() -> None:
+    """Spec files."""
+
+
+@spec_group.command("check")
+@click.argument("files", nargs=-1, required=True, type=_PATH)
+@click.option("--stage", default="train", show_default=True, type=click.Choice(["train", "evaluate", "prune"]))
+@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec.")
+def check(files: tuple[Path, ...], stage: str, overrides: tuple[str, ...]) -> int:
+    """Report every problem of spec files, with line and column."""
+    code = 0
+    for path in files:
+        try:
+            for note in _checked(path, stage, overrides):
+                click.echo(f"{note} (warning)")
+            click.echo(f"{path}: ok")
+        except SpecError as error:
+            click.echo(str(error))
+            code = USER_ERROR
+    return code
+
+
+def _checked(path: Path, stage: str, overrides: tuple[str, ...]) -> list[str]:
+    """The warnings about a spec file.
+
+    Raises:
+        SpecError: its problems.
+    """
+    from tao_lite import schedule
+    from tao_lite.models import architectures
+    from tao_lite.spec.load import load
+
+    spec = load(path, stage=stage, overrides=overrides)
+    notes = list(spec.warnings)
+    if spec.experiment.HasField("model_config"):
+        architectures.find(spec.experiment.model_config)
+    if spec.experiment.train_config.HasField("lr_config"):
+        notes += schedule.warnings(schedule.make_schedule(spec.experiment.train_config.lr_config))
+    return notes
+
+
+def _options(common: dict[str, Any], fields: Mapping[str, object]) -> Options:
+    """The common options, with the command's own as overrides of the spec's fields; --set comes last and wins."""
+    given = tuple(f"{path}={value}" for path, value in fields.items() if value is not None)
+    return Options(**{**common, "overrides": (*given, *common["overrides"])})
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _spread_lists(arguments: Sequence[str]) -> list[str]:
+    """`-el a b` as `-el a -el b`, which is how click takes several values."""
+    spread: list[str] = []
+    flag = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            flag = argument if argument in _LISTS else ""
+        elif flag and spread[-1] != flag:
+            spread.append(flag)
+        spread.append(argument)
+    return spread
+
+
+if __name__ == "__main__":
+    main()

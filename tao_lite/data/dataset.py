@@ -1,0 +1,206 @@
+"""Data sets: the examples that a spec names, divided into training and validation, with one list of class names."""
+
+import hashlib
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tao_lite.data.example import Example, KittiOptions, Options, Report
+from tao_lite.data.formats import FORMATS, detect
+from tao_lite.errors import DataError
+from tao_lite.spec import classification_pb2 as pb
+
+TRAIN = "train_config.train_dataset_path"
+VALIDATION = "train_config.val_dataset_path"
+EVALUATION = "eval_config.eval_dataset_path"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Examples and the classes of the network; a label's index is its position in class_names."""
+
+    examples: tuple[Example, ...]
+    class_names: tuple[str, ...]
+
+
+def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tuple[DataSet, DataSet]:
+    """Training and validation examples of the spec.
+
+    Class names are those of the training data, sorted, unless `class_names` gives their order. Without a validation
+    path, val_split of the training data is held out: see `divide`.
+
+    Raises:
+        DataError: a folder can't be read, classes don't match by name, or a side is empty.
+    """
+    train_path, val_path = experiment.train_config.train_dataset_path, experiment.train_config.val_dataset_path
+    training = _examples(experiment, TRAIN, train_path)
+    names = tuple(class_names or sorted({example.label for example in training}))
+    _compare_classes(TRAIN, training, names, "the class map")
+    if len(names) < 2:
+        raise DataError(f"{TRAIN}: {train_path} holds one class only ({names[0]}); a classifier needs at least two")
+    if val_path:
+        validation = _examples(experiment, VALIDATION, val_path)
+        if _same(train_path, val_path):
+            logger.warning("%s is the training folder too: validation measured what was learned by heart", VALIDATION)
+    else:
+        training, validation = divide(training, experiment.dataset_config.val_split)
+    _compare_classes(VALIDATION, validation, names, "the training data")
+    logger.info("%d examples for training, %d for validation; %d classes", len(training), len(validation), len(names))
+    return DataSet(tuple(training), names), DataSet(tuple(validation), names)
+
+
+def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> DataSet:
+    """The examples to evaluate: those of eval_dataset_path, else the validation examples of training.
+
+    Where eval_dataset_path is the training folder and validation examples are held out of that, they are meant.
+    `class_names` are the network's; None: those of the data, sorted.
+
+    Raises:
+        DataError: a folder can't be read, or holds classes that are not in `class_names`.
+    """
+    eval_path, train = experiment.eval_config.eval_dataset_path, experiment.train_config
+    on_training_data = bool(eval_path and train.train_dataset_path) and _same(eval_path, train.train_dataset_path)
+    if not train.val_dataset_path and (on_training_data or (not eval_path and train.train_dataset_path)):
+        logger.info("evaluated the examples of %s that are held out for validation", TRAIN)
+        return splits(experiment, class_names)[1]
+    if on_training_data:
+        logger.warning("%s is the training folder: evaluation measured what was learned by heart", EVALUATION)
+    field = VALIDATION if train.val_dataset_path and not eval_path else EVALUATION
+    examples = _examples(experiment, field, eval_path or train.val_dataset_path)
+    names = tuple(class_names or sorted({example.label for example in examples}))
+    _compare_classes(field, examples, names, "the network")
+    return DataSet(tuple(examples), names)
+
+
+def load(root: Path, kind: str, options: Options) -> list[Example]:
+    """The examples below `root`; `kind` is a name in FORMATS, or AUTO.
+
+    Raises:
+        DataError: the folder can't be read, or its format is not recognised; names `options.name`.
+    """
+    try:
+        next(root.iterdir(), None)
+    except OSError as error:
+        raise DataError(f"{options.name}: {root} can't be read ({error.strerror})") from error
+    if kind == "AUTO":
+        kind = detect(root, options)
+        logger.info("%s: recognised as %s", root, kind)
+    examples = FORMATS[kind](root, options)
+    if options.report.count:
+        logger.warning("%s: left out %d images, labels or folders that could not be used", root, options.report.count)
+    return examples
+
+
+def divide(examples: Collection[Example], val_split: float) -> tuple[list[Example], list[Example]]:
+    """Training and validation examples, disjoint; no group is torn.
+
+    A group's side depends on its name only, so it is the same in every run and stays when others are added. The
+    exception: a class that would have no training example gets the one group of it that was nearest to training.
+
+    Raises:
+        DataError: one of them is empty.
+    """
+    shares = {group: _share(group) for group in {example.group for example in examples}}
+    held_out = {group for group, share in shares.items() if share < val_split}
+    groups_of: dict[str, set[str]] = {}
+    for example in examples:
+        groups_of.setdefault(example.label, set()).add(example.group)
+    for _, groups in sorted(groups_of.items()):
+        if groups <= held_out:
+            held_out.remove(max(groups, key=lambda group: (shares[group], group)))
+    training = [example for example in examples if example.group not in held_out]
+    validation = [example for example in examples if example.group in held_out]
+    for side, chosen in (("training", training), ("validation", validation)):
+        if not chosen:
+            raise DataError(
+                f"dataset_config.val_split: {val_split:g} of {len(shares)} images leaves none for {side}; "
+                f"change it, or set {VALIDATION}"
+            )
+    return training, validation
+
+
+def read_classmap(path: Path) -> tuple[str, ...]:
+    """Class names in the order of their indices, from JSON such as {"cat": 0, "dog": 1}.
+
+    Raises:
+        DataError: the file can't be read, is no such JSON, or its indices are not 0, 1, 2, ... once each.
+    """
+    try:
+        pairs = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=list)
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror})") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}:{error.colno}: not JSON ({error.msg})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not JSON (byte {error.start} is not UTF-8)") from error
+    if not isinstance(pairs, list) or not pairs or not all(isinstance(pair, tuple) for pair in pairs):
+        raise DataError(f'{path}: must be an object of class names and indices, such as {{"cat": 0, "dog": 1}}')
+    for name, index in pairs:
+        if type(index) is not int:
+            raise DataError(f"{path}: the index of {name!r} is {index!r}, must be a whole number")
+    if twice := sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1):
+        raise DataError(f"{path}: {', '.join(map(repr, twice))} stands there more than once")
+    if sorted(index for _, index in pairs) != list(range(len(pairs))):
+        found = ", ".join(str(index) for _, index in sorted(pairs, key=lambda pair: pair[1]))
+        raise DataError(f"{path}: the indices are {found}; must be 0 to {len(pairs) - 1}, each once")
+    return tuple(name for name, _ in sorted(pairs, key=lambda pair: pair[1]))
+
+
+def _examples(experiment: pb.Experiment, field: str, path: str) -> list[Example]:
+    if not path:
+        raise DataError(f"{field} is not set; it must be a folder of images")
+    config, kitti = experiment.dataset_config, experiment.dataset_config.kitti
+    options = Options(
+        report=Report(fail=config.on_bad_example == pb.BadExample.FAIL),
+        name=field,
+        kitti=KittiOptions(
+            image_dir=kitti.image_dir,
+            label_dir=kitti.label_dir,
+            min_height_pixels=_decimal(kitti.min_height_pixels),
+            max_occlusion=kitti.max_occlusion,
+            max_truncation=_decimal(kitti.max_truncation),
+            margin=_decimal(kitti.margin),
+            square=kitti.square,
+            class_mapping=dict(kitti.class_mapping),
+            ignored_classes=frozenset(kitti.ignored_classes),
+        ),
+    )
+    return load(_root(path), pb.DatasetFormat.Kind.Name(config.format), options)
+
+
+def _decimal(value: float) -> float:
+    """The number as written in the spec: the schema's float holds 0.7 as 0.699999988, less than a label's 0.70."""
+    return float(f"{value:.7g}")
+
+
+def _root(path: str) -> Path:
+    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+
+
+def _same(path: str, other: str) -> bool:
+    return os.path.realpath(_root(path)) == os.path.realpath(_root(other))
+
+
+def _share(group: str) -> float:
+    """A number in [0, 1) that depends on the name only, evenly spread over names."""
+    digest = hashlib.blake2b(group.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def _compare_classes(field: str, examples: Collection[Example], names: Sequence[str], owner: str) -> None:
+    """Compare the examples' labels with the class names: unknown ones are an error, missing ones a warning."""
+    labels = {example.label for example in examples}
+    unknown, missing = sorted(labels.difference(names)), sorted(set(names) - labels)
+    if unknown:
+        raise DataError(
+            f"{field}: holds classes that {owner} does not have: {', '.join(unknown)}; "
+            f"has no examples of: {', '.join(missing) or 'none missing'}; names must match exactly"
+        )
+    if missing:
+        logger.warning("%s: held no example of %s", field, ", ".join(missing))

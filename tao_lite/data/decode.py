@@ -1,0 +1,188 @@
+"""Image files to arrays, through Pillow: whatever a file holds, the outcome is pixels or a DataError with its path."""
+
+import contextlib
+import os
+import re
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
+
+from tao_lite.errors import DataError
+
+# So many take 1.3 GiB while they are decoded (measured). Pillow itself warns at 85 Mi and refuses at 171 Mi.
+MAX_PIXELS = 2**27
+
+# By content, not by suffix. Naming them keeps Pillow from trying its riskier ones, such as EPS, which runs Ghostscript.
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "GIF", "TIFF", "WEBP")
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_FROM_PILLOW = re.compile(r"PIL\.")
+_warnings_lock = threading.Lock()
+
+
+def decode(path: Path, channels: int) -> npt.NDArray[np.uint8]:
+    """The picture, upright, as uint8 [H, W, C] with C = `channels`: 3 is RGB, 1 is luma (ITU-R 601-2, as in TAO).
+
+    The array is contiguous and may be written to. May be called from several threads.
+
+    * EXIF orientation is applied; of an animation, the first frame is taken; colour profiles are not applied.
+    * Transparent pixels are laid on white, as a viewer or browser shows them: it is what the person saw who chose the
+      class. TAO drops the alpha channel instead, which turns a black drawing on a transparent ground into a black
+      square and brings back backgrounds that were cut out. (The colour key of a 16-bit grey file is not honoured.)
+    * 16-bit grey becomes 8-bit by its high byte, as Pillow does with 16-bit colour, so that both look alike (12-bit
+      TIFF likewise); plain convert("RGB") would turn nearly all of it white. Floating point counts as 0 to 1. Other
+      deep pixels have no known full scale and are refused.
+
+    Raises:
+        DataError: the file can't be read, is not a whole image, or has more than MAX_PIXELS.
+    """
+    mode = "RGB" if channels == 3 else "L"
+    with _opened(path) as (image, file):
+        _load(image, file)
+        eight_bit = image if image.mode == mode and not image.has_transparency_data else _converted(image, mode)
+        upright = _UPRIGHT.get(_orientation(image))
+        if upright is not None:
+            eight_bit = eight_bit.transpose(upright)
+        # np.asarray would save a copy (1 % of decoding) but is read-only, which torch warns about.
+        pixels: npt.NDArray[np.uint8] = np.array(eight_bit)
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of the upright picture in pixels, from the file's header only.
+
+    Raises:
+        DataError: the file can't be read, is not an image, or has more than MAX_PIXELS.
+    """
+    with _opened(path) as (image, _):
+        sideways = _orientation(image) >= 5
+        return (image.height, image.width) if sideways else image.size
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
+    """The image with its header read, and its file; whatever goes wrong with it in the block becomes a DataError."""
+    _silence_pillow()
+    with _open_regular(path) as file:
+        try:
+            image = Image.open(file, formats=FORMATS)
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ValueError(f"{width} x {height} pixels, at most {MAX_PIXELS:,} are read; scale it down")
+            yield image, file
+        except UnidentifiedImageError as error:
+            raise DataError(f"{path}: {_kind_of(file)}") from error
+        except Exception as error:
+            # Hostile bytes raise nearly anything in Pillow's parsers: OSError, SyntaxError, ValueError, struct.error,
+            # KeyError, EOFError, MemoryError, DecompressionBombError, ...
+            raise DataError(f"{path}: can't be decoded: {error or type(error).__name__}") from error
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    # O_NONBLOCK: opening a FIFO would wait for a writer, perhaps for ever. It means nothing to regular files.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise DataError(f"{path}: can't be opened ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DataError(f"{path}: not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _silence_pillow() -> None:
+    """Ignore what Pillow warns of (odd metadata, above all), in this process from now on.
+
+    Such pictures decode properly; those that don't raise. `warnings.catch_warnings` is no way to do it: it swaps the
+    process's filters and, with several threads, restores the wrong ones.
+    """
+    wanted = ("ignore", None, Warning, _FROM_PILLOW, 0)
+    with _warnings_lock:
+        if list(warnings.filters[:1]) != [wanted]:
+            warnings.filterwarnings("ignore", module=_FROM_PILLOW.pattern)
+
+
+def _load(image: Image.Image, file: BinaryIO) -> None:
+    """Decode the pixels, all of them.
+
+    Pillow raises for a file that is cut off, but not for a JPEG whose last blocks are zeros, as a crash or a broken
+    download leaves them: libjpeg paints grey what is missing. Such a file has no end-of-image marker, which can't
+    occur inside image data (0xFF is never followed by 0xD9 there).
+    """
+    header_end = file.tell()
+    image.load()
+    if image.format in {"JPEG", "MPO"}:
+        file.seek(-2, os.SEEK_END)
+        if file.read() != b"\xff\xd9":
+            file.seek(header_end)
+            if b"\xff\xd9" not in file.read():
+                raise ValueError("image file is truncated (no end-of-image marker)")
+
+
+def _kind_of(file: BinaryIO) -> str:
+    """What a file is that is no image."""
+    file.seek(0)
+    start = file.read(512)
+    if not start:
+        return "the file is empty"
+    if not start.strip(b"\0"):
+        return "the file holds zeros only"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the image; fetch it with: git lfs pull"
+    if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "an HTML page, not an image; download it again"
+    return "not a JPEG, PNG, BMP, PPM, GIF, TIFF or WebP image, or damaged in its first bytes"
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where there is none or it can't be read."""
+    if image.format == "TIFF":
+        return 1  # Pillow applies it itself.
+    with contextlib.suppress(Exception):
+        # PngImageFile.getexif would decode the pixels to look for EXIF behind them, which image_size must not.
+        orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+        return orientation if orientation in _UPRIGHT else 1
+    return 1
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _from_deep(image).convert(mode)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        canvas = Image.new("RGB", image.size, "white")
+        canvas.paste(layer, mask=layer)
+        return canvas.convert(mode)
+    return image.convert(mode)
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """The 8-bit grey image of one with more than 8 bits per pixel."""
+    pixels = np.asarray(image)
+    if image.mode == "F":
+        if not (pixels.min() >= 0 and pixels.max() <= 1):
+            raise ValueError(
+                f"floating-point pixels from {pixels.min():g} to {pixels.max():g}, must be 0 to 1; save as 8 or 16 bit"
+            )
+        return Image.fromarray((pixels * 255 + 0.5).astype(np.uint8))
+    if image.mode == "I" and image.format != "PPM":  # of which Pillow makes 0 to 65535, whatever its maxval
+        raise ValueError("32-bit or signed pixels have no known full scale; save as 8 or 16 bit")
+    bits = image.tag_v2.get(ExifTags.Base.BitsPerSample, (16,))[0] if isinstance(image, TiffImageFile) else 16
+    return Image.fromarray((pixels >> (bits - 8)).astype(np.uint8))

@@ -1,0 +1,49 @@
+"""Random numbers as functions: order and augmentation follow from (seed, epoch, index) and from nothing else.
+
+No state is kept, so an interrupted epoch goes on with the same numbers, whatever the number of threads and processes.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+# Columns of `uniforms`: what each random number of an example decides. New ones go to the end: the others must stay.
+FLIP, HUE, SATURATION, CONTRAST, MIXUP, CROP_SCALE, CROP_LEFT, CROP_TOP = range(8)
+NUM_DRAWS = 8
+
+# Step between the states of the SplitMix64 generator: 2**64 divided by the golden ratio, made odd.
+_STEP = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+Bits = npt.NDArray[np.uint64]
+
+
+def uniforms(seed: int, epoch: int, indices: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.float64]:
+    """`count` independent numbers, uniform in [0, 1), for each example; float64 [N, count]."""
+    # Number 0 of an example is its place in the permutation.
+    bits = _member(_example_bits(seed, epoch, indices)[:, None], np.arange(1, count + 1, dtype=np.uint64))
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
+    """The numbers 0 .. n - 1 in the order of the epoch; int64 [n]."""
+    # SplitMix64's output function is one-to-one, so no two examples share a sort key.
+    keys = _member(_example_bits(seed, epoch, np.arange(n)), np.zeros(1, np.uint64))
+    return np.argsort(keys).astype(np.int64, copy=False)
+
+
+def _example_bits(seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> Bits:
+    """64 bits for each example: seed, epoch and index in turn choose a member of the stream of the one before."""
+    of_seed = _member(np.array([seed & _MASK], np.uint64), np.zeros(1, np.uint64))
+    of_epoch = _member(of_seed, np.array([epoch], np.uint64))
+    return _member(of_epoch, np.asarray(indices).astype(np.uint64))
+
+
+def _member(start: Bits, number: Bits) -> Bits:
+    """Member `number` of the SplitMix64 stream that starts at `start`; the arithmetic wraps at 2**64.
+
+    Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, mixer variant 13.
+    """
+    z: Bits = start + (number + np.uint64(1)) * np.uint64(_STEP)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

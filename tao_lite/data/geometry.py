@@ -1,0 +1,79 @@
+"""Which part of a picture the network sees, and resizing it: pure functions of sizes and random numbers.
+
+Instead of resizing the whole picture and cutting the target out of it, as TAO does, the same rectangle is found in the
+picture and only that is resized.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+Size = tuple[int, int]
+"""Height and width in pixels."""
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels; right and bottom exclusive."""
+
+INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+MIN_SCALE = 0.45
+"""The smallest random crop, as a share of the largest that fits, per side. Source: TAO 5."""
+CENTRE_MARGIN = 32
+"""Pixels by which centre crop resizes beyond the target before it cuts. Source: TAO 5, made for targets near 224."""
+
+
+def squeeze(source: Size, _target: Size) -> Box:
+    """The whole picture, whatever its shape and the target's."""
+    height, width = source
+    return 0.0, 0.0, float(width), float(height)
+
+
+def random_crop(source: Size, target: Size, uniforms: tuple[float, float, float]) -> Box:
+    """A rectangle of the target's shape, 0.45 to 1 of the largest that fits, anywhere in the picture.
+
+    TAO draws f in [0.45, 1), resizes the picture to just cover target / f and cuts the target out. `uniforms` are the
+    numbers in [0, 1) for f, left and top.
+    """
+    scale, left, top = uniforms
+    share = MIN_SCALE + (1 - MIN_SCALE) * scale
+    height, width = _largest(source, target)
+    return _place(source, (height * share, width * share), (top, left))
+
+
+def centre_crop(source: Size, target: Size) -> Box:
+    """The middle of the picture in the target's shape, less a margin.
+
+    TAO resizes the picture to just cover the target with 32 pixels added to each side, and cuts the target out of the
+    middle. At a target of 224 the rectangle is 7/8 of the height of a landscape picture; at 64 it is no more than 2/3.
+    """
+    height, width = target
+    enlarge = max((height + CENTRE_MARGIN) / source[0], (width + CENTRE_MARGIN) / source[1])
+    return _place(source, (height / enlarge, width / enlarge), (0.5, 0.5))
+
+
+FIXED = {"squeeze": squeeze, "centre_crop": centre_crop}
+"""The geometries that give the same rectangle each time."""
+
+
+def resize(image: Pixels, box: Box, size: Size, interpolation: str) -> Pixels:
+    """The part `box` of the image at that size, antialiased; uint8 [h, w, C], the image itself if nothing changes."""
+    height, width = image.shape[:2]
+    if size == (height, width) and box == (0, 0, width, height):
+        return image
+    picture = Image.fromarray(image if image.shape[2] == 3 else image[:, :, 0])
+    resized = np.asarray(picture.resize(size[::-1], INTERPOLATIONS[interpolation], box=box))
+    return resized.reshape(*size, image.shape[2])
+
+
+def _largest(source: Size, target: Size) -> tuple[float, float]:
+    """Height and width of the largest rectangle of the target's shape inside the source."""
+    enlarge = max(target[0] / source[0], target[1] / source[1])
+    return target[0] / enlarge, target[1] / enlarge
+
+
+def _place(source: Size, extent: tuple[float, float], position: tuple[float, float]) -> Box:
+    """The box of that height and width; `position` 0 is at the top or left end of the source, 1 at the other."""
+    top, left = ((outer - inner) * share for outer, inner, share in zip(source, extent, position, strict=True))
+    # Rounding must not put an edge outside: Pillow refuses that.
+    bottom, right = min(top + extent[0], source[0]), min(left + extent[1], source[1])
+    return max(left, 0.0), max(top, 0.0), right, bottom

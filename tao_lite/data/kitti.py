@@ -1,0 +1,255 @@
+"""KITTI object labels: every labelled object that passes the filters is one example, cut out of its frame."""
+
+import logging
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tao_lite.data.decode import image_size
+from tao_lite.data.example import Example, KittiOptions, Options, Report
+from tao_lite.data.image_folder import SUFFIXES
+from tao_lite.errors import DataError
+
+IMAGE_DIRS = ("image_2", "training/image_2", "images", "image")
+LABEL_DIRS = ("label_2", "training/label_2", "labels", "label")
+DONT_CARE = "DontCare"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class KittiObject:
+    """One line of a label file. Box: left, top, right, bottom in pixels. Truncated or occluded -1: not annotated."""
+
+    line: int
+    name: str
+    truncated: float
+    occluded: float
+    box: tuple[float, ...]
+
+
+def read(root: Path, options: Options) -> list[Example]:
+    """One example per labelled object that passes the filters of `options.kitti`, sorted by frame and line.
+
+    A class is renamed by class_mapping first, then looked up in ignored_classes. An object whose occlusion or
+    truncation is not annotated (-1) passes that filter; "unknown" occlusion (3) counts as more than any other.
+
+    Raises:
+        DataError: there is no folder of images or of labels, or no object is left.
+    """
+    image_dir, label_dir = folders(root, options.kitti)
+    if image_dir is None or label_dir is None:
+        raise DataError(f"{options.name}: {root} has no {expected(options.kitti)}")
+    images = _by_frame(image_dir, SUFFIXES, options.report)
+    labels = _by_frame(label_dir, {"txt"}, options.report)
+    for frame, image in images.items():
+        if frame not in labels:
+            options.report(str(image), f"has no label file {label_dir / frame}.txt")
+    counts: Counter[str] = Counter()
+    names: set[str] = set()
+    examples: list[Example] = []
+    for frame, label in labels.items():
+        if frame not in images:
+            options.report(str(label), f"has no image {image_dir / frame}.*")
+            continue
+        objects = read_labels(label, options.report)
+        names.update(found.name for found in objects)
+        examples += _examples_of_frame(images[frame], label, _filtered(objects, options.kitti, counts), options)
+    _log_unmatched(names, options.kitti)
+    left_out = ", ".join(f"{count} {reason}" for reason, count in counts.most_common()) or "none"
+    if not examples:
+        raise DataError(
+            f"{options.name}: no object is left of the {len(labels)} label files in {label_dir}; "
+            f"left out: {left_out}; {options.report.count} problems were reported; see dataset_config.kitti"
+        )
+    logger.info("%s: read %d objects of %d frames; left out: %s", label_dir, len(examples), len(labels), left_out)
+    return examples
+
+
+def folders(root: Path, kitti: KittiOptions) -> tuple[Path | None, Path | None]:
+    """The folders of images and of labels below `root`; None for one that is not there."""
+
+    def first(chosen: str, defaults: Iterable[str]) -> Path | None:
+        candidates = [root / name for name in ([chosen] if chosen else defaults)]
+        return next((candidate for candidate in candidates if candidate.is_dir()), None)
+
+    return first(kitti.image_dir, IMAGE_DIRS), first(kitti.label_dir, LABEL_DIRS)
+
+
+def expected(kitti: KittiOptions) -> str:
+    """The folders that are looked for, in words."""
+    image_dirs = kitti.image_dir or ", ".join(IMAGE_DIRS)
+    label_dirs = kitti.label_dir or ", ".join(LABEL_DIRS)
+    return f"folder of images ({image_dirs}) with one of KITTI labels ({label_dirs})"
+
+
+def read_labels(path: Path, report: Report) -> list[KittiObject]:
+    """The objects of a label file in their order, DontCare among them. Lines of another format are reported."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        report(str(path), f"can't be read ({reason})")
+        return []
+    if lines and lines[0].startswith("version https://git-lfs"):
+        report(str(path), "a Git LFS pointer, not labels; fetch it with: git lfs pull")
+        return []
+    objects, problems = [], {}
+    for number, line in enumerate(lines, 1):
+        columns = line.split()
+        try:
+            if columns:
+                objects.append(_parsed(number, columns))
+        except ValueError as error:
+            problems[number] = str(error)
+    if len(problems) > 1 and not objects:
+        first, problem = next(iter(problems.items()))
+        report(str(path), f"none of its {len(problems)} lines is a KITTI label; line {first}: {problem}")
+        return []
+    for number, problem in problems.items():
+        report(f"{path}:{number}", problem)
+    return objects
+
+
+def crop(box: tuple[float, ...], size: tuple[int, int], kitti: KittiOptions) -> tuple[int, int, int, int] | None:
+    """The part of a frame of `size` (width, height) that shows the object, in whole pixels; None if the box misses it.
+
+    The box is clipped to the frame, widened by the margin, rounded outwards, made square about its centre, and
+    clipped again; at the frame's border a crop may therefore not be square.
+    """
+    width, height = size
+    left, top, right, bottom = box
+    left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+    if right <= left or bottom <= top:
+        return None
+    beside, above = kitti.margin * (right - left), kitti.margin * (bottom - top)
+    x, y = math.floor(left - beside), math.floor(top - above)
+    across, down = math.ceil(right + beside) - x, math.ceil(bottom + above) - y
+    if kitti.square:
+        side = max(across, down)
+        x, y, across, down = x - (side - across) // 2, y - (side - down) // 2, side, side
+    return max(x, 0), max(y, 0), min(x + across, width), min(y + down, height)
+
+
+def _by_frame(folder: Path, suffixes: Collection[str], report: Report) -> dict[str, Path]:
+    """The folder's files with one of the suffixes, by frame name (the file's name without suffix), sorted."""
+    files: dict[str, Path] = {}
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: can't be listed ({error.strerror})") from error
+    for path in paths:
+        if path.name.startswith(".") or path.suffix[1:].lower() not in suffixes:
+            continue
+        if not path.is_file():
+            report(str(path), "not a file, or a link to nothing")
+        elif path.stem in files:
+            report(str(path), f"a second file for the frame of {files[path.stem].name}")
+        else:
+            files[path.stem] = path
+    return files
+
+
+def _parsed(number: int, columns: list[str]) -> KittiObject:
+    """The object of one line.
+
+    Raises:
+        ValueError: it is no KITTI label; says why.
+    """
+    if len(columns) not in {15, 16}:
+        raise ValueError(f"{len(columns)} columns, must be 15 or 16{_guess(columns)}")
+    values = []
+    for place, text in enumerate(columns[1:], 2):
+        try:
+            values.append(float(text))
+        except ValueError:
+            values.append(math.nan)
+        if not math.isfinite(values[-1]):
+            raise ValueError(f"column {place} is {text!r}, must be a number")
+    found = KittiObject(number, columns[0], values[0], values[1], tuple(values[3:7]))
+    if found.name != DONT_CARE:
+        if not (found.truncated == -1 or 0 <= found.truncated <= 1):
+            raise ValueError(f"truncated (column 2) is {columns[1]}, must be 0 to 1, or -1")
+        if found.occluded not in {-1, 0, 1, 2, 3}:
+            raise ValueError(f"occluded (column 3) is {columns[2]}, must be 0, 1, 2 or 3, or -1")
+        left, top, right, bottom = found.box
+        if right <= left or bottom <= top:
+            raise ValueError(f"the box is empty: left {left:g}, top {top:g}, right {right:g}, bottom {bottom:g}")
+    return found
+
+
+def _guess(columns: list[str]) -> str:
+    """What a line with the wrong number of columns may be."""
+    if len(columns) == 5 and columns[0].isdigit():
+        return "; it looks like a YOLO label"
+    if len(columns) in {17, 18} and columns[0].isdigit():
+        return "; it looks like a KITTI tracking label, with frame and track in front"
+    # Where lines run together, the last number of one and the name of the next are one column: 0.00Car
+    run_together = any(re.fullmatch(r"-?[0-9.]+[A-Za-z]\w*", column) for column in columns)
+    return "; line breaks are missing" if run_together else ""
+
+
+def _filtered(
+    objects: Iterable[KittiObject], kitti: KittiOptions, counts: Counter[str]
+) -> list[tuple[KittiObject, str]]:
+    """Objects that pass the filters, each with its label. The others are counted by reason."""
+    kept = []
+    for found in objects:
+        label = kitti.class_mapping.get(found.name, found.name)
+        if reason := _reason_to_leave_out(found, label, kitti):
+            counts[reason] += 1
+        else:
+            kept.append((found, label))
+    return kept
+
+
+def _reason_to_leave_out(found: KittiObject, label: str, kitti: KittiOptions) -> str:
+    if DONT_CARE in {found.name, label}:
+        return DONT_CARE
+    if label in kitti.ignored_classes:
+        return "of ignored classes"
+    if found.box[3] - found.box[1] < kitti.min_height_pixels:
+        return f"lower than {kitti.min_height_pixels:g} pixels"
+    if found.occluded > kitti.max_occlusion:
+        return f"more occluded than {kitti.max_occlusion}"
+    if found.truncated > kitti.max_truncation:
+        return f"more truncated than {kitti.max_truncation:g}"
+    return ""
+
+
+def _examples_of_frame(
+    image: Path, label: Path, kept: Collection[tuple[KittiObject, str]], options: Options
+) -> list[Example]:
+    if not kept:
+        return []
+    try:
+        size = image_size(image)
+    except DataError as error:
+        options.report(str(image), str(error).removeprefix(f"{image}: "))
+        return []
+    examples = []
+    for found, name in kept:
+        box = crop(found.box, size, options.kitti)
+        if box is None:
+            left, top, right, bottom = found.box
+            options.report(
+                f"{label}:{found.line}",
+                f"the box lies outside its frame of {size[0]} x {size[1]} pixels: "
+                f"left {left:g}, top {top:g}, right {right:g}, bottom {bottom:g}",
+            )
+        else:
+            examples.append(Example(image, name, image.stem, box))
+    return examples
+
+
+def _log_unmatched(names: set[str], kitti: KittiOptions) -> None:
+    """Name the settings that had no effect."""
+    present = ", ".join(sorted(names))
+    if unused := sorted(kitti.class_mapping.keys() - names):
+        logger.warning("dataset_config.kitti.class_mapping: no label is %s; there are %s", ", ".join(unused), present)
+    labels = {kitti.class_mapping.get(name, name) for name in names}
+    if unused := sorted(kitti.ignored_classes - labels):
+        logger.warning("dataset_config.kitti.ignored_classes: no class is %s; there are %s", ", ".join(unused), present)

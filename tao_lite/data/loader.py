@@ -1,0 +1,265 @@
+"""Examples to batches: decoded, cut and resized by threads, a few batches ahead of whoever trains on them."""
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tao_lite.data.cache import Images, budget_bytes, estimate_bytes
+from tao_lite.data.dataset import DataSet
+from tao_lite.data.draws import CROP_LEFT, CROP_SCALE, CROP_TOP, NUM_DRAWS, permutation, uniforms
+from tao_lite.data.geometry import FIXED, Pixels, Size, random_crop, resize
+from tao_lite.errors import DataError
+from tao_lite.host import available_memory, usable_cores
+from tao_lite.spec import classification_pb2 as pb
+
+NUM_BATCHES_AHEAD = 2
+NUM_IMAGES_PER_TASK = 8
+"""Few enough that the threads end together and stop at once, enough that handing out tasks costs nothing."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images of one step; those that can't be decoded are missing.
+
+    images: uint8 [B, C, H, W], RGB or grey, channels last in memory. labels: int64 [B]. draws: float32 [B, NUM_DRAWS],
+    uniform in [0, 1), columns as in draws.py. number: place in the epoch, from 0, which missing images don't change.
+    """
+
+    images: Tensor
+    labels: Tensor
+    paths: tuple[Path, ...]
+    draws: Tensor
+    number: int
+
+
+@dataclass(kw_only=True, eq=False)
+class Loader:
+    """The batches of a data set, epoch by epoch. A batch depends on (seed, epoch, number) and on nothing else.
+
+    In training the examples are shuffled, every process has the same number of them, and batches of a single image
+    are left out if there are others, because batch norm can't take them. Otherwise the examples come in order, dealt
+    out to the processes, each exactly once.
+    """
+
+    data_set: DataSet
+    size: Size
+    channels: int
+    batch_size: int
+    num_workers: int
+    seed: int
+    training: bool
+    geometry: Literal["squeeze", "centre_crop", "random_crop"]
+    interpolation: Literal["bilinear", "bicubic"]
+    report: Callable[[str, str], None]
+    """Told once of each example that can't be decoded: its place and the problem. Ends the epoch if it raises."""
+    cache_bytes: int = 0
+    """Memory for what is the same in every epoch: the decoded image with random crop, the resized one otherwise."""
+    rank: int = 0
+    world_size: int = 1
+    pin_memory: bool = False
+    """Page-locked batches, which a CUDA device fetches while the host goes on."""
+    _images: Images = field(init=False, repr=False)
+    _labels: npt.NDArray[np.int64] = field(init=False, repr=False)
+    _reported: set[str] = field(init=False, repr=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        index_of = {name: index for index, name in enumerate(self.class_names)}
+        self._labels = np.array([index_of[example.label] for example in self.data_set.examples], np.int64)
+        self._images = Images(
+            self.data_set.examples, self.channels, self._resized_if_fixed, budget_bytes=self.cache_bytes
+        )
+        if self.training and not self._num_own:
+            raise DataError(
+                f"{self.num_examples} training images are too few for {self.world_size} processes; use fewer --gpus"
+            )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.data_set.class_names
+
+    @property
+    def num_examples(self) -> int:
+        """Examples of the data set, over all processes."""
+        return len(self.data_set.examples)
+
+    def __len__(self) -> int:
+        """Batches of an epoch in this process."""
+        full, rest = divmod(self._num_own, self.batch_size)
+        return full + (rest >= self._smallest_batch)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of the epoch from number `start` on.
+
+        What goes wrong in a thread is raised here. However the iteration ends, no thread outlives it.
+
+        Raises:
+            DataError: by way of `report`.
+        """
+        order = self._order(epoch)
+        numbers = iter(range(start, len(self)))
+        pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode")
+        try:
+            pending: deque[_Pending] = deque()
+            for number in itertools.islice(numbers, NUM_BATCHES_AHEAD):
+                pending.append(self._begin(pool, epoch, number, order))
+            while pending:
+                batch = self._complete(pending.popleft())
+                for number in itertools.islice(numbers, 1):
+                    pending.append(self._begin(pool, epoch, number, order))
+                if len(batch.paths) >= self._smallest_batch:
+                    yield batch
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    @property
+    def _num_own(self) -> int:
+        """Examples of an epoch in this process."""
+        if self.training:
+            return self.num_examples // self.world_size
+        return len(range(self.rank, self.num_examples, self.world_size))
+
+    @property
+    def _smallest_batch(self) -> int:
+        return 2 if self.training and self.batch_size > 1 and self._num_own > 1 else 1
+
+    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Indices of this process's examples, as they come."""
+        if not self.training:
+            return np.arange(self.rank, self.num_examples, self.world_size)
+        # Dealing out one permutation makes the processes' batches together one batch of the epoch.
+        return permutation(self.seed, epoch, self.num_examples)[self.rank :: self.world_size][: self._num_own]
+
+    def _begin(self, pool: ThreadPoolExecutor, epoch: int, number: int, order: npt.NDArray[np.int64]) -> "_Pending":
+        """The batch, its images still being made by the pool."""
+        indices = order[number * self.batch_size : (number + 1) * self.batch_size]
+        numbers = uniforms(self.seed, epoch, indices, NUM_DRAWS)
+        # A fresh buffer each time: whoever holds the batch before may still be reading it.
+        images = torch.empty((len(indices), *self.size, self.channels), dtype=torch.uint8, pin_memory=self.pin_memory)
+        tasks = [
+            pool.submit(
+                self._fill, images.numpy(), indices, numbers, range(len(indices))[first : first + NUM_IMAGES_PER_TASK]
+            )
+            for first in range(0, len(indices), NUM_IMAGES_PER_TASK)
+        ]
+        return _Pending(number, indices, numbers, images, tasks)
+
+    def _fill(
+        self, out: Pixels, indices: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64], slots: range
+    ) -> list[tuple[int, str]]:
+        """Put the images of these slots of the batch in their places; the slots that stay empty, with the reason."""
+        empty = []
+        for slot in slots:
+            try:
+                image = self._images[int(indices[slot])]
+            except DataError as error:
+                empty.append((slot, str(error)))
+                continue
+            if self.geometry == "random_crop":
+                scale, left, top = numbers[slot, [CROP_SCALE, CROP_LEFT, CROP_TOP]].tolist()
+                box = random_crop(_size(image), self.size, (scale, left, top))
+                image = resize(image, box, self.size, self.interpolation)
+            out[slot] = image
+        return empty
+
+    def _resized_if_fixed(self, image: Pixels) -> Pixels:
+        """The image as far as it is the same in every epoch."""
+        if self.geometry == "random_crop":
+            return image
+        return resize(image, FIXED[self.geometry](_size(image), self.size), self.size, self.interpolation)
+
+    def _complete(self, pending: "_Pending") -> Batch:
+        """The batch, waited for, less its empty slots."""
+        empty = dict(itertools.chain.from_iterable(task.result() for task in pending.tasks))
+        examples = [self.data_set.examples[index] for index in pending.indices]
+        for slot, message in empty.items():
+            if message not in self._reported:
+                self._reported.add(message)
+                self.report(str(examples[slot].path), message.removeprefix(f"{examples[slot].path}: "))
+        kept = [slot for slot in range(len(examples)) if slot not in empty]
+        # The largest float32 below 1: rounding must not reach 1.
+        draws = np.minimum(pending.draws[kept], 1 - 2.0**-24).astype(np.float32)
+        images = pending.images[kept] if empty else pending.images
+        return Batch(
+            images=self._pinned(images).permute(0, 3, 1, 2),
+            labels=self._pinned(torch.from_numpy(self._labels[pending.indices[kept]])),
+            paths=tuple(examples[slot].path for slot in kept),
+            draws=self._pinned(torch.from_numpy(draws)),
+            number=pending.number,
+        )
+
+    def _pinned(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory() if self.pin_memory and not tensor.is_pinned() else tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A batch whose images the threads are still making. images: uint8 [B, H, W, C]."""
+
+    number: int
+    indices: npt.NDArray[np.int64]
+    draws: npt.NDArray[np.float64]
+    images: Tensor
+    tasks: list[Future[list[tuple[int, str]]]]
+
+
+def loader(  # noqa: PLR0913 - one argument for each fact that only the stage knows
+    experiment: pb.Experiment,
+    data_set: DataSet,
+    split: Literal["train", "val", "eval"],
+    *,
+    batch_size: int,
+    seed: int,
+    rank: int,
+    world_size: int,
+    pin_memory: bool,
+    report: Callable[[str, str], None],
+) -> Loader:
+    """The loader of one split, as the spec says. The processes are taken to share one machine."""
+    train, evaluation, model = experiment.train_config, experiment.eval_config, experiment.model_config
+    channels, height, width = (int(number) for number in model.input_image_size.split(","))
+    has_random_crop = split == "train" and train.enable_random_crop
+    has_centre_crop = {"train": False, "val": train.enable_center_crop, "eval": evaluation.enable_center_crop}[split]
+    needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
+    return Loader(
+        data_set=data_set,
+        size=(height, width),
+        channels=channels,
+        batch_size=batch_size,
+        num_workers=_num_workers((evaluation if split == "eval" else train).n_workers, world_size),
+        seed=seed,
+        training=split == "train",
+        geometry="random_crop" if has_random_crop else "centre_crop" if has_centre_crop else "squeeze",
+        interpolation="bicubic" if model.resize_interpolation_method == pb.BICUBIC else "bilinear",
+        report=report,
+        cache_bytes=budget_bytes(
+            pb.Cache.Mode.Name(experiment.dataset_config.cache), needed, available_memory() // world_size
+        ),
+        rank=rank,
+        world_size=world_size,
+        pin_memory=pin_memory,
+    )
+
+
+def _num_workers(wanted: int, world_size: int) -> int:
+    """Threads of one process: as many as wanted, at most its share of the cores, which is also the default."""
+    cores = max(1, usable_cores() // world_size)
+    if wanted > cores:
+        logger.info("n_workers was reduced from %d to %d, the cores at hand", wanted, cores)
+    return min(wanted or cores, cores)
+
+
+def _size(image: Pixels) -> Size:
+    height, width, _ = image.shape
+    return height, width

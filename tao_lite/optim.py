@@ -1,0 +1,169 @@
+"""The optimizer of a run: what it updates, which weights it penalises, how its learning rate is set."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from tao_lite.errors import CheckpointError, SpecError
+from tao_lite.spec import classification_pb2 as pb
+
+# Layer kinds that reg_config.scope can name, in lower case.
+_SCOPES: dict[str, type[nn.Module]] = {"conv2d": nn.Conv2d, "dense": nn.Linear}
+
+# What each optimizer remembers of a parameter.
+_MEMORY: dict[type[Optimizer], set[str]] = {
+    torch.optim.SGD: {"momentum_buffer"},
+    torch.optim.Adam: {"step", "exp_avg", "exp_avg_sq"},
+    torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"},
+    torch.optim.RMSprop: {"step", "square_avg"},
+}
+
+
+def make_optimizer(
+    optimizer_config: pb.OptimizerConfig, reg_config: pb.RegConfig, network: nn.Module, *, device: torch.device
+) -> Optimizer:
+    """Optimizer of the network's trainable parameters; its learning rate is 0 until set_learning_rate is called.
+
+    The first parameter group holds the kernels that reg_config.scope names, the second everything else, which is never
+    penalised. L2 adds weight_decay * w to a kernel's gradient, L1 adds weight_decay * sign(w), both after clipping.
+
+    Raises:
+        SpecError: no optimizer is set, Nesterov has no momentum, or nothing is trainable.
+    """
+    kernels, others = _split(network, reg_config.scope)
+    l1, l2 = (reg_config.weight_decay * (reg_config.type.lower() == norm) for norm in ("l1", "l2"))
+    if optimizer_config.HasField("adamw"):
+        # AdamW's own decay bypasses the moments, so an L2 penalty, which goes through them, must be added beside it.
+        weight_decay, added_l2 = optimizer_config.adamw.weight_decay, l2
+    else:
+        weight_decay, added_l2 = l2, 0.0
+    groups = [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = _build(optimizer_config, groups, fused=device.type in ("cpu", "cuda"))
+    if l1 or added_l2:
+        _add_penalty(optimizer, kernels, l1=l1, l2=added_l2)
+    return optimizer
+
+
+def set_learning_rate(optimizer: Optimizer, learning_rate: float, step: int) -> float:
+    """The rate that holds from now on: learning_rate / (1 + decay * step), decay being Keras's time decay in the spec.
+
+    step counts the optimizer steps since the start of the run. Nothing waits on the device.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate / (1 + group["decay"] * step)
+    return float(optimizer.param_groups[0]["lr"])
+
+
+def load_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Give the optimizer the memory in another one's state_dict(); its options stay those of the spec.
+
+    Raises:
+        CheckpointError: the state is of another kind of optimizer, or of other parameters.
+    """
+    groups = optimizer.state_dict()["param_groups"]
+    if [len(group["params"]) for group in state["param_groups"]] != [len(group["params"]) for group in groups]:
+        raise _misfit("other parameters are trained or penalised")
+    if any(set(memory) != _MEMORY[type(optimizer)] for memory in state["state"].values()):
+        raise _misfit(f"it is not of {type(optimizer).__name__}")
+    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
+    for parameter, memory in optimizer.state.items():
+        for name, value in memory.items():
+            memory[name] = _laid_out_like(parameter, value) if value.ndim else value.clone()
+
+
+def _split(network: nn.Module, scope: str) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The trainable kernels in the scope, and all other trainable parameters."""
+    kinds = tuple(_SCOPES[word] for word in scope.lower().replace(" ", "").split(",") if word in _SCOPES)
+    # Keras's Conv2D regulariser leaves out depthwise layers, which torch writes as Conv2d with groups.
+    chosen = {
+        id(layer.weight) for layer in network.modules() if isinstance(layer, kinds) and getattr(layer, "groups", 1) == 1
+    }
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise SpecError(
+            "model_config.freeze_blocks: found every parameter of the network frozen, must leave some to train; "
+            "freeze fewer blocks"
+        )
+    kernels = [parameter for parameter in trainable if id(parameter) in chosen]
+    return kernels, [parameter for parameter in trainable if id(parameter) not in chosen]
+
+
+def _build(optimizer_config: pb.OptimizerConfig, groups: list[dict[str, Any]], *, fused: bool) -> Optimizer:
+    """fused spares GradScaler a wait in each step: the kernel itself leaves out the step if a gradient overflowed."""
+    optimizer: Optimizer
+    match optimizer_config.WhichOneof("optim"):
+        case "sgd":
+            optimizer, decay = _build_sgd(optimizer_config.sgd, groups, fused=fused), optimizer_config.sgd.decay
+        case "adam":
+            adam = optimizer_config.adam
+            betas, decay = (adam.beta_1, adam.beta_2), adam.decay
+            optimizer = torch.optim.Adam(groups, lr=0.0, betas=betas, eps=adam.epsilon, fused=fused)
+        case "adamw":
+            adamw = optimizer_config.adamw
+            betas, decay = (adamw.beta_1, adamw.beta_2), 0.0
+            optimizer = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=adamw.epsilon, fused=fused)
+        case "rmsprop":
+            rmsprop, decay = optimizer_config.rmsprop, optimizer_config.rmsprop.decay
+            # There is no fused form. torch takes foreach on a GPU and, where that is slower, on a CPU, a plain loop.
+            optimizer = torch.optim.RMSprop(groups, lr=0.0, alpha=rmsprop.rho, eps=rmsprop.epsilon)
+        case None:
+            raise SpecError("train_config.optimizer: found none, must hold one of sgd, adam, rmsprop, adamw")
+    for group in optimizer.param_groups:
+        group["decay"] = decay
+    return optimizer
+
+
+def _build_sgd(config: pb.SgdOptimizerConfig, groups: list[dict[str, Any]], *, fused: bool) -> Optimizer:
+    if config.nesterov and not config.momentum:
+        raise SpecError(
+            "train_config.optimizer.sgd.nesterov: found true without momentum, must have momentum above 0; "
+            "set momentum (0.9 is usual) or nesterov: false"
+        )
+    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
+    if config.momentum:
+        optimizer.register_step_pre_hook(_zero_missing_momentum)
+    return optimizer
+
+
+def _zero_missing_momentum(optimizer: Optimizer, *_: object) -> None:
+    """Start momentum at zero, which equals torch's own start.
+
+    Fused SGD allocates momentum without writing it and leaves it so if loss scaling skips the first step; the second
+    step then adds whatever was in memory to the weights (seen in torch 2.11 and 2.15).
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None and "momentum_buffer" not in optimizer.state[parameter]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def _add_penalty(optimizer: Optimizer, kernels: list[nn.Parameter], *, l1: float, l2: float) -> None:
+    """Make each step add the penalty's gradient first; by then loss scaling is undone, as Precision.step does it."""
+
+    @torch.no_grad()
+    def add(*_: object) -> None:
+        weights: list[Tensor] = [kernel for kernel in kernels if kernel.grad is not None]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        if l1:
+            torch._foreach_add_(gradients, torch._foreach_sign(weights), alpha=l1)
+        if l2:
+            torch._foreach_add_(gradients, weights, alpha=l2)
+
+    optimizer.register_step_pre_hook(add)
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """The value in the parameter's memory format; torch's fused CPU kernels pair elements by their place in memory."""
+    if value.shape != parameter.shape:
+        raise _misfit(f"it holds shape {list(value.shape)} where a parameter has {list(parameter.shape)}")
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _misfit(what: str) -> CheckpointError:
+    return CheckpointError(
+        f"the checkpoint's optimizer does not fit this run: {what}; go on with the spec that wrote it, or start a run "
+        "in another folder with the checkpoint as train_config.pretrained_model_path"
+    )

@@ -1,0 +1,138 @@
+"""The learning rate as a pure function of progress. Imports no torch, so that checking a spec can show the curve."""
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from tao_lite.errors import SpecError
+from tao_lite.spec import classification_pb2 as pb
+
+# Progress is the share of all optimizer steps that are done, in [0, 1].
+Schedule = Callable[[float], float]
+
+# Where TAO starts soft_anneal's warm-up: fixed, and not multiplied by the number of processes.
+SOFT_ANNEAL_START = 3e-4
+
+_PATH = "train_config.lr_config"
+
+
+def make_schedule(lr_config: pb.LRConfig, *, world_size: int = 1) -> Schedule:
+    """Learning rate at a given progress.
+
+    The spec's learning_rate is per process: it is multiplied by world_size, the number of processes, as in TAO.
+    Formulas: as TAO documents them; where its code computes something else, the documentation holds.
+
+    Raises:
+        SpecError: no scheduler is set, or annealing_points are out of order.
+    """
+    match lr_config.WhichOneof("lr_scheduler"):
+        case "step":
+            schedule = _make_staircase(lr_config.step, world_size)
+        case "soft_anneal":
+            schedule = _make_soft_anneal(lr_config.soft_anneal, world_size)
+        case "cosine":
+            schedule = _make_cosine(lr_config.cosine, world_size)
+        case None:
+            raise SpecError(f"{_PATH}: found no scheduler, must hold one of step, soft_anneal, cosine")
+    if lr_config.warmup > 0:
+        return partial(_warmed_up, schedule=schedule, warmup=_as_written(lr_config.warmup))
+    return schedule
+
+
+def early_decay(schedule: Schedule) -> float | None:
+    """Progress at which the rate first falls below 1e-3 of its maximum, if that is in the first half of the run.
+
+    Found to 0.001 of the run. A run learns nothing worth having after that point.
+    """
+    rates = [schedule(k / 1000) for k in range(1001)]
+    top = rates.index(max(rates))
+    return next((k / 1000 for k in range(top, 500) if rates[k] < rates[top] * 1e-3), None)
+
+
+def warnings(schedule: Schedule) -> list[str]:
+    """What to tell the user about the schedule before a run is wasted on it."""
+    early = early_decay(schedule)
+    if early is None:
+        return []
+    warning = (
+        f"{_PATH}: after {early:.0%} of the run the learning rate is below a thousandth of its highest value; hardly "
+        "anything is learnt from there on (step_size is a percentage of the run)"
+    )
+    return [warning]
+
+
+def table(schedule: Schedule, n_epochs: int) -> list[tuple[int, float]]:
+    """Epochs done and the learning rate there: the start, the end and up to nine points between, evenly spread."""
+    epochs = sorted({round(k * n_epochs / 10) for k in range(11)})
+    return [(epoch, schedule(epoch / n_epochs)) for epoch in epochs]
+
+
+def _make_staircase(config: pb.StepLrConfig, world_size: int) -> Schedule:
+    return partial(
+        _staircase,
+        rate=_as_written(config.learning_rate) * world_size,
+        step_percent=config.step_size,
+        gamma=_as_written(config.gamma),
+    )
+
+
+def _make_soft_anneal(config: pb.SoftAnnealLrConfig, world_size: int) -> Schedule:
+    soft_start = _as_written(config.soft_start)
+    points = [_as_written(point) for point in config.annealing_points]
+    _check_annealing_points(points, soft_start)
+    return partial(
+        _soft_anneal,
+        rate=_as_written(config.learning_rate) * world_size,
+        soft_start=soft_start,
+        divider=_as_written(config.annealing_divider),
+        points=points,
+    )
+
+
+def _make_cosine(config: pb.CosineLrConfig, world_size: int) -> Schedule:
+    rate = _as_written(config.learning_rate) * world_size
+    return partial(
+        _cosine, rate=rate, minimum=rate * _as_written(config.min_lr_ratio), soft_start=_as_written(config.soft_start)
+    )
+
+
+def _staircase(progress: float, *, rate: float, step_percent: int, gamma: float) -> float:
+    # In floating point 0.29 * 100 is 28.999...96; the small term keeps such a step on its own stair.
+    return float(rate * gamma ** math.floor(progress * 100 / step_percent + 1e-9))
+
+
+def _soft_anneal(progress: float, *, rate: float, soft_start: float, divider: float, points: Sequence[float]) -> float:
+    if progress < soft_start:
+        share = progress / soft_start
+        return share * rate + (1 - share) * SOFT_ANNEAL_START
+    return float(rate / divider ** sum(point < progress for point in points))
+
+
+def _cosine(progress: float, *, rate: float, minimum: float, soft_start: float) -> float:
+    if progress < soft_start:
+        return minimum + (rate - minimum) * progress / soft_start
+    share = (progress - soft_start) / (1 - soft_start)
+    return minimum + (rate - minimum) * (1 + math.cos(math.pi * share)) / 2
+
+
+def _warmed_up(progress: float, *, schedule: Schedule, warmup: float) -> float:
+    return schedule(progress) * min(1.0, progress / warmup)
+
+
+def _check_annealing_points(points: list[float], soft_start: float) -> None:
+    where = f"{_PATH}.soft_anneal.annealing_points"
+    found = ", ".join(map(str, points))
+    if points != sorted(points):
+        raise SpecError(f"{where}: found {found}, must increase; write them in order")
+    if points and points[0] <= soft_start:
+        raise SpecError(f"{where}: found {found}, must all be above soft_start {soft_start}; move the points or it")
+
+
+def _as_written(value: float) -> float:
+    """The number that the user wrote: the shortest decimal that the spec's 32-bit field would store as this value.
+
+    Without it an annealing point of 0.7 would be 0.69999999 and lie before the step that it names.
+    """
+    decimals = (float(f"{value:.{digits}g}") for digits in range(6, 10))
+    return next(decimal for decimal in decimals if struct.unpack("f", struct.pack("f", decimal))[0] == value)

@@ -1,0 +1,106 @@
+"""From the options of a command to a running stage: logging, spec, processes, device, results folder."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tao_lite import console, distributed, host
+from tao_lite.errors import RunError
+from tao_lite.run import Run, Summary
+from tao_lite.spec.load import Spec, load, load_text
+
+if TYPE_CHECKING:
+    from tao_lite.distributed import World
+
+Stage = Callable[[Spec, Run], Summary]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every stage's command takes; see `tao-lite train --help`."""
+
+    results_dir: Path | None
+    overrides: tuple[str, ...]
+    key: str | None
+    gpus: int | None
+    gpu_index: tuple[int, ...]
+    num_processes: int | None
+    log_file: Path | None
+    verbose: bool
+
+
+def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | None, model: Path | None) -> int:
+    """Run the stage with the spec in the file, else with the one inside the model; the exit code.
+
+    Raises:
+        TaoLiteError: as the stage, and for a spec, device or folder that can't be used.
+    """
+    _log_to(options.log_file, logging.DEBUG if options.verbose else logging.INFO)
+    if options.key:
+        _log.info("-k is not needed: the files of tao_lite are not encrypted")
+    spec = _spec(stage_name, options.overrides, spec_file, model)
+    if options.gpu_index:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, options.gpu_index))
+    num_processes = options.num_processes or max(options.gpus or len(options.gpu_index), 1)
+    if num_processes > 1 and not distributed.launched():
+        return distributed.launch(num_processes, sys.argv[1:])
+    world = _world(options)
+    try:
+        if world.is_main:
+            for warning in spec.warnings:
+                _log.warning("%s", warning)
+        stage(spec, Run(results=_results(options, spec_file, model), world=world))
+    finally:
+        world.stop()
+    return 0
+
+
+def _spec(stage_name: str, overrides: tuple[str, ...], spec_file: Path | None, model: Path | None) -> Spec:
+    if spec_file:
+        return load(spec_file, stage=stage_name, overrides=overrides)
+    if model is None:
+        raise RunError("give a spec file with -e or a checkpoint with -m")
+    from tao_lite import checkpoint
+
+    return load_text(checkpoint.load(model).spec, model, stage=stage_name, overrides=overrides)
+
+
+def _results(options: Options, spec_file: Path | None, model: Path | None) -> Path:
+    """-r, else the folder of the run that the model is from, else results/NAME for NAME.cfg."""
+    if options.results_dir:
+        return options.results_dir
+    if model and model.absolute().parent.name == "weights":
+        return model.parent.parent
+    return Path("results") / (spec_file or model or Path("run")).stem
+
+
+def _world(options: Options) -> "World":
+    """This process's place among the others; the first GPU if there is one and none was asked for."""
+    host.keep_freed_memory()
+    import torch
+
+    wants_gpu = options.gpus != 0 and (torch.cuda.is_available() or bool(options.gpus or options.gpu_index))
+    world = distributed.start("cuda" if wants_gpu else "cpu")
+    if not distributed.launched():
+        host.set_threads()
+    return world
+
+
+def _log_to(path: Path | None, level: int) -> None:
+    """Send all output to the file where one is given; else the log goes to standard error."""
+    if path:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(f"--log_file {path}: can't be written ({error.strerror})") from error
+        os.dup2(descriptor, sys.stdout.fileno())
+        os.dup2(descriptor, sys.stderr.fileno())
+    form = "%(asctime)s [%(levelname)s] %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=form, datefmt="%H:%M:%S", handlers=[console.log_handler()])
+    logging.getLogger("tao_lite").setLevel(level)

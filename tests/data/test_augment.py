@@ -1,0 +1,377 @@
+"""Augmentation and normalisation on the device, against formulas and identities."""
+
+import colorsys
+import json
+import logging
+
+import pytest
+import torch
+from google.protobuf import text_format
+from torch import Tensor
+
+from tao_lite.data.augment import Augment, Mixup, Preprocess, change_colour, make_augment, make_mixup, make_preprocess
+from tao_lite.data.draws import CONTRAST, FLIP, HUE, MIXUP, NUM_DRAWS, SATURATION
+from tao_lite.errors import SpecError
+from tao_lite.spec import classification_pb2 as pb
+
+MODES = ["caffe", "torch", "tf"]
+
+
+def noise(batch: int = 6, channels: int = 3, height: int = 9, width: int = 7) -> Tensor:
+    """uint8 [B, C, H, W], channels last as the loader makes it."""
+    generator = torch.Generator().manual_seed(batch * 1000 + channels * 100 + height)
+    shape = (batch, height, width, channels)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).permute(0, 3, 1, 2)
+
+
+def some_draws(batch: int, seed: int = 0) -> Tensor:
+    return torch.rand(batch, NUM_DRAWS, generator=torch.Generator().manual_seed(seed))
+
+
+def one_pixel(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).reshape(1, len(values), 1, 1)
+
+
+def experiment(text: str) -> pb.Experiment:
+    return text_format.Parse(text, pb.Experiment())
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        # Blue 30, green 20, red 10, less ImageNet's means.
+        ("caffe", (30 - 103.939, 20 - 116.779, 10 - 123.68)),
+        ("torch", ((10 / 255 - 0.485) / 0.229, (20 / 255 - 0.456) / 0.224, (30 / 255 - 0.406) / 0.225)),
+        ("tf", (10 / 127.5 - 1, 20 / 127.5 - 1, 30 / 127.5 - 1)),
+    ],
+)
+def test_a_colour_pixel_becomes_what_the_formula_says(mode: str, expected: tuple[float, ...]) -> None:
+    pixel = one_pixel(10, 20, 30).to(torch.uint8)
+    assert Preprocess(mode, 3)(pixel).flatten().tolist() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("caffe", 200 - 117.3786), ("torch", (200 / 255 - 0.449) / 0.226), ("tf", 200 / 127.5 - 1)]
+)
+def test_a_grey_pixel_becomes_what_the_formula_says(mode: str, expected: float) -> None:
+    assert Preprocess(mode, 1)(one_pixel(200).to(torch.uint8)).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_caffe_subtracts_another_mean_if_one_is_given() -> None:
+    # In the order blue, green, red.
+    pixel = one_pixel(10, 20, 30).to(torch.uint8)
+    assert Preprocess("caffe", 3, (1.0, 2.0, 3.0))(pixel).flatten().tolist() == [29, 18, 7]
+    assert Preprocess("caffe", 1, (100.5,))(one_pixel(50).to(torch.uint8)).item() == -50.5
+
+
+def test_tf_covers_minus_one_to_one() -> None:
+    assert Preprocess("tf", 3)(one_pixel(0, 255, 255).to(torch.uint8)).flatten().tolist() == pytest.approx(
+        [-1, 1, 1], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", MODES)
+def test_whole_batches_become_float32_and_stay_channels_last(mode: str, channels: int) -> None:
+    images = noise(channels=channels)
+    values = Preprocess(mode, channels)(images)
+    assert values.dtype == torch.float32
+    assert values.shape == images.shape
+    assert values.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", MODES)
+def test_normalising_equals_the_textbook_formula(mode: str, channels: int) -> None:
+    images = noise(channels=channels)
+    values = images.double()
+    if mode == "caffe":
+        mean = torch.tensor([103.939, 116.779, 123.68] if channels == 3 else [117.3786], dtype=torch.float64)
+        expected = values.flip(1) - mean.view(-1, 1, 1)
+    elif mode == "torch":
+        mean = torch.tensor([0.485, 0.456, 0.406] if channels == 3 else [0.449], dtype=torch.float64)
+        std = torch.tensor([0.229, 0.224, 0.225] if channels == 3 else [0.226], dtype=torch.float64)
+        expected = (values / 255 - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
+    else:
+        expected = values / 127.5 - 1
+    assert (Preprocess(mode, channels)(images) - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_image_gives_the_same_bits_in_any_batch_layout_and_type(mode: str) -> None:
+    preprocess, images = Preprocess(mode, 3), noise(batch=5)
+    together = preprocess(images)
+    for index in range(5):
+        assert torch.equal(preprocess(images[index : index + 1]), together[index : index + 1])
+    assert torch.equal(preprocess(images.contiguous()), together)
+    assert torch.equal(preprocess(images.float()), together)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_normalising_leaves_its_input_alone(mode: str) -> None:
+    for images in (noise(), noise().float()):
+        before = images.clone()
+        Preprocess(mode, 3)(images)
+        assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        *(Preprocess(mode, channels) for mode in MODES for channels in (1, 3)),
+        Preprocess("caffe", 3, (1.5, 2.25, 3.125)),
+        Preprocess("caffe", 1, (7.0,)),
+    ],
+)
+def test_a_saved_normalisation_comes_back_the_same(preprocess: Preprocess) -> None:
+    again = Preprocess.from_dict(json.loads(json.dumps(preprocess.to_dict())))
+    images = noise(channels=preprocess.channels)
+    assert torch.equal(again(images), preprocess(images))
+    assert again.to_dict() == preprocess.to_dict()
+
+
+def test_normalisation_adds_nothing_to_a_state_dict() -> None:
+    assert Preprocess("torch", 3).state_dict() == {}
+    assert Mixup(0.2).state_dict() == {}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_half_of_the_draws_flip(channels: int) -> None:
+    images, draws = noise(batch=4, channels=channels), torch.ones(4, NUM_DRAWS)
+    draws[:, FLIP] = torch.tensor([0.0, 0.5, 0.4999, 0.9999])
+    flipped = Augment(has_flip=True, has_colour=False)(images, draws)
+    assert flipped.dtype == torch.uint8
+    assert flipped.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(flipped[0], images[0].flip(2))
+    assert torch.equal(flipped[1], images[1])
+    assert torch.equal(flipped[2], images[2].flip(2))
+    assert torch.equal(flipped[3], images[3])
+
+
+def test_flipping_twice_is_nothing() -> None:
+    images, draws = noise(), torch.zeros(6, NUM_DRAWS)
+    flip = Augment(has_flip=True, has_colour=False)
+    assert not torch.equal(flip(images, draws), images)
+    assert torch.equal(flip(flip(images, draws), draws), images)
+
+
+def test_no_augmentation_is_nothing() -> None:
+    images = noise()
+    assert Augment(has_flip=False, has_colour=False)(images, some_draws(6)) is images
+
+
+def test_medium_draws_change_no_colour() -> None:
+    images = noise()
+    changed = Augment(has_flip=False, has_colour=True)(images, torch.full((6, NUM_DRAWS), 0.5))
+    assert changed.dtype == torch.float32
+    assert (changed - images).abs().max() < 1e-3
+
+
+def ones(batch: int) -> Tensor:
+    return torch.ones(batch)
+
+
+@pytest.mark.parametrize(("degrees", "shift"), [(120.0, 1), (240.0, 2), (-120.0, 2), (360.0, 0)])
+def test_turning_the_hue_by_a_third_moves_each_channel_on(degrees: float, shift: int) -> None:
+    # By 120 degrees red becomes green: what the red channel held, the green one holds.
+    images = noise()
+    turned = change_colour(images, ones(6) * degrees, ones(6), ones(6))
+    assert (turned - images.roll(shift, dims=1)).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("degrees", [-25.0, -10.0, 5.0, 25.0])
+@pytest.mark.parametrize("colour", [(150, 120, 110), (90, 130, 100), (100, 110, 140)])
+def test_hue_turns_in_the_direction_of_the_colour_wheel(degrees: float, colour: tuple[int, int, int]) -> None:
+    turned = change_colour(one_pixel(*colour), ones(1) * degrees, ones(1), ones(1)).flatten() / 255
+    before, after = (colorsys.rgb_to_hsv(*values)[0] * 360 for values in ([c / 255 for c in colour], turned.tolist()))
+    # The wheel of HSV is a hexagon, whose angles differ from a circle's by less than 1.2 degrees at any point.
+    assert (after - before + 180) % 360 - 180 == pytest.approx(degrees, abs=2.4)
+
+
+def test_turning_the_hue_there_and_back_is_nothing() -> None:
+    images = noise().float() * 0.2 + 100
+    there = change_colour(images, ones(6) * 25, ones(6), ones(6))
+    assert (there - images).abs().max() > 5
+    assert (change_colour(there, ones(6) * -25, ones(6), ones(6)) - images).abs().max() < 1e-3
+
+
+def test_saturation_scales_the_distance_from_grey() -> None:
+    # (100, 130, 70) is 0, 30 and -30 from its mean, 100.
+    changed = change_colour(one_pixel(100, 130, 70), torch.zeros(1), ones(1) * 1.2, ones(1))
+    assert changed.flatten().tolist() == pytest.approx([100, 136, 64], abs=1e-4)
+
+
+def test_no_saturation_is_grey() -> None:
+    changed = change_colour(one_pixel(10, 20, 60), ones(1) * 17, torch.zeros(1), ones(1))
+    assert changed.flatten().tolist() == pytest.approx([30, 30, 30], abs=1e-4)
+
+
+def test_contrast_scales_the_distance_from_medium_grey() -> None:
+    # 127.5 + 1.1 * (100 - 127.5) = 97.25; likewise 130.25 and 64.25.
+    changed = change_colour(one_pixel(100, 130, 70), torch.zeros(1), ones(1), ones(1) * 1.1)
+    assert changed.flatten().tolist() == pytest.approx([97.25, 130.25, 64.25], abs=1e-4)
+
+
+def test_greys_keep_their_colour() -> None:
+    grey = torch.arange(0, 256, 5, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+    changed = change_colour(grey, torch.full((52,), 25.0), torch.full((52,), 1.2), torch.ones(52))
+    assert (changed - grey).abs().max() < 1e-3
+
+
+def test_colours_stay_in_range() -> None:
+    images = torch.tensor([0.0, 255.0]).view(2, 1, 1, 1) * torch.tensor([1.0, 0.0, 1.0]).view(1, 3, 1, 1)
+    changed = change_colour(images, torch.tensor([25.0, 25.0]), ones(2) * 1.2, ones(2) * 1.1)
+    assert changed.min() == 0
+    assert changed.max() == 255
+
+
+def test_the_ends_of_the_draws_are_the_limits_of_tao() -> None:
+    images = noise(batch=2)
+    draws = torch.zeros(2, NUM_DRAWS)
+    draws[1, [HUE, SATURATION, CONTRAST]] = 1
+    expected = change_colour(images, torch.tensor([-25.0, 25.0]), torch.tensor([0.8, 1.2]), torch.tensor([0.9, 1.1]))
+    assert (Augment(has_flip=False, has_colour=True)(images, draws) - expected).abs().max() < 1e-3
+
+
+def test_augmentation_gives_the_same_bits_in_any_batch() -> None:
+    images, draws = noise(batch=5), some_draws(5)
+    augment = Augment(has_flip=True, has_colour=True)
+    together = augment(images, draws)
+    assert together.is_contiguous(memory_format=torch.channels_last)
+    for index in range(5):
+        part = slice(index, index + 1)
+        assert torch.equal(augment(images[part], draws[part]), together[part])
+
+
+def test_autocast_takes_no_precision_away() -> None:
+    images, draws, labels = noise(), some_draws(6), torch.arange(6)
+    augment, preprocess, mixup = Augment(has_flip=True, has_colour=True), Preprocess("torch", 3), Mixup(0.4)
+    expected = mixup(preprocess(augment(images, draws)), labels, draws)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = mixup(preprocess(augment(images, draws)), labels, draws)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_mixup_mixes_first_with_last() -> None:
+    images, labels, draws = noise(batch=5).float(), torch.tensor([3, 1, 4, 1, 5]), some_draws(5)
+    mixed, partners, weights = Mixup(1.0)(images, labels, draws)
+    assert partners.tolist() == [5, 1, 4, 1, 3]
+    share = weights.view(-1, 1, 1, 1)
+    expected = share * images + (1 - share) * torch.stack([images[index] for index in (4, 3, 2, 1, 0)])
+    assert (mixed - expected).abs().max() < 1e-4
+    assert torch.equal(mixed[2], images[2])
+    assert mixed.is_contiguous(memory_format=torch.channels_last)
+
+
+def own_weights(alpha: float, quantiles: Tensor) -> Tensor:
+    draws = torch.zeros(len(quantiles), NUM_DRAWS)
+    draws[:, MIXUP] = quantiles
+    weights: Tensor = Mixup(alpha)(torch.zeros(len(quantiles), 1, 1, 1), torch.zeros(len(quantiles)).long(), draws)[2]
+    return weights
+
+
+EVEN = (torch.arange(20_000) + 0.5) / 20_000
+
+
+@pytest.mark.parametrize(
+    ("alpha", "quantile_of"),
+    [
+        # The distribution function of min(x, 1 - x) is twice that of x below 1/2. Beta(1, 1) is uniform, Beta(1/2, 1/2)
+        # is the arcsine distribution, Beta(2, 2) has 3 t^2 - 2 t^3.
+        (1.0, lambda t: 2 * t),
+        (0.5, lambda t: 4 / torch.pi * torch.asin(t.sqrt())),
+        (2.0, lambda t: 2 * (3 * t**2 - 2 * t**3)),
+    ],
+)
+def test_mixup_weights_follow_the_beta_distribution(alpha: float, quantile_of) -> None:  # type: ignore[no-untyped-def]
+    other = 1 - own_weights(alpha, EVEN).double()
+    assert (quantile_of(other) - EVEN).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.2, 0.4, 1.0, 3.0, 20.0])
+def test_mixup_weights_have_the_variance_of_the_beta_distribution(alpha: float) -> None:
+    # Var of Beta(a, a) is 1 / (4 (2a + 1)), about its mean 1/2, on which side of it is all the same. Between two of its
+    # 4097 entries the table is a straight line, which costs some of the tail.
+    variance = ((own_weights(alpha, EVEN).double() - 0.5) ** 2).mean().item()
+    assert variance == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=5e-3)
+
+
+@pytest.mark.parametrize("alpha", [1e-6, 1e-3, 0.2, 1.0, 30.0, 1e5])
+def test_mixup_weights_lie_between_a_half_and_one_for_any_alpha(alpha: float) -> None:
+    weights = own_weights(alpha, torch.tensor([0.0, 2.0**-24, 0.25, 0.5, 0.75, 1 - 2.0**-24]))
+    assert bool(((weights >= 0.5) & (weights <= 1)).all())
+    assert bool((weights.diff() <= 0).all())
+
+
+def test_the_spec_sets_normalisation() -> None:
+    size = 'model_config { input_image_size: "3,32,32" } '
+    assert make_preprocess(experiment(size)).to_dict() == {"mode": "caffe", "channels": 3, "mean": None}
+    torch_mode = make_preprocess(experiment(size + 'train_config { preprocess_mode: "torch" }'))
+    assert torch_mode.to_dict() == {"mode": "torch", "channels": 3, "mean": None}
+
+
+def mean(**values: float) -> str:
+    return " ".join(f'image_mean {{ key: "{key}" value: {value} }}' for key, value in values.items())
+
+
+def test_the_spec_sets_the_mean_by_channel() -> None:
+    colour = f'model_config {{ input_image_size: "3,32,32" }} train_config {{ {mean(r=3, g=2, b=1)} }}'
+    assert make_preprocess(experiment(colour)).mean == (1, 2, 3)
+    grey = f'model_config {{ input_image_size: "1,32,32" }} train_config {{ {mean(l=99)} }}'
+    assert make_preprocess(experiment(grey)).mean == (99,)
+
+
+def test_a_mean_without_a_channel_is_an_error() -> None:
+    text = f'model_config {{ input_image_size: "3,32,32" }} train_config {{ {mean(r=3, b=1)} }}'
+    with pytest.raises(SpecError) as caught:
+        make_preprocess(experiment(text))
+    assert str(caught.value) == ("train_config.image_mean: no key 'g'; set all of b, g, r, or none for ImageNet's mean")
+
+
+def test_a_mean_outside_caffe_mode_is_ignored_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    text = f'model_config {{ input_image_size: "3,32,32" }} train_config {{ preprocess_mode: "tf" {mean(r=3)} }}'
+    with caplog.at_level(logging.WARNING, "tao_lite.data.augment"):
+        assert make_preprocess(experiment(text)).mean is None
+    assert caplog.messages == ["train_config.image_mean was ignored: preprocess_mode is tf, not caffe"]
+
+
+@pytest.mark.parametrize(
+    ("train", "has_flip", "has_colour"),
+    [
+        ("", True, False),
+        ("disable_horizontal_flip: true", False, False),
+        ("enable_color_augmentation: true", True, True),
+    ],
+)
+def test_the_spec_sets_augmentation(train: str, has_flip: bool, has_colour: bool) -> None:
+    augment = make_augment(experiment(f'model_config {{ input_image_size: "3,32,32" }} train_config {{ {train} }}'))
+    assert (augment.has_flip, augment.has_colour) == (has_flip, has_colour)
+
+
+def test_colour_of_grey_images_is_ignored_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    text = 'model_config { input_image_size: "1,32,32" } train_config { enable_color_augmentation: true }'
+    with caplog.at_level(logging.WARNING, "tao_lite.data.augment"):
+        assert not make_augment(experiment(text)).has_colour
+    assert caplog.messages == ["train_config.enable_color_augmentation was ignored: the images have one channel"]
+
+
+def test_the_spec_sets_mixup() -> None:
+    assert make_mixup(experiment("train_config { mixup_alpha: 0.2 }")) is not None
+    assert make_mixup(experiment("")) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_computes_the_same_without_waiting_for_it() -> None:
+    images, draws, labels = noise(), some_draws(6), torch.arange(6)
+    augment, preprocess, mixup = Augment(has_flip=True, has_colour=True), Preprocess("torch", 3), Mixup(0.4)
+    expected = mixup(preprocess(augment(images, draws)), labels, draws)
+    preprocess.cuda()
+    mixup.cuda()
+    on_device = [tensor.cuda() for tensor in (images, draws, labels)]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = mixup(preprocess(augment(on_device[0], on_device[1])), on_device[2], on_device[1])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all((a.cpu() - b).abs().max() < 1e-4 for a, b in zip(found, expected, strict=True))

@@ -1,0 +1,94 @@
+"""What is frozen stays, bit for bit, and nothing else does."""
+
+import logging
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tao_lite.models.architectures import ARCHITECTURES, Options
+from tao_lite.models.freeze import Frozen, freeze, train_mode
+
+RESNET = ARCHITECTURES["resnet"]
+
+
+def make() -> nn.Module:
+    torch.manual_seed(0)
+    return RESNET.build(Options(num_classes=3, n_layers=10))
+
+
+def step(network: nn.Module, frozen: Frozen) -> set[str]:
+    """Names of the tensors that one training step with weight decay and momentum moves."""
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    train_mode(network, frozen)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=0.1, momentum=0.9, weight_decay=0.1)
+    loss: Tensor = nn.functional.cross_entropy(network(torch.randn(8, 3, 32, 32)), torch.arange(8) % 3)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+@pytest.mark.parametrize("blocks", [(), (0,), (0, 1, 2), (3,), (0, 1, 2, 3, 4)])
+def test_frozen_blocks_stay_and_all_else_moves(blocks: Sequence[int]) -> None:
+    network = make()
+    moved = step(network, freeze(network, RESNET, blocks, freeze_bn=False))
+    prefixes = tuple(f"{module}." for number in blocks for module in RESNET.freeze_blocks[number])
+    expected = {name for name in network.state_dict() if not (prefixes and name.startswith(prefixes))}
+    assert moved == expected
+
+
+def test_freeze_bn_keeps_statistics_and_trains_scale_and_shift() -> None:
+    network = make()
+    moved = step(network, freeze(network, RESNET, (), freeze_bn=True))
+    kept = {name for name in network.state_dict() if name.endswith(("running_mean", "running_var", "tracked"))}
+    assert moved == set(network.state_dict()) - kept
+
+
+def test_freeze_bn_normalises_by_the_running_statistics() -> None:
+    network = make()
+    images = torch.randn(4, 3, 32, 32)
+    expected: Tensor = network.eval()(images)
+    train_mode(network, freeze(network, RESNET, (), freeze_bn=True))
+    assert torch.equal(network(images), expected)
+
+
+def test_frozen_blocks_stay_when_freeze_bn_is_set_too() -> None:
+    network = make()
+    moved = step(network, freeze(network, RESNET, [0, 1], freeze_bn=True))
+    assert not any(name.startswith(("conv1", "bn1", "layer1")) for name in moved)
+    assert {"layer2.0.bn1.weight", "layer2.0.bn1.bias"} <= moved
+
+
+def test_unfreezing_resets_what_was_frozen_before() -> None:
+    network = make()
+    freeze(network, RESNET, [0, 1, 2, 3, 4], freeze_bn=True)
+    network.get_parameter("fc.weight").requires_grad_(False)
+    assert step(network, freeze(network, RESNET, [], freeze_bn=False)) == set(network.state_dict())
+
+
+def test_train_mode_undoes_evaluation_of_what_is_not_frozen() -> None:
+    network = make()
+    frozen = freeze(network, RESNET, [4], freeze_bn=False)
+    network.eval()
+    train_mode(network, frozen)
+    modes = {name: module.training for name, module in network.named_modules() if name and "." not in name}
+    expected = {name: name != "layer4" for name in modes}
+    assert modes == expected
+
+
+def test_blocks_that_do_not_exist_are_named_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    network = make()
+    with caplog.at_level(logging.WARNING):
+        frozen = freeze(network, RESNET, [7, 0, 5], freeze_bn=False)
+    assert frozen.modules == ("conv1", "bn1")
+    assert caplog.messages == ["model_config.freeze_blocks: ignored 5, 7; the blocks of resnet are 0, 1, 2, 3, 4"]
+
+
+def test_log_says_how_much_is_frozen(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        freeze(make(), RESNET, [0], freeze_bn=False)
+    # 64 filters of 7x7x3, and scale and shift of 64 channels.
+    total = sum(parameter.numel() for parameter in make().parameters())
+    assert caplog.messages == [f"Froze conv1, bn1: {64 * 7 * 7 * 3 + 128:,} of {total:,} parameters"]

@@ -1,0 +1,304 @@
+"""The whole flow by its command line, with real processes: train, evaluate, prune, retrain, and every way to stop."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tao_lite import checkpoint as checkpoints
+
+SPEC = """
+model_config {
+  arch: "resnet" n_layers: 10 use_batch_norm: true all_projections: true dropout: 0.1
+  input_image_size: "3,32,32"
+}
+train_config {
+  train_dataset_path: "%(data)s"
+  optimizer { sgd { momentum: 0.9 } }
+  batch_size_per_gpu: 8
+  n_epochs: 4
+  random_seed: 7
+  preprocess_mode: "torch"
+  enable_random_crop: true
+  enable_color_augmentation: true
+  mixup_alpha: 0.1
+  label_smoothing: 0.05
+  reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 0.0001 }
+  lr_config { cosine { learning_rate: 0.02 soft_start: 0.1 } }
+  precision: FP32
+}
+dataset_config { val_split: 0.25 }
+eval_config { top_k: 2 batch_size: 5 }
+"""
+COLOURS = {"blue": (60, 80, 200), "green": (70, 180, 60), "red": (200, 60, 70)}
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 noisy pictures of each of three colours, 40x36 pixels."""
+    root = tmp_path_factory.mktemp("colours")
+    rng = np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        (root / name).mkdir()
+        for index in range(40):
+            pixels = np.clip(rng.normal(colour, 60, (36, 40, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{index:03d}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def spec(data: Path) -> Path:
+    path = data.parent / f"{data.name}.cfg"
+    path.write_text(SPEC % {"data": data})
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results folder of a run that nothing disturbed."""
+    results = tmp_path_factory.mktemp("trained")
+    finished = tao_lite("train", "-e", spec, "-r", results)
+    assert finished.returncode == 0, finished.stderr
+    return results
+
+
+def tao_lite(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, env=environment())
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "tao_lite.cli", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    # One thread: a small network gains nothing from two, and the tests share the machine.
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def summary(results: Path, stage: str) -> dict[str, object]:
+    content = json.loads((results / f"{stage}.json").read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+def final_weights(results: Path) -> dict[str, torch.Tensor]:
+    return dict(checkpoints.load(results / "weights" / "resnet_004.pth").network)
+
+
+def assert_same_weights(results: Path, others: Path) -> None:
+    ours, theirs = final_weights(results), final_weights(others)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+def test_training_leaves_the_files_it_promises(trained: Path) -> None:
+    found = {str(path.relative_to(trained)) for path in trained.rglob("*") if path.is_file()}
+    events = {name for name in found if name.startswith("events/")}
+    best = (trained / "weights" / "best.pth").resolve().name
+    assert len(events) == 1
+    assert found - events == {
+        *(".lock", "spec.cfg", "classmap.json", "training.csv", "status.json", "train.json"),
+        *("weights/latest.pth", "weights/best.pth", "weights/resnet_004.pth", f"weights/{best}"),
+    }
+    assert json.loads((trained / "classmap.json").read_text()) == {"blue": 0, "green": 1, "red": 2}
+    rows = list(csv.DictReader((trained / "training.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    result = summary(trained, "train")
+    assert result["epochs"] == 4
+    assert result["val_accuracy"] == max(float(row["val_acc"]) for row in rows)
+    assert set(result) == {
+        *("epochs", "best_epoch", "val_accuracy", "val_loss", "train_loss", "images_per_second", "data_wait_fraction"),
+        *("peak_memory_bytes", "duration_seconds", "precision", "num_parameters", "model_path"),
+    }
+    assert result["precision"] == "FP32"
+
+
+def test_colours_are_learnt(trained: Path) -> None:
+    assert float(str(summary(trained, "train")["val_accuracy"])) >= 0.9
+
+
+def test_the_same_command_after_the_end_trains_nothing_more(spec: Path, trained: Path) -> None:
+    before = (trained / "training.csv").read_text()
+    finished = tao_lite("train", "-e", spec, "-r", trained)
+    assert finished.returncode == 0, finished.stderr
+    assert f"{trained} is trained already: 4 of 4 epochs are done" in finished.stdout
+    assert (trained / "training.csv").read_text() == before
+
+
+def wait_for(condition: str, path: Path, process: subprocess.Popen[str]) -> None:
+    """Until the file holds the text, while the process lives."""
+    while not (path.is_file() and condition in path.read_text()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)],
+    ids=str,
+)
+def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(
+    spec: Path, trained: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    arguments = ("train", "-e", spec, "-r", tmp_path)
+    with subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        wait_for('"epoch": 2', tmp_path / "status.json", process)
+        time.sleep(0.15)
+        process.send_signal(number)
+        _, errors = process.communicate()
+        assert process.returncode == code, errors
+    if number != signal.SIGKILL:
+        assert "the same command goes on there" in errors
+        assert (tmp_path / "weights" / "interrupted.pth").is_file()
+    resumed = tao_lite(*arguments)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Resumed from" in resumed.stderr
+    assert_same_weights(tmp_path, trained)
+    assert (tmp_path / "training.csv").read_text() == (trained / "training.csv").read_text()
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
+    spec: Path, trained: Path, tmp_path: Path
+) -> None:
+    keep = "train_config.checkpoint.keep_last=4"
+    assert tao_lite("train", "-e", spec, "-r", tmp_path, "--set", keep).returncode == 0
+    newest = tmp_path / "weights" / "resnet_004.pth"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    resumed = tao_lite("train", "-e", spec, "-r", tmp_path, "--set", keep)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{newest}: is damaged" in resumed.stderr
+    assert f"Resumed from {tmp_path / 'weights' / 'resnet_003.pth'}" in resumed.stderr
+    assert_same_weights(tmp_path, trained)
+
+
+def test_a_second_run_in_the_folder_is_refused_and_names_the_first(spec: Path, tmp_path: Path) -> None:
+    arguments = ("train", "-e", spec, "-r", tmp_path)
+    with subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as first:
+        wait_for("process", tmp_path / ".lock", first)
+        second = tao_lite(*arguments)
+        first.kill()
+    assert second.returncode == 2
+    assert f"Error: {tmp_path}: in use by process {first.pid} on " in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_a_folder_of_another_experiment_is_refused(spec: Path, trained: Path) -> None:
+    other = tao_lite("train", "-e", spec, "-r", trained, "--set", "model_config.n_layers=18")
+    assert other.returncode == 2
+    assert "holds a run with another network (model_config.n_layers: 10 -> 18)" in other.stderr
+
+
+def test_evaluation_counts_every_image_once(trained: Path) -> None:
+    evaluated = tao_lite("evaluate", "-m", trained / "weights" / "best.pth")
+    assert evaluated.returncode == 0, evaluated.stderr
+    result = summary(trained, "evaluate")
+    assert set(result) >= {"num_images", "top1", "top_k", "k", "loss", "per_class", "confusion_matrix", "class_names"}
+    matrix = result["confusion_matrix"]
+    assert isinstance(matrix, list)
+    assert sum(map(sum, matrix)) == result["num_images"]
+    assert result["top1"] == summary(trained, "train")["val_accuracy"]
+
+
+def test_a_pruned_network_is_evaluated_pruned_again_and_retrained_on_other_classes(
+    spec: Path, data: Path, trained: Path, tmp_path: Path
+) -> None:
+    pruned, smaller = tmp_path / "pruned.pth", tmp_path / "smaller.pth"
+    arguments = ("prune", "-m", trained / "weights" / "best.pth", "-r", tmp_path, "--target_ratio", "0.5")
+    dry = tao_lite(*arguments, "--dry_run")
+    assert dry.returncode == 0, dry.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert tao_lite(*arguments, "-o", pruned).returncode == 0
+    report = summary(tmp_path, "prune")
+    assert 0.4 < float(str(report["pruning_ratio"])) <= 0.5
+    assert pruned.stat().st_size < 0.3 * (trained / "weights" / "best.pth").stat().st_size  # no momentum either
+    again = tao_lite("prune", "-m", pruned, "-r", tmp_path, "-o", smaller, "-pth", "0.5", "-pg", "4", "-nf", "4")
+    assert again.returncode == 0, again.stderr
+    assert int(str(summary(tmp_path, "prune")["num_parameters_before"])) == report["num_parameters"]
+    assert tao_lite("evaluate", "-m", pruned, "-r", tmp_path).returncode == 0
+
+    two = tmp_path / "two"
+    two.mkdir()
+    for name in ("green", "red"):
+        (two / name).symlink_to(data / name)
+    retrained = tao_lite(
+        *("train", "-e", spec, "-r", tmp_path / "retrained"),
+        *("--set", f"train_config.train_dataset_path={two}", "--set", f"train_config.pretrained_model_path={pruned}"),
+    )
+    assert retrained.returncode == 0, retrained.stderr
+    assert "is a pruned network; its widths were kept" in retrained.stderr
+    result = summary(tmp_path / "retrained", "train")
+    assert float(str(result["val_accuracy"])) >= 0.9
+    shapes = {name: tensor.shape for name, tensor in checkpoints.load(pruned).network.items()}
+    for name, tensor in final_weights(tmp_path / "retrained").items():
+        assert tensor.shape == (shapes[name] if not name.startswith("fc.") else (2, *shapes[name][1:])), name
+
+
+def test_retraining_refuses_a_spec_with_another_structure(spec: Path, trained: Path, tmp_path: Path) -> None:
+    pruned = tmp_path / "pruned.pth"
+    assert (
+        tao_lite("prune", "-m", trained / "weights" / "best.pth", "-o", pruned, "--target_ratio", "0.5").returncode == 0
+    )
+    other = tao_lite(
+        *("train", "-e", spec, "-r", tmp_path / "r", "--set", f"train_config.pretrained_model_path={pruned}"),
+        *("--set", "model_config.all_projections=false"),
+    )
+    assert other.returncode == 2
+    assert f"model_config.all_projections is False, but the pruned network in {pruned} has True" in other.stderr
+
+
+def test_an_exploding_run_stops_and_names_the_images_of_the_batch(spec: Path, data: Path, tmp_path: Path) -> None:
+    exploded = tao_lite(
+        *("train", "-e", spec, "-r", tmp_path, "--set", "train_config.lr_config.cosine.learning_rate=1e30"),
+    )
+    assert exploded.returncode == 2
+    assert "the loss is nan" in exploded.stderr or "the loss is inf" in exploded.stderr
+    assert str(data) in exploded.stderr
+    assert not list(tmp_path.glob("weights/*"))
+
+
+@pytest.mark.parametrize("precision", ["BF16", "FP16"])
+def test_a_lower_precision_learns_as_much(spec: Path, trained: Path, tmp_path: Path, precision: str) -> None:
+    finished = tao_lite("train", "-e", spec, "-r", tmp_path, "--set", f"train_config.precision={precision}")
+    assert finished.returncode == 0, finished.stderr
+    result, reference = (summary(results, "train") for results in (tmp_path, trained))
+    assert result["precision"] == precision
+    assert float(str(result["val_accuracy"])) >= float(str(reference["val_accuracy"])) - 0.05
+
+
+def test_two_processes_train_one_network(spec: Path, tmp_path: Path) -> None:
+    finished = tao_lite("train", "-e", spec, "-r", tmp_path, "--gpus", "0", "-np", "2")
+    assert finished.returncode == 0, finished.stderr
+    assert float(str(summary(tmp_path, "train")["val_accuracy"])) >= 0.8
+    assert len((tmp_path / "training.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "-e", "absent.cfg"), "Error: absent.cfg: does not exist"),
+        (("evaluate",), "Error: give a spec file with -e or a checkpoint with -m"),
+        (("evaluate", "-m", "absent.pth"), "Error: absent.pth: no such file; give a checkpoint such as"),
+        (("prune", "-m", "/dev/null"), "Error: /dev/null: no such file"),
+        (("trian",), "No such command 'trian'"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_mistake_of_the_user_is_answered_with_exit_code_2(arguments: tuple[str, ...], message: str) -> None:
+    answered = tao_lite(*arguments)
+    assert answered.returncode == 2
+    assert message in answered.stderr
+    assert "Traceback" not in answered.stderr

@@ -1,0 +1,192 @@
+"""Schedules against lists worked out by hand from TAO's documented formulas."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tao_lite.errors import SpecError
+from tao_lite.schedule import early_decay, make_schedule, table, warnings
+from tao_lite.spec import classification_pb2 as pb
+
+
+def step(learning_rate: float = 0.5, step_size: int = 10, gamma: float = 0.1, warmup: float = 0.0) -> pb.LRConfig:
+    return pb.LRConfig(
+        step=pb.StepLrConfig(learning_rate=learning_rate, step_size=step_size, gamma=gamma), warmup=warmup
+    )
+
+
+def soft_anneal(*points: float, soft_start: float = 0.1, divider: float = 10) -> pb.LRConfig:
+    return pb.LRConfig(
+        soft_anneal=pb.SoftAnnealLrConfig(
+            learning_rate=0.02, soft_start=soft_start, annealing_divider=divider, annealing_points=points
+        )
+    )
+
+
+def cosine(min_lr_ratio: float = 0.01, soft_start: float = 0.2) -> pb.LRConfig:
+    return pb.LRConfig(cosine=pb.CosineLrConfig(learning_rate=0.1, min_lr_ratio=min_lr_ratio, soft_start=soft_start))
+
+
+# Each list holds (progress, rate). The arithmetic behind every rate is in the comment beside it.
+STEP = [
+    (0.0, 0.5),
+    (0.05, 0.5),  # inside the first stair
+    (0.0999, 0.5),
+    (0.1, 0.05),  # 0.5 * 0.1 ** 1
+    (0.15, 0.05),
+    (0.2, 0.005),
+    (0.29, 0.005),
+    (0.3, 0.0005),  # 3 / 10 is below 0.3 in 32 bits
+    (0.7, 0.5e-7),
+    (0.9999, 0.5e-9),
+    (1.0, 0.5e-10),
+]
+SOFT_ANNEAL = [
+    (0.0, 0.0003),  # TAO's fixed start
+    (0.025, 0.005225),  # 0.25 * 0.02 + 0.75 * 0.0003
+    (0.05, 0.01015),  # 0.5 * 0.02 + 0.5 * 0.0003
+    (0.1, 0.02),
+    (0.3, 0.02),  # a point is strictly less than the progress that it lowers
+    (0.3001, 0.002),
+    (0.6, 0.002),
+    (0.7, 0.0002),
+    (0.8, 0.0002),
+    (0.81, 0.00002),
+    (1.0, 0.00002),
+]
+COSINE = [
+    (0.0, 0.001),  # 0.1 * 0.01
+    (0.1, 0.0505),  # half way from 0.001 to 0.1
+    (0.2, 0.1),
+    (0.4, 0.001 + 0.099 * 0.8535533905932737),  # (1 + cos(pi / 4)) / 2
+    (0.6, 0.0505),  # cos(pi / 2) = 0
+    (0.8, 0.001 + 0.099 * 0.14644660940672627),  # (1 + cos(3 pi / 4)) / 2
+    (1.0, 0.001),  # ends at the minimum, warm-up or not
+]
+
+
+@pytest.mark.parametrize(("progress", "rate"), STEP)
+def test_step_goes_down_a_staircase_of_percents(progress: float, rate: float) -> None:
+    assert make_schedule(step())(progress) == pytest.approx(rate, rel=1e-12)
+
+
+@pytest.mark.parametrize(("progress", "rate"), SOFT_ANNEAL)
+def test_soft_anneal_warms_up_and_divides_at_its_points(progress: float, rate: float) -> None:
+    assert make_schedule(soft_anneal(0.3, 0.6, 0.8))(progress) == pytest.approx(rate, rel=1e-12)
+
+
+@pytest.mark.parametrize(("progress", "rate"), COSINE)
+def test_cosine_warms_up_and_ends_at_its_minimum(progress: float, rate: float) -> None:
+    assert make_schedule(cosine())(progress) == pytest.approx(rate, rel=1e-12)
+
+
+def test_every_step_of_a_run_is_on_its_own_stair() -> None:
+    # Progress as the training loop computes it; 0.29 * 100 is less than 29 in floating point.
+    schedule = make_schedule(step(learning_rate=1.0, step_size=1, gamma=0.5))
+    assert [schedule(done / 100) for done in range(101)] == [0.5**done for done in range(101)]
+
+
+def test_an_annealing_point_is_the_decimal_in_the_spec_not_its_32_bit_neighbour() -> None:
+    # In 32 bits 0.7 is 0.69999999, which is strictly less than 7 / 10.
+    schedule = make_schedule(soft_anneal(0.7))
+    assert [schedule(7 / 10), schedule(71 / 100)] == [0.02, 0.002]
+
+
+def test_soft_anneal_without_warm_up_or_points_is_constant() -> None:
+    schedule = make_schedule(soft_anneal(soft_start=0.0))
+    assert [schedule(progress) for progress in (0.0, 0.5, 1.0)] == [0.02, 0.02, 0.02]
+
+
+def test_cosine_without_warm_up_starts_at_the_top() -> None:
+    schedule = make_schedule(cosine(min_lr_ratio=0.0, soft_start=0.0))
+    assert [schedule(progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx([0.1, 0.05, 0.0], abs=1e-17)
+
+
+def test_warmup_scales_any_schedule_linearly_from_zero() -> None:
+    schedule = make_schedule(step(warmup=0.2))
+    assert [schedule(progress) for progress in (0.0, 0.05, 0.1, 0.2, 0.25)] == pytest.approx(
+        [0.0, 0.125, 0.025, 0.005, 0.005]  # 0.5 * 1/4, 0.05 * 1/2, then the schedule itself
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "progress", "rate"),
+    [
+        (step(), 0.1, 0.2),  # 4 * 0.05
+        (cosine(), 0.0, 0.004),  # the minimum is a share of the multiplied rate
+        (cosine(), 0.2, 0.4),
+        (soft_anneal(0.3), 0.2, 0.08),
+        (soft_anneal(0.3), 0.05, 0.04015),  # 0.5 * 0.08 + 0.5 * 0.0003: the start is not multiplied
+    ],
+)
+def test_four_processes_learn_at_four_times_the_rate(config: pb.LRConfig, progress: float, rate: float) -> None:
+    assert make_schedule(config, world_size=4)(progress) == pytest.approx(rate, rel=1e-12)
+
+
+POINT_IN_WARM_UP = (
+    "train_config.lr_config.soft_anneal.annealing_points: found 0.1, 0.3, must all be above soft_start 0.1; "
+    "move the points or it"
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (pb.LRConfig(), "train_config.lr_config: found no scheduler, must hold one of step, soft_anneal, cosine"),
+        (
+            soft_anneal(0.6, 0.3),
+            "train_config.lr_config.soft_anneal.annealing_points: found 0.6, 0.3, must increase; write them in order",
+        ),
+        (
+            soft_anneal(0.1, 0.3),
+            POINT_IN_WARM_UP,
+        ),
+    ],
+)
+def test_a_schedule_that_can_not_be_built_names_its_field(config: pb.LRConfig, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        make_schedule(config)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("config", "progress"),
+    [
+        (step(), 0.4),  # 1e-3 of the start from 0.3 on, below it from 0.4 on
+        (step(step_size=20), None),  # 1e-2 at 0.5
+        (step(step_size=12), 0.48),  # 1e-4 from 48 percent on
+        (step(step_size=13), None),  # 1e-4 only from 52 percent on
+        (step(gamma=0.5), None),
+        (step(warmup=0.05), 0.4),
+        (soft_anneal(0.2, 0.3, 0.4, 0.45), 0.451),  # 1e-4 of the maximum after the last point
+        (soft_anneal(0.3, 0.6, 0.8), None),
+        (cosine(min_lr_ratio=0.0), None),  # low at both ends, but the first end is warm-up
+    ],
+)
+def test_early_decay_finds_where_a_schedule_stops_learning(config: pb.LRConfig, progress: float | None) -> None:
+    assert early_decay(make_schedule(config)) == progress
+
+
+def test_a_schedule_that_stops_learning_early_is_warned_about() -> None:
+    warning = (
+        "train_config.lr_config: after 40% of the run the learning rate is below a thousandth of its highest value; "
+        "hardly anything is learnt from there on (step_size is a percentage of the run)"
+    )
+    assert warnings(make_schedule(step())) == [warning]
+    assert warnings(make_schedule(cosine())) == []
+
+
+def test_table_runs_from_start_to_end_in_about_ten_rows() -> None:
+    rows = table(make_schedule(step()), 80)
+    assert [epoch for epoch, _ in rows] == [0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80]
+    assert [rate for _, rate in rows] == pytest.approx([0.5 * 0.1**k for k in range(11)], rel=1e-12)
+
+
+def test_table_of_a_short_run_has_one_row_per_epoch() -> None:
+    assert [epoch for epoch, _ in table(make_schedule(step()), 3)] == [0, 1, 2, 3]
+
+
+def test_schedules_need_neither_torch_nor_numpy() -> None:
+    code = "import sys, tao_lite.schedule; print({'torch', 'numpy'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
