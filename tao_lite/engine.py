@@ -88,7 +88,7 @@ def train_epoch(
             recipe.precision.backward(losses.sum() / num_images)
             interval.add(losses.detach(), hits, batch)
         recipe.precision.step(recipe.optimizer, trainable, recipe.max_grad_norm)
-        interval.fetch_if_due(step, rate)
+        interval.end_step(step, rate)
         if stop():
             break
     interval.fetch()
@@ -166,6 +166,8 @@ class _Interval:
     hits: list[Tensor] = field(default_factory=list)
     paths: list[tuple[Path, ...]] = field(default_factory=list)
     done: int = 0
+    step: int = 0
+    rate: float = 0.0
     fetched: float = field(default_factory=time.perf_counter)
 
     def add(self, losses: Tensor, hits: Tensor, batch: Batch) -> None:
@@ -174,31 +176,29 @@ class _Interval:
         self.paths.append(batch.paths)
         self.done = batch.number + 1
 
-    def fetch_if_due(self, step: int, rate: float) -> None:
-        now = time.perf_counter()
-        if now - self.fetched < FETCH_SECONDS:
-            return
-        images = sum(map(len, self.paths))
-        loss, accuracy = (total / images for total in self.fetch())
-        extra = {name: float(value) for name, value in self.recipe.precision.numbers().items()}
-        speed = images / (now - self.fetched)
-        self.fetched = now
-        self.report(step, {"loss": loss, "top1": accuracy, "lr": rate, "images_per_second": speed, **extra})
+    def end_step(self, step: int, rate: float) -> None:
+        self.step, self.rate = step, rate
+        if time.perf_counter() - self.fetched >= FETCH_SECONDS:
+            self.fetch()
 
-    def fetch(self) -> tuple[float, int]:
-        """Sums of loss and hits over the interval, added to the stats; the only wait for the device."""
+    def fetch(self) -> None:
+        """Add the interval to the stats and report it. Here alone the host waits for the device."""
         if not self.losses:
-            return 0.0, 0
-        losses, hits = torch.stack(self.losses).tolist(), torch.stack(self.hits).tolist()
+            return
+        losses, hits = torch.stack(self.losses).tolist(), sum(torch.stack(self.hits).tolist())
         for loss, paths in zip(losses, self.paths, strict=True):
             if not math.isfinite(loss):
                 raise RunError(_non_finite(loss, paths))
+        images, now = sum(map(len, self.paths)), time.perf_counter()
         self.stats.loss_sum += sum(losses)
-        self.stats.correct += sum(hits)
-        self.stats.images += sum(map(len, self.paths))
+        self.stats.correct += hits
+        self.stats.images += images
         self.stats.batches = self.done
-        self.losses, self.hits, self.paths = [], [], []
-        return sum(losses), sum(hits)
+        numbers = {"loss": sum(losses) / images, "top1": hits / images, "lr": self.rate}
+        numbers["images_per_second"] = images / (now - self.fetched)
+        numbers |= {name: value.item() for name, value in self.recipe.precision.numbers().items()}
+        self.losses, self.hits, self.paths, self.fetched = [], [], [], now
+        self.report(self.step, numbers)
 
 
 def _non_finite(loss: float, paths: tuple[Path, ...]) -> str:

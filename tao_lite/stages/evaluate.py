@@ -48,12 +48,14 @@ def evaluate(spec: Spec, run: Run) -> Summary:
         )
     summary = {**result.as_dict(), "model_path": str(path)}
     if run.is_main:
+        if 0 < experiment.eval_config.top_k != result.k:
+            console.line(f"eval_config.top_k was reduced from {experiment.eval_config.top_k} to the {result.k} classes")
         console.evaluation(result)
         write_json(run.summary("evaluate"), summary)
     return summary
 
 
-def evaluate_network(  # noqa: PLR0913 - what a network needs to be run on data, and where to show it
+def evaluate_network(
     network: nn.Module,
     data: Loader,
     *,

@@ -281,7 +281,7 @@ def test_no_text_ends_in_another_error(tmp_path_factory: pytest.TempPathFactory,
 
 
 def test_real_specs_are_read_or_answered(shared: Path) -> None:
-    """TAO's own parser reads all of these files but two, which say use_imagenet_head (INDEX.md); so does ours as yet."""
+    """TAO's own parser reads all of these but two, which say use_imagenet_head (INDEX.md); so does ours as yet."""
     answers = {}
     for path in sorted(shared.joinpath("specs").glob("*.[ct][fx][gt]")):
         try:

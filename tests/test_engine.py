@@ -1,0 +1,214 @@
+"""The two loops, on networks small enough to check by hand or against plain PyTorch."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tao_lite import optim
+from tao_lite.data.augment import Augment, Mixup, Preprocess
+from tao_lite.data.draws import NUM_DRAWS
+from tao_lite.data.loader import Batch
+from tao_lite.engine import EpochStats, Recipe, predict, train_epoch
+from tao_lite.errors import RunError
+from tao_lite.precision import Precision
+from tao_lite.spec import classification_pb2 as pb
+
+NUM_CLASSES = 3
+SGD = pb.OptimizerConfig(sgd=pb.SgdOptimizerConfig(momentum=0.9))
+
+
+def network(device: str = "cpu") -> nn.Module:
+    torch.manual_seed(0)
+    layers = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, NUM_CLASSES)
+    )
+    return layers.to(device)
+
+
+def batches(count: int, size: int) -> list[Batch]:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (count * size, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, NUM_CLASSES, (count * size,), generator=generator)
+    return [
+        Batch(
+            images=images[part],
+            labels=labels[part],
+            paths=tuple(Path(f"{index}.png") for index in range(part.start, part.stop)),
+            draws=torch.rand(size, NUM_DRAWS, generator=generator),
+            number=number,
+        )
+        for number, part in enumerate(slice(n * size, (n + 1) * size) for n in range(count))
+    ]
+
+
+def recipe(
+    trained: nn.Module, *, accumulation: int = 1, rate: float = 0.1, mixup: Mixup | None = None, mode: str = "FP32"
+) -> Recipe:
+    device = next(trained.parameters()).device
+    optimizer = optim.make_optimizer(SGD, pb.RegConfig(), trained, device=device)
+    precision = Precision.of(pb.TrainConfig(precision=pb.Precision.Mode.Value(mode)), device)
+    return Recipe(
+        optimizer=optimizer,
+        precision=precision,
+        preprocess=Preprocess("torch", 3).to(device),
+        augment=Augment(has_flip=False, has_colour=False),
+        mixup=mixup,
+        set_learning_rate=lambda step: optim.set_learning_rate(optimizer, rate, step),
+        label_smoothing=0.0,
+        accumulation=accumulation,
+        max_grad_norm=0.0,
+        seed=0,
+    )
+
+
+def run(trained: nn.Module, data: list[Batch], how: Recipe, *, stop: Callable[[], bool] = lambda: False) -> EpochStats:
+    stats = EpochStats()
+    train_epoch(trained, data, how, stats=stats, first_step=0, report=lambda step, values: None, stop=stop)
+    return stats
+
+
+def weights(trained: nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in trained.parameters()])
+
+
+def test_an_epoch_does_what_a_plain_loop_does() -> None:
+    """Reference: torch's own SGD in its textbook loop, on the same batches."""
+    ours, plain, data = network(), network(), batches(4, 8)
+    stats = run(ours, data, recipe(ours))
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9)
+    losses, correct = [], 0
+    for batch in data:
+        logits = plain(Preprocess("torch", 3)(batch.images))
+        loss = F.cross_entropy(logits, batch.labels)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.item())
+        correct += int((logits.argmax(1) == batch.labels).sum())
+    assert torch.allclose(weights(ours), weights(plain), atol=1e-6)
+    assert stats.loss == pytest.approx(sum(losses) / 4, abs=1e-6)
+    assert (stats.accuracy, stats.images, stats.batches) == (correct / 32, 32, 4)
+
+
+def test_two_accumulated_batches_weigh_as_one_of_twice_the_size() -> None:
+    halves, whole = network(), network()
+    run(halves, batches(6, 4), recipe(halves, accumulation=2))
+    joined = [
+        Batch(
+            images=torch.cat([one.images, other.images]),
+            labels=torch.cat([one.labels, other.labels]),
+            paths=one.paths + other.paths,
+            draws=torch.cat([one.draws, other.draws]),
+            number=number,
+        )
+        for number, (one, other) in enumerate(zip(batches(6, 4)[::2], batches(6, 4)[1::2], strict=True))
+    ]
+    run(whole, joined, recipe(whole))
+    assert torch.allclose(weights(halves), weights(whole), atol=1e-6)
+
+
+def test_a_last_short_group_counts_by_its_images() -> None:
+    """Three batches in groups of two: the last step is that of one batch alone."""
+    grouped, single = network(), network()
+    data = batches(3, 4)
+    run(grouped, data, recipe(grouped, accumulation=2))
+    how = recipe(single, accumulation=2)
+    run(single, data[:2], how)
+    run(single, data[2:], how)
+    assert torch.equal(weights(grouped), weights(single))
+
+
+def test_mixup_trains_on_both_labels() -> None:
+    """With alpha huge every share is 1/2, so the loss is the mean of the two cross-entropies of the mean image."""
+    trained, data = network(), batches(1, 6)
+    expected_network = network()
+    stats = run(trained, data, recipe(trained, mixup=Mixup(1e6)))
+    images = Preprocess("torch", 3)(data[0].images)
+    logits = expected_network((images + images.flip(0)) / 2)
+    expected = (F.cross_entropy(logits, data[0].labels) + F.cross_entropy(logits, data[0].labels.flip(0))) / 2
+    assert stats.loss == pytest.approx(expected.item(), abs=2e-3)
+
+
+def test_a_stop_between_two_steps_leaves_whole_steps() -> None:
+    trained, shorter, data = network(), network(), batches(6, 4)
+    asked = iter([False, True])
+    stats = run(trained, data, recipe(trained, accumulation=2), stop=lambda: next(asked))
+    assert (stats.batches, stats.images) == (4, 16)
+    run(shorter, data[:4], recipe(shorter, accumulation=2))
+    assert torch.equal(weights(trained), weights(shorter))
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_images_of_its_batch() -> None:
+    trained, data = network(), batches(3, 10)
+    with torch.no_grad():
+        next(trained.parameters()).fill_(float("nan"))
+    with pytest.raises(RunError) as caught:
+        run(trained, data, recipe(trained))
+    assert str(caught.value) == (
+        "the loss is nan; lower the learning rate, set train_config.max_grad_norm or look at the images of that "
+        "batch:\n"
+        + "\n".join(f"  {index}.png" for index in range(8))
+        + "\n  and 2 more"
+    )
+
+
+def test_numbers_are_reported_at_the_latest_when_the_epoch_ends() -> None:
+    trained = network()
+    reports: list[tuple[int, Mapping[str, float]]] = []
+    train_epoch(
+        trained,
+        batches(3, 4),
+        recipe(trained, mode="FP16"),
+        stats=EpochStats(),
+        first_step=10,
+        report=lambda step, values: reports.append((step, values)),
+        stop=lambda: False,
+    )
+    step, values = reports[-1]
+    assert step == 12
+    assert {"loss", "top1", "lr", "images_per_second", "loss_scale", "overflows", "skipped_steps"} <= set(values)
+    assert values["loss_scale"] == 65536  # the default, and three steps are too few to grow
+
+
+def test_prediction_is_the_network_in_evaluation_mode() -> None:
+    trained, data = nn.Sequential(network(), nn.Dropout(0.5)), batches(2, 5)
+    how = recipe(trained)
+    results = list(predict(trained, data, preprocess=how.preprocess, precision=how.precision))
+    assert [batch.number for batch, _, _ in results] == [0, 1]
+    for batch, labels, logits in results:
+        assert torch.equal(labels, batch.labels)
+        assert torch.allclose(logits, trained[0](how.preprocess(batch.images)), atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("mode", ["FP32", "FP16", "BF16"])
+def test_no_step_waits_for_the_device(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tao_lite.engine.FETCH_SECONDS", 1e9)
+    trained = network("cuda")
+    how = recipe(trained, mode=mode)
+    pinned = [
+        Batch(
+            images=batch.images.pin_memory(),
+            labels=batch.labels.pin_memory(),
+            paths=batch.paths,
+            draws=batch.draws.pin_memory(),
+            number=batch.number,
+        )
+        for batch in batches(5, 8)
+    ]
+    run(trained, pinned, how)  # workspaces are allocated in the first steps
+    torch.cuda.set_sync_debug_mode("error")
+
+    def last() -> bool:
+        torch.cuda.set_sync_debug_mode("default")  # what follows the last step may wait
+        return True
+
+    try:
+        run(trained, pinned[:1], how, stop=last)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
