@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -48,6 +48,14 @@ class World:
 
             torch.distributed.all_reduce(tensor)
         return tensor
+
+    def share(self, tensors: Iterable["torch.Tensor"]) -> None:
+        """Give all ranks the values of rank 0: each has its own running statistics of batch normalisation."""
+        if self.world_size > 1:
+            import torch.distributed
+
+            for tensor in tensors:
+                torch.distributed.broadcast(tensor, 0)
 
     def any(self, flag: bool) -> bool:
         """Whether any rank voted yes. On the host: waits for the other ranks, not for the devices' queues."""

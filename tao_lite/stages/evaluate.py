@@ -1,5 +1,6 @@
 """Evaluate a checkpoint on the spec's data."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -44,7 +45,7 @@ def evaluate(spec: Spec, run: Run) -> Summary:
             preprocess=Preprocess.from_dict(dict(found.preprocess)).to(run.device),
             precision=Precision.of(experiment.train_config, run.device),
             world=run.world,
-            bar=bar,
+            each_batch=bar.advance,
         )
     summary = {**result.as_dict(), "model_path": str(path)}
     if run.is_main:
@@ -63,13 +64,16 @@ def evaluate_network(
     preprocess: Preprocess,
     precision: Precision,
     world: World,
-    bar: console.Progress,
+    each_batch: Callable[[int], None],
 ) -> Evaluation:
-    """Run the network over all images of all processes; k is that of top-k, 0 means 5."""
+    """Run the network over all images of all processes; k is that of top-k, 0 means 5.
+
+    `each_batch` is told how many batches are done; what it raises ends the evaluation.
+    """
     counts = Counts(len(data.class_names), world.device)
     for batch, labels, logits in predict(network, data.epoch(0), preprocess=preprocess, precision=precision):
         counts.add(logits, labels, F.cross_entropy(logits, labels, reduction="none"))
-        bar.advance(batch.number + 1)
+        each_batch(batch.number + 1)
     counts.all_reduce(world)
     return counts.result(data.class_names, k or DEFAULT_TOP_K)
 

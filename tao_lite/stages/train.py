@@ -130,11 +130,19 @@ class _Training:
         )
         if progress.stats.batches < len(self.train_loader) and self.request.signal_number:
             self._stop(started)
-        result = self._validate(bar)
+        result = self._validate(bar, started)
         self._finish_epoch(result, monitor, bar, time.perf_counter() - started)
 
-    def _validate(self, bar: console.Progress) -> Evaluation:
+    def _validate(self, bar: console.Progress, started: float) -> Evaluation:
         bar.begin(f"Validation {self.progress.epoch + 1}", len(self.val_loader))
+        self.run.world.share(self.network.buffers())
+
+        def each_batch(done: int) -> None:
+            bar.advance(done)
+            # Several processes would have to agree, and each has its own number of batches here.
+            if self.request.signal_number and self.run.world.world_size == 1:
+                self._stop(started)
+
         return evaluate_network(
             self.network,
             self.val_loader,
@@ -142,7 +150,7 @@ class _Training:
             preprocess=self.recipe.preprocess,
             precision=self.recipe.precision,
             world=self.run.world,
-            bar=bar,
+            each_batch=each_batch,
         )
 
     def _finish_epoch(self, result: Evaluation, monitor: Monitor, bar: console.Progress, seconds: float) -> None:
