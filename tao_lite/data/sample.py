@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from tao_lite.data import sample_paint as paint
 from tao_lite.data.sample_paint import CAMERA_HEIGHT, HEIGHT, WIDTH, Array, Pose
 from tao_lite.data.sample_shapes import CLUTTER, OBJECTS, building
-from tao_lite.data.sample_solids import Shape
+from tao_lite.data.sample_solids import Piece, Shape
 from tao_lite.errors import DataError
 
 # Share of each class among the objects, mildly unbalanced.
@@ -38,7 +38,8 @@ class Thing:
     def floor(self) -> NDArray[np.complex128]:
         """Centres x + iz of four circles as wide as the thing that cover its floor."""
         reach = max(self.size[2] - self.size[1], 0) / 2
-        return self.pose.x + 1j * self.pose.z + np.linspace(-reach, reach, 4) * np.exp(-1j * self.pose.rotation_y)
+        offsets: NDArray[np.complex128] = np.linspace(-reach, reach, 4) * np.exp(-1j * self.pose.rotation_y)
+        return offsets + (self.pose.x + 1j * self.pose.z)
 
 
 def write(root: Path, *, num_frames: int, seed: int) -> None:
@@ -174,7 +175,7 @@ def _centred(shape: Shape) -> tuple[Shape, Array]:
     radii = np.repeat([piece.radius for piece in pieces], [len(piece.points) for piece in pieces])[:, None]
     low, high = (points - radii).min(0), (points + radii).max(0)
     middle = (low + high) / 2 * (1, 0, 1)
-    moved = [[piece._replace(points=piece.points - middle) for piece in solid] for solid in shape]
+    moved = [[Piece(piece.points - middle, piece.colour, piece.radius) for piece in solid] for solid in shape]
     return moved, np.array((high[1], high[2] - low[2], high[0] - low[0]))
 
 
@@ -198,9 +199,9 @@ def _label(thing: Thing, box: Array, seen: float) -> str:
     area, whole = ((right - left) * (bottom - top) for left, top, right, bottom in (inside, box))
     if area < 9 or seen < 0.03:
         return ""
-    if thing.name == FAR or inside[3] - inside[1] < 12 or seen < 0.35 or area < 0.1 * whole:
+    if thing.name == FAR or inside[3] - inside[1] < 12 or seen < 0.45 or area < 0.1 * whole:
         return DONT_CARE.format(*inside)
-    occluded = int(seen < 0.85) + int(seen < 0.6)
+    occluded = int(seen < 0.85) + int(seen < 0.65)
     x, z, rotation_y = thing.pose
     numbers = (_wrap(rotation_y - np.arctan2(x, z)), *inside, *thing.size, x, CAMERA_HEIGHT, z, rotation_y)
     return f"{thing.name} {1 - area / whole:.2f} {occluded} " + " ".join(f"{number:.2f}" for number in numbers)

@@ -1,6 +1,7 @@
 """The camera and the light of a sample street: shapes in, pixels out."""
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -59,7 +60,7 @@ def to_camera(points: Array, pose: Pose) -> Array:
     """Points [n, 3] of a shape (forward, up, right) in camera axes (right, down, away)."""
     cosine, sine = math.cos(pose.rotation_y), math.sin(pose.rotation_y)
     turn = np.array([(cosine, 0, -sine), (0, -1, 0), (-sine, 0, -cosine)])
-    return points @ turn.T + (pose.x, CAMERA_HEIGHT, pose.z)
+    return np.asarray(points @ turn.T + (pose.x, CAMERA_HEIGHT, pose.z))
 
 
 def project(points: Array) -> Array:
@@ -108,7 +109,8 @@ def sky(rng: np.random.Generator, light: Weather) -> Image.Image:
     rows = round(CENTRE[1]) + 1
     share = np.linspace(0, 1, rows, dtype=np.float32)[:, None] + 0.7 * (_cloud(rng, (3, 10), rows) - 0.5)
     share = np.clip(share, 0, 1)[..., None]
-    top = Image.fromarray(_bytes(np.float32(light.sky) * (1 - share) + np.float32(light.haze) * share))
+    zenith, horizon = np.array([light.sky, light.haze], dtype=np.float32)
+    top = Image.fromarray(_bytes(zenith * (1 - share) + horizon * share))
     image = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE))
     image.paste(top.resize((WIDTH * SCALE, rows * SCALE), Image.Resampling.NEAREST))
     return image
@@ -118,7 +120,7 @@ def ground(draw: ImageDraw.ImageDraw, rng: np.random.Generator, light: Weather, 
     """Verge, pavements, a road `road` metres wide each side and lane marks, out to the horizon."""
     verge = np.array(((95, 110, 65), (120, 118, 110), (135, 125, 95))[rng.integers(3)]) * rng.uniform(0.8, 1.1)
     brightness = light.ambient - light.direct * light.sun[1]
-    asphalt, pavement = rng.uniform(60, 170) + rng.normal(0, 6, 3), rng.uniform(90, 190) + rng.normal(0, 6, 3)
+    asphalt, pavement = rng.uniform(45, 145) + rng.normal(0, 6, 3), rng.uniform(75, 165) + rng.normal(0, 6, 3)
     draw.rectangle((0, CENTRE[1] * SCALE, WIDTH * SCALE, HEIGHT * SCALE), _seen(tuple(verge), brightness, 30, light))
     strips = [((-road - 3, road + 3), (2, 400), pavement), ((-road, road), (2, 400), asphalt)]
     strips += [((side - 0.06, side + 0.06), (2, 400), pavement * 1.3) for side in (0.3 - road, road - 0.3)]
@@ -139,20 +141,23 @@ def shade(image: Image.Image, casts: list[tuple[Pose, Array]], light: Weather) -
     for pose, (height, width, length) in casts:
         shift = np.array(light.sun) * (1, 0, 1) / light.sun[1] * min(height, 2.5) * (light.direct > 0.3)
         base = to_camera(np.array(((1, 0, 1), (1, 0, -1), (-1, 0, -1), (-1, 0, 1))) * (length / 2, 0, width / 2), pose)
-        for share in (0, 0.25, 0.5, 0.75, 1):
-            draw.polygon((project(base + share * shift) * SCALE).ravel().tolist(), fill=strength)
+        quads = [base, base + shift] + [np.array([a, b, b + shift, a + shift]) for a, b in pairwise([*base, base[0]])]
+        for quad in quads:
+            draw.polygon((project(quad) * SCALE).ravel().tolist(), fill=strength)
     image.paste((0, 0, 0), mask=mask)
 
 
 def expose(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     """The drawing as a camera takes it: smaller, mottled, tinted, a little soft, noisy."""
-    frame = image.resize((WIDTH, HEIGHT), Image.Resampling.BOX)
+    frame = image.reduce(SCALE)
     if rng.random() < 0.2:
         frame = frame.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.8)))
     gain = (rng.uniform(0.85, 1.2) * rng.normal(1, 0.04, 3)).astype(np.float32)
-    mottle = 1 + 0.16 * (_cloud(rng, (12, 40), HEIGHT) - 0.5)
-    noise = rng.standard_normal((HEIGHT, WIDTH, 1), dtype=np.float32) * np.float32(rng.uniform(1, 4))
-    return Image.fromarray(_bytes(np.asarray(frame) * gain * mottle[..., None] + noise))
+    mottle = 1 + 0.1 * (_cloud(rng, (12, 40), HEIGHT) - 0.5)
+    pixels = mottle[..., None] * gain
+    pixels *= np.asarray(frame)
+    pixels += rng.standard_normal((HEIGHT, WIDTH, 1), dtype=np.float32) * np.float32(rng.uniform(1, 4))
+    return Image.fromarray(_bytes(pixels))
 
 
 def _face(piece: Piece, spot: Array, flat: Array, light: Weather) -> list[Mark]:
@@ -191,5 +196,5 @@ def _cloud(rng: np.random.Generator, cells: tuple[int, int], rows: int) -> NDArr
     return np.asarray(coarse.resize((WIDTH, rows), Image.Resampling.BICUBIC))
 
 
-def _bytes(values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    return np.clip(values, 0, 255).astype(np.uint8)
+def _bytes(values: Array | NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.asarray(np.clip(values, 0, 255), dtype=np.uint8)

@@ -10,10 +10,12 @@ Spot = tuple[float, float, float]
 Colour = tuple[float, float, float]
 
 TYRE, HUB = (26, 26, 28), (150, 152, 156)
+# Place of a prism's first face that is not a side.
+REAR = 2
 
 
 class Piece(NamedTuple):
-    """A face (radius 0) seen only from where its points [n, 3] run counter-clockwise, else a round stroke along them."""
+    """A face (radius 0), seen only from where its points [n, 3] run counter-clockwise, or a round stroke along them."""
 
     points: Points
     colour: Colour
@@ -27,8 +29,9 @@ Shape = list[Solid]
 
 def tone(rng: np.random.Generator, palette: tuple[Colour, ...]) -> Colour:
     """One colour of the palette, varied."""
-    red, green, blue = np.array(palette[rng.integers(len(palette))]) * rng.uniform(0.75, 1.15) + rng.normal(0, 8, 3)
-    return max(float(red), 8), max(float(green), 8), max(float(blue), 8)
+    colour, factor, shifts = palette[rng.integers(len(palette))], rng.uniform(0.75, 1.15), rng.normal(0, 8, 3).tolist()
+    red, green, blue = (max(own * factor + shift, 8) for own, shift in zip(colour, shifts, strict=True))
+    return red, green, blue
 
 
 def dim(colour: Colour, factor: float) -> Colour:
