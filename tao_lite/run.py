@@ -125,6 +125,7 @@ class Run:
 
 def write_atomically(path: Path, text: str) -> None:
     """Put the text at the path: readers see the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as file:

@@ -228,7 +228,7 @@ def test_a_pruned_network_is_evaluated_pruned_again_and_retrained_on_other_class
     again = tao_lite("prune", "-m", pruned, "-r", tmp_path, "-o", smaller, "-pth", "0.5", "-pg", "4", "-nf", "4")
     assert again.returncode == 0, again.stderr
     assert int(str(summary(tmp_path, "prune")["num_parameters_before"])) == report["num_parameters"]
-    assert tao_lite("evaluate", "-m", pruned, "-r", tmp_path).returncode == 0
+    assert tao_lite("evaluate", "-m", pruned, "-r", tmp_path / "not" / "there").returncode == 0
 
     two = tmp_path / "two"
     two.mkdir()

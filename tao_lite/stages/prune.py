@@ -47,7 +47,6 @@ def prune(spec: Spec, run: Run, *, dry_run: bool = False) -> Summary:
     if run.is_main and not dry_run:
         checkpoints.save(target, replace(found, network=smaller.state_dict(), training={}, metrics={}))
         summary |= {"model_path": str(target), "bytes": target.stat().st_size}
-        run.results.mkdir(parents=True, exist_ok=True)
         write_json(run.summary("prune"), summary)
         console.line(f"Wrote {target}, {target.stat().st_size / 1e6:.1f} MB")
         console.line(f"To retrain it: tao-lite train -e SPEC --set train_config.pretrained_model_path={target}")
