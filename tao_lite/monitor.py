@@ -173,7 +173,7 @@ class _Events:
 
     def __init__(self, folder: Path, resumed_step: int) -> None:
         """Raises OSError where the file can't be made, ImportError where tensorboard is not installed."""
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from torch.utils.tensorboard import RecordWriter, summary
 
         self._event: Any = Event

@@ -13,9 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
-    EventAccumulator,
-)
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tao_lite.distributed import World
 from tao_lite.monitor import EpochRow, Message, Monitor

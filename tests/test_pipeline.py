@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tao_lite import checkpoint as checkpoints
 
@@ -277,6 +278,11 @@ def test_a_lower_precision_learns_as_much(spec: Path, trained: Path, tmp_path: P
     result, reference = (summary(results, "train") for results in (tmp_path, trained))
     assert result["precision"] == precision
     assert float(str(result["val_accuracy"])) >= float(str(reference["val_accuracy"])) - 0.05
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    scales = [point.value for point in events.Scalars("amp/loss_scale")]
+    assert len(scales) >= 4  # at least one for each epoch
+    assert all(scale == 1 for scale in scales) if precision == "BF16" else max(scales) >= 1024
+    assert {"amp/skipped_steps", "amp/overflows", "train/loss", "val/top1", "lr"} <= set(events.Tags()["scalars"])
 
 
 def test_two_processes_train_one_network(spec: Path, tmp_path: Path) -> None:
