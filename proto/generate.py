@@ -1,147 +1,148 @@
 """Generated code and the field reference from classification.proto; `--check` only compares with what is checked in."""
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import broken
 import grpc_tools
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.descriptor_pb2 import (
-    DescriptorProto,
-    EnumDescriptorProto,
-    FieldDescriptorProto,
-    FileDescriptorProto,
-    FileDescriptorSet,
-)
+from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet
 from grpc_tools import protoc
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import Descriptor, EnumDescriptor
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto" / "classification.proto"
-CODE = ("classification_pb2.py", "classification_pb2.pyi")
+SPEC, DOCS = ROOT / "tao_lite" / "spec", ROOT / "specs"
+CODE = ("classification_pb2.py", "classification_pb2.pyi", "meanings.json")
 INTRODUCTION = """# Spec files
 
 Every field a spec file can hold, made from `proto/classification.proto` by `make proto`. A field that is not set
 has the default shown, else the zero of its type. `tao-lite spec check FILE` reports what is wrong in a file, with
-line and column.
+line and column; `tao-lite spec docs FIELD` prints what is said here of a field.
+
+A file named `.json`, `.yaml` or `.yml` holds the same names as objects and lists, and a map as one object. The first
+two lines of each file here tell editors and linters of text format which schema it follows.
+"""
+BROKEN = """
+## Ten broken specs and what they say
+
+Each is this spec with one mistake. All mistakes of a file are told at once, with line, column, field, value and remedy.
 """
 
-Comments = dict[tuple[int, ...], str]
+Words = dict[str, str]
 
 
-def generate(code: Path, docs: Path) -> None:
-    """Write classification_pb2.py, its stubs, and the field reference README.md."""
+def write_code(folder: Path) -> None:
+    """Write classification_pb2.py, its stubs, and the meanings of the fields."""
     well_known = Path(grpc_tools.__file__).parent / "_proto"
-    with tempfile.TemporaryDirectory() as folder:
-        description = Path(folder) / "set"
+    with tempfile.TemporaryDirectory() as scratch:
+        description = Path(scratch) / "set"
         arguments = [
             "protoc",
             f"-I{PROTO.parent}",
             f"-I{well_known}",
-            f"--python_out={code}",
-            f"--mypy_out=quiet:{code}",
+            f"--python_out={folder}",
+            f"--plugin=protoc-gen-mypy={Path(sys.executable).with_name('protoc-gen-mypy')}",
+            f"--mypy_out=quiet:{folder}",
         ]
         arguments += [f"--descriptor_set_out={description}", "--include_source_info", PROTO.name]
         if protoc.main(arguments) != 0:
             sys.exit(f"protoc could not read {PROTO}")
         (file,) = FileDescriptorSet.FromString(description.read_bytes()).file
-    (docs / "README.md").write_text("\n".join(reference(file)) + "\n", encoding="utf-8")
+    text = json.dumps(meanings(file), indent=1, ensure_ascii=False)
+    (folder / "meanings.json").write_text(text + "\n", encoding="utf-8")
 
 
-def reference(file: FileDescriptorProto) -> Iterator[str]:
-    """Lines of the field reference: a table for each message and enum, in the order of the schema."""
-    # Imported only now: made of the code that was generated a moment ago.
-    from tao_lite.spec import schema
-
+def meanings(file: FileDescriptorProto) -> Words:
+    """The comments of the schema by name: Experiment, Experiment.eval_config, Compat.Mode, Compat.Mode.CORRECTED."""
     comments = {tuple(part.path): " ".join(part.leading_comments.split()) for part in file.source_code_info.location}
-    yield INTRODUCTION.rstrip()
+    found: Words = {}
     for position, message in enumerate(file.message_type):
-        if message.name == "Rule":
-            continue
-        if message.field:
-            yield from _heading(message.name, comments[4, position])
-            yield from ("| field | type | default | rule | meaning |", "|---|---|---|---|---|")
-            known = schema.fields(schema.message(message.name))
-            for index, field in enumerate(message.field):
-                rule = _rule_words(known[field.name])
-                cells = (
-                    f"`{field.name}`",
-                    _type(field, message),
-                    _default(field),
-                    rule,
-                    comments[4, position, 2, index],
-                )
-                yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
-        for index, enum in enumerate(message.enum_type):
-            yield from _enum(f"{message.name}.{enum.name}", enum, comments, (4, position, 4, index))
+        found |= _message_meanings(message, comments, (4, position))
     for position, enum in enumerate(file.enum_type):
-        yield from _enum(enum.name, enum, comments, (5, position))
+        found |= _enum_meanings(enum.name, enum, comments, (5, position))
+    return found
 
 
-def _heading(name: str, comment: str) -> Iterator[str]:
-    yield from ("", f"## {name}", "", comment, "")
+def _message_meanings(message: DescriptorProto, comments: dict[tuple[int, ...], str], path: tuple[int, ...]) -> Words:
+    found = {message.name: comments[path]}
+    if message.name == "Rule":
+        return {}
+    for index, field in enumerate(message.field):
+        found[f"{message.name}.{field.name}"] = comments[(*path, 2, index)]
+    for index, enum in enumerate(message.enum_type):
+        found |= _enum_meanings(f"{message.name}.{enum.name}", enum, comments, (*path, 4, index))
+    return found
 
 
-def _enum(name: str, enum: EnumDescriptorProto, comments: Comments, path: tuple[int, ...]) -> Iterator[str]:
-    yield from _heading(name, comments[path])
-    yield from ("| value | meaning |", "|---|---|")
-    for index, value in enumerate(enum.value):
-        yield f"| `{value.name}` | {comments[(*path, 2, index)]} |"
+def _enum_meanings(
+    name: str, enum: EnumDescriptorProto, comments: dict[tuple[int, ...], str], path: tuple[int, ...]
+) -> Words:
+    values = {f"{name}.{value.name}": comments[(*path, 2, index)] for index, value in enumerate(enum.value)}
+    return {name: comments[path]} | values
 
 
-def _type(field: FieldDescriptorProto, message: DescriptorProto) -> str:
-    if not field.type_name:
-        name = FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
-    else:
-        name = field.type_name.removeprefix(".tao_lite.").removeprefix(f"{message.name}.")
-    entry = next((inner for inner in message.nested_type if inner.name == name and inner.options.map_entry), None)
-    if entry:
-        key, value = (_type(inner, entry) for inner in entry.field)
-        return f"map {key} to {value}"
-    return f"{name}, repeated" if field.label == FieldDescriptorProto.LABEL_REPEATED else name
+def reference() -> Iterator[str]:
+    """Lines of specs/README.md: broken specs, then a table for each message and enum, in the order of the schema."""
+    # Imported only now: made of the code that was generated a moment ago.
+    from tao_lite.spec import classification_pb2 as pb
+
+    yield from (INTRODUCTION.rstrip(), BROKEN, *broken.sections())
+    for message in pb.DESCRIPTOR.message_types_by_name.values():
+        if message.fields and message.name != "Rule":
+            yield from _message(message)
+        for enum in message.enum_types:
+            yield from _enum(enum)
+    for enum in pb.DESCRIPTOR.enum_types_by_name.values():
+        yield from _enum(enum)
 
 
-def _default(field: FieldDescriptorProto) -> str:
-    return f"`{field.default_value}`" if field.HasField("default_value") else ""
-
-
-def _rule_words(field: FieldDescriptor) -> str:
-    """The rule beside a field in words, such as `required; >= 1`."""
+def _message(message: "Descriptor") -> Iterator[str]:
+    from tao_lite.spec import reference as words
     from tao_lite.spec import schema
 
-    rule = schema.rule(field)
-    words = []
-    if rule.required:
-        words.append("required")
-    if rule.required_by:
-        words.append(f"required by {', '.join(rule.required_by)}")
-    words += [f"{sign} {limit:g}" for sign, limit, _ in schema.bounds(rule)]
-    if rule.choices:
-        words.append("one of " + ", ".join(rule.choices))
-    if rule.warn_set:
-        words.append("no effect")
-    return "; ".join(words)
+    yield from ("", f"## {message.name}", "", words.meaning(message), "")
+    yield from ("| field | type | default | rule | meaning |", "|---|---|---|---|---|")
+    for name, field in schema.fields(message).items():
+        default = words.default_words(field)
+        kind = words.type_words(field).removeprefix(f"{message.name}.")
+        cells = (f"`{name}`", kind, f"`{default}`" if default else "", words.rule_words(field), words.meaning(field))
+        yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _enum(enum: "EnumDescriptor") -> Iterator[str]:
+    from tao_lite.spec import reference as words
+
+    yield from ("", f"## {enum.full_name.partition('.')[2]}", "", words.meaning(enum), "")
+    yield from ("| value | meaning |", "|---|---|")
+    yield from (f"| `{value.name}` | {words.meaning(enum, value.name)} |" for value in enum.values)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="only compare with the files that are checked in")
-    code, docs = ROOT / "tao_lite" / "spec", ROOT / "specs"
     if not parser.parse_args().check:
-        generate(code, docs)
+        write_code(SPEC)
+        (DOCS / "README.md").write_text("\n".join(reference()) + "\n", encoding="utf-8")
         return
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder)
-        generate(fresh, fresh)
-        pairs = [(fresh / name, code / name) for name in CODE] + [(fresh / "README.md", docs / "README.md")]
-        stale = [
-            str(there.relative_to(ROOT))
-            for made, there in pairs
-            if not there.is_file() or made.read_bytes() != there.read_bytes()
-        ]
+        write_code(Path(folder))
+        stale = [name for name in CODE if not _same(Path(folder) / name, SPEC / name)]
+    # The reference is made of the code that is checked in, so it can be compared only where that is right.
+    if not stale and "\n".join(reference()) + "\n" != (DOCS / "README.md").read_text(encoding="utf-8"):
+        stale = ["specs/README.md"]
     if stale:
         sys.exit(f"not what proto/classification.proto gives: {', '.join(stale)}; run make proto")
+
+
+def _same(made: Path, there: Path) -> bool:
+    return there.is_file() and made.read_bytes() == there.read_bytes()
 
 
 if __name__ == "__main__":

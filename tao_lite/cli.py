@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tao_lite.errors import Interrupted, SpecError, TaoLiteError
+from tao_lite.cli_spec import spec_group
+from tao_lite.errors import Interrupted, TaoLiteError
 from tao_lite.session import Options, start
 
 if TYPE_CHECKING:
@@ -180,46 +181,7 @@ def draw_sample(output_dir: Path, frames: int, seed: int) -> None:
     click.echo(f"Drew {frames} frames in {output_dir}")
 
 
-@cli.group("spec")
-def spec_group() -> None:
-    """Spec files."""
-
-
-@spec_group.command("check")
-@click.argument("files", nargs=-1, required=True, type=_PATH)
-@click.option("--stage", default="train", show_default=True, type=click.Choice(["train", "evaluate", "prune"]))
-@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec.")
-def check(files: tuple[Path, ...], stage: str, overrides: tuple[str, ...]) -> int:
-    """Report every problem of spec files, with line and column."""
-    code = 0
-    for path in files:
-        try:
-            for note in _checked(path, stage, overrides):
-                click.echo(f"{note} (warning)")
-            click.echo(f"{path}: ok")
-        except SpecError as error:
-            click.echo(str(error))
-            code = USER_ERROR
-    return code
-
-
-def _checked(path: Path, stage: str, overrides: tuple[str, ...]) -> list[str]:
-    """The warnings about a spec file.
-
-    Raises:
-        SpecError: its problems.
-    """
-    from tao_lite import schedule
-    from tao_lite.models import architectures
-    from tao_lite.spec.load import load
-
-    spec = load(path, stage=stage, overrides=overrides)
-    notes = list(spec.warnings)
-    if spec.experiment.HasField("model_config"):
-        architectures.find(spec.experiment.model_config)
-    if spec.experiment.train_config.HasField("lr_config"):
-        notes += schedule.warnings(schedule.make_schedule(spec.experiment.train_config.lr_config))
-    return notes
+cli.add_command(spec_group)
 
 
 def _options(common: dict[str, Any], fields: Mapping[str, object]) -> Options:

@@ -1,6 +1,5 @@
 """The two loops: train_epoch and predict. Nothing in them waits for the device except `_Interval.fetch`."""
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,6 +35,7 @@ class Recipe:
     accumulation: int
     max_grad_norm: float
     seed: int
+    penalty: Callable[[], Tensor] | None = None  # added to the loss that is reported, not to the one that is minimised
 
 
 @dataclass
@@ -70,6 +70,9 @@ def train_epoch(
 ) -> None:
     """Train on the batches, adding to the stats, until they end or `stop` says so between two optimizer steps.
 
+    first_step is the optimizer step of the epoch's batch 0, wherever in the epoch the batches begin: a batch's step
+    follows from its number, so that one that is missing moves no other.
+
     Raises:
         RunError: a loss is not finite; names the images of its batch.
     """
@@ -77,16 +80,18 @@ def train_epoch(
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     timed = _Timed(batches, stats)
     interval = _Interval(stats, recipe, report)
-    for step, group in enumerate(_groups(timed, recipe.accumulation), first_step):
+    for group in _groups(timed, recipe.accumulation):
+        step = first_step + group[0].number // recipe.accumulation
         # Dropout draws from torch's generator: seeded per step, it does not depend on where a run was resumed.
         torch.manual_seed(recipe.seed + step)
         rate = recipe.set_learning_rate(step)
         num_images = sum(len(batch.labels) for batch in group)
         recipe.optimizer.zero_grad()
+        penalty = recipe.penalty() if recipe.penalty else None
         for batch in group:
             losses, hits = _forward(network, batch, recipe, device)
             recipe.precision.backward(losses.sum() / num_images)
-            interval.add(losses.detach(), hits, batch)
+            interval.add(losses.detach() if penalty is None else losses.detach() + penalty, hits, batch)
         recipe.precision.step(recipe.optimizer, trainable, recipe.max_grad_norm)
         interval.end_step(step, rate)
         if stop():
@@ -127,9 +132,17 @@ def _forward(network: nn.Module, batch: Batch, recipe: Recipe, device: torch.dev
 
 
 def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """The batches of each optimizer step."""
-    iterator = iter(batches)
-    while group := list(itertools.islice(iterator, size)):
+    """The batches of each optimizer step: numbers 0 to size - 1, size to 2 * size - 1, ... as far as they come."""
+    group: list[Batch] = []
+    for batch in batches:
+        if group and batch.number // size != group[0].number // size:
+            yield group
+            group = []
+        group.append(batch)
+        if (batch.number + 1) % size == 0:
+            yield group
+            group = []
+    if group:
         yield group
 
 

@@ -1,6 +1,11 @@
-"""The optimizer of a run: what it updates, which weights it penalises, how its learning rate is set."""
+"""The optimizer of a run: what it updates, which weights it penalises, how its learning rate is set.
 
-from collections.abc import Mapping
+`exact` stands for compat: TAO_EXACT, under which weights move as Keras 2.2.4, TAO's library, moves them.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,11 +16,54 @@ from tao_lite.errors import CheckpointError, SpecError
 from tao_lite.spec import classification_pb2 as pb
 
 # Layer kinds that reg_config.scope can name, in lower case.
-_SCOPES: dict[str, type[nn.Module]] = {"conv2d": nn.Conv2d, "dense": nn.Linear}
+_SCOPES: dict[str, type[nn.Conv2d] | type[nn.Linear]] = {"conv2d": nn.Conv2d, "dense": nn.Linear}
+
+
+class KerasSGD(Optimizer):
+    """SGD whose velocity holds the learning rate, so that a new rate is felt only as fast as the old velocity fades.
+
+    v = momentum * v - rate * gradient, w += v, or with Nesterov w += momentum * v - rate * gradient.
+    torch keeps the rate outside of the velocity; under a constant rate both are the same. Source: Keras 2.2.4.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], *, momentum: float, nesterov: bool) -> None:
+        super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0, "momentum": momentum, "nesterov": nesterov})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update the weights. GradScaler reads one number from the device before it calls this."""
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if weights:
+                self._move(weights, group)
+
+    def _move(self, weights: list[Tensor], group: Mapping[str, Any]) -> None:
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        if group["weight_decay"]:
+            gradients = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))
+        moves = torch._foreach_mul(gradients, -group["lr"])
+        if group["momentum"]:
+            velocities = [self._velocity(weight) for weight in weights]
+            torch._foreach_mul_(velocities, group["momentum"])
+            torch._foreach_add_(velocities, moves)
+            if group["nesterov"]:
+                torch._foreach_add_(moves, velocities, alpha=group["momentum"])
+            else:
+                moves = tuple(velocities)
+        torch._foreach_add_(weights, moves)
+
+    def _velocity(self, weight: Tensor) -> Tensor:
+        memory = self.state[weight]
+        if "velocity" not in memory:
+            memory["velocity"] = torch.zeros_like(weight)
+        velocity: Tensor = memory["velocity"]
+        return velocity
+
 
 # What each optimizer remembers of a parameter.
 _MEMORY: dict[type[Optimizer], set[str]] = {
     torch.optim.SGD: {"momentum_buffer"},
+    KerasSGD: {"velocity"},
     torch.optim.Adam: {"step", "exp_avg", "exp_avg_sq"},
     torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"},
     torch.optim.RMSprop: {"step", "square_avg"},
@@ -23,28 +71,56 @@ _MEMORY: dict[type[Optimizer], set[str]] = {
 
 
 def make_optimizer(
-    optimizer_config: pb.OptimizerConfig, reg_config: pb.RegConfig, network: nn.Module, *, device: torch.device
+    optimizer_config: pb.OptimizerConfig,
+    reg_config: pb.RegConfig,
+    network: nn.Module,
+    *,
+    device: torch.device,
+    exact: bool = False,
 ) -> Optimizer:
     """Optimizer of the network's trainable parameters; its learning rate is 0 until set_learning_rate is called.
 
     The first parameter group holds the kernels that reg_config.scope names, the second everything else, which is never
     penalised. L2 adds weight_decay * w to a kernel's gradient, L1 adds weight_decay * sign(w), both after clipping.
+    With exact L2 adds twice that, the slope of Keras's penalty weight_decay * w ** 2.
 
     Raises:
         SpecError: no optimizer is set, Nesterov has no momentum, or nothing is trainable.
     """
     kernels, others = _split(network, reg_config.scope)
     l1, l2 = (reg_config.weight_decay * (reg_config.type.lower() == norm) for norm in ("l1", "l2"))
+    if exact:
+        l2 *= 2
     if optimizer_config.HasField("adamw"):
         # AdamW's own decay bypasses the moments, so an L2 penalty, which goes through them, must be added beside it.
         weight_decay, added_l2 = optimizer_config.adamw.weight_decay, l2
     else:
         weight_decay, added_l2 = l2, 0.0
     groups = [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = _build(optimizer_config, groups, fused=device.type in ("cpu", "cuda"))
+    optimizer = _build(optimizer_config, groups, fused=device.type in ("cpu", "cuda"), exact=exact)
     if l1 or added_l2:
         _add_penalty(optimizer, kernels, l1=l1, l2=added_l2)
     return optimizer
+
+
+def make_penalty(reg_config: pb.RegConfig, network: nn.Module) -> Callable[[], Tensor] | None:
+    """The penalty that Keras adds to a loss, to be called for its value at the present weights; None without one.
+
+    L2 is weight_decay * sum(w ** 2), L1 is weight_decay * sum(|w|), both over all kernels in the scope, frozen or not.
+    The value is a float64 scalar on the device, which nothing waits for and no gradient flows through.
+    """
+    order = {"l1": 1, "l2": 2}.get(reg_config.type.lower(), 0)
+    kernels: list[Tensor] = [layer.weight for layer in _layers_in(network, reg_config.scope)]
+    if not (order and kernels and reg_config.weight_decay):
+        return None
+
+    @torch.no_grad()
+    def penalty() -> Tensor:
+        # In 32 bits a CPU adds so simply that the sum of a large kernel keeps no more than four digits.
+        norms = torch.stack(torch._foreach_norm(kernels, order, dtype=torch.float64))
+        return reg_config.weight_decay * norms.pow(order).sum()
+
+    return penalty
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float, step: int) -> float:
@@ -76,11 +152,7 @@ def load_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
 
 def _split(network: nn.Module, scope: str) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The trainable kernels in the scope, and all other trainable parameters."""
-    kinds = tuple(_SCOPES[word] for word in scope.lower().replace(" ", "").split(",") if word in _SCOPES)
-    # Keras's Conv2D regulariser leaves out depthwise layers, which torch writes as Conv2d with groups.
-    chosen = {
-        id(layer.weight) for layer in network.modules() if isinstance(layer, kinds) and getattr(layer, "groups", 1) == 1
-    }
+    chosen = {id(layer.weight) for layer in _layers_in(network, scope)}
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if not trainable:
         raise SpecError(
@@ -91,16 +163,33 @@ def _split(network: nn.Module, scope: str) -> tuple[list[nn.Parameter], list[nn.
     return kernels, [parameter for parameter in trainable if id(parameter) not in chosen]
 
 
-def _build(optimizer_config: pb.OptimizerConfig, groups: list[dict[str, Any]], *, fused: bool) -> Optimizer:
+def _layers_in(network: nn.Module, scope: str) -> list[nn.Conv2d | nn.Linear]:
+    """The layers whose kernels the scope names."""
+    kinds = tuple(_SCOPES[word] for word in scope.lower().replace(" ", "").split(",") if word in _SCOPES)
+    # Keras's Conv2D regulariser leaves out depthwise layers, which torch writes as Conv2d with groups.
+    return [layer for layer in network.modules() if isinstance(layer, kinds) and getattr(layer, "groups", 1) == 1]
+
+
+def _build(
+    optimizer_config: pb.OptimizerConfig, groups: list[dict[str, Any]], *, fused: bool, exact: bool
+) -> Optimizer:
     """fused spares GradScaler a wait in each step: the kernel itself leaves out the step if a gradient overflowed."""
     optimizer: Optimizer
     match optimizer_config.WhichOneof("optim"):
         case "sgd":
-            optimizer, decay = _build_sgd(optimizer_config.sgd, groups, fused=fused), optimizer_config.sgd.decay
+            sgd, decay = optimizer_config.sgd, optimizer_config.sgd.decay
+            if exact:
+                optimizer = KerasSGD(groups, momentum=sgd.momentum, nesterov=sgd.nesterov)
+            else:
+                optimizer = _build_sgd(sgd, groups, fused=fused)
         case "adam":
             adam = optimizer_config.adam
             betas, decay = (adam.beta_1, adam.beta_2), adam.decay
-            optimizer = torch.optim.Adam(groups, lr=0.0, betas=betas, eps=adam.epsilon, fused=fused)
+            optimizer = torch.optim.Adam(
+                groups, lr=0.0, betas=betas, eps=adam.epsilon, fused=fused if not exact else None
+            )
+            if exact:
+                optimizer.register_step_pre_hook(partial(_set_keras_epsilon, epsilon=adam.epsilon))
         case "adamw":
             adamw = optimizer_config.adamw
             betas, decay = (adamw.beta_1, adamw.beta_2), 0.0
@@ -126,6 +215,19 @@ def _build_sgd(config: pb.SgdOptimizerConfig, groups: list[dict[str, Any]], *, f
     if config.momentum:
         optimizer.register_step_pre_hook(_zero_missing_momentum)
     return optimizer
+
+
+def _set_keras_epsilon(optimizer: Optimizer, *_: object, epsilon: float) -> None:
+    """Give torch's Adam the epsilon with which it takes Keras's next step.
+
+    Keras: rate * root(1 - beta_2 ** t) / (1 - beta_1 ** t) * m / (root(v) + epsilon). torch removes the bias of v
+    before it adds epsilon, so it does the same with epsilon / root(1 - beta_2 ** t). Source: Keras 2.2.4.
+    """
+    for group in optimizer.param_groups:
+        # Without the fused kernel the number of steps is on the host, and the same for all parameters.
+        steps = [memory["step"] for memory in map(optimizer.state.get, group["params"]) if memory]
+        step = 1 + (int(steps[0]) if steps else 0)
+        group["eps"] = epsilon / math.sqrt(1 - group["betas"][1] ** step)
 
 
 def _zero_missing_momentum(optimizer: Optimizer, *_: object) -> None:

@@ -1,12 +1,12 @@
 """The learning rate as a pure function of progress. Imports no torch, so that checking a spec can show the curve."""
 
 import math
-import struct
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from tao_lite.errors import SpecError
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.schema import as_written
 
 # Progress is the share of all optimizer steps that are done, in [0, 1].
 Schedule = Callable[[float], float]
@@ -17,26 +17,31 @@ SOFT_ANNEAL_START = 3e-4
 _PATH = "train_config.lr_config"
 
 
-def make_schedule(lr_config: pb.LRConfig, *, world_size: int = 1) -> Schedule:
+def make_schedule(
+    lr_config: pb.LRConfig, *, world_size: int = 1, exact: bool = False, num_steps: int | None = None
+) -> Schedule:
     """Learning rate at a given progress.
 
     The spec's learning_rate is per process: it is multiplied by world_size, the number of processes, as in TAO.
-    Formulas: as TAO documents them; where its code computes something else, the documentation holds.
+    Formulas: as TAO documents them; exact takes those of its code, which differ for step and, after a warm-up, cosine.
+    num_steps is the length of the run, by which TAO's code rounds a stair; None: not known, taken as very long.
 
     Raises:
-        SpecError: no scheduler is set, or annealing_points are out of order.
+        SpecError: no scheduler is set, annealing_points are out of order, or TAO's stair is shorter than a step.
     """
     match lr_config.WhichOneof("lr_scheduler"):
+        case "step" if exact:
+            schedule = _make_slope(lr_config.step, world_size, num_steps)
         case "step":
             schedule = _make_staircase(lr_config.step, world_size)
         case "soft_anneal":
             schedule = _make_soft_anneal(lr_config.soft_anneal, world_size)
         case "cosine":
-            schedule = _make_cosine(lr_config.cosine, world_size)
+            schedule = _make_cosine(lr_config.cosine, world_size, exact=exact)
         case None:
             raise SpecError(f"{_PATH}: found no scheduler, must hold one of step, soft_anneal, cosine")
     if lr_config.warmup > 0:
-        return partial(_warmed_up, schedule=schedule, warmup=_as_written(lr_config.warmup))
+        return partial(_warmed_up, schedule=schedule, warmup=as_written(lr_config.warmup))
     return schedule
 
 
@@ -71,35 +76,57 @@ def table(schedule: Schedule, n_epochs: int) -> list[tuple[int, float]]:
 def _make_staircase(config: pb.StepLrConfig, world_size: int) -> Schedule:
     return partial(
         _staircase,
-        rate=_as_written(config.learning_rate) * world_size,
+        rate=as_written(config.learning_rate) * world_size,
         step_percent=config.step_size,
-        gamma=_as_written(config.gamma),
+        gamma=as_written(config.gamma),
     )
 
 
+def _make_slope(config: pb.StepLrConfig, world_size: int, num_steps: int | None) -> Schedule:
+    stair = config.step_size / 100
+    if num_steps is not None:
+        stair = num_steps * config.step_size // 100 / num_steps
+    if not stair:
+        raise SpecError(
+            f"{_PATH}.step.step_size: found {config.step_size}, which is less than one of the run's {num_steps} steps, "
+            "where TAO divides by zero; raise it, train for more epochs or set compat: CORRECTED"
+        )
+    rate = as_written(config.learning_rate) * world_size
+    return partial(_slope, rate=rate, stair=stair, gamma=as_written(config.gamma))
+
+
 def _make_soft_anneal(config: pb.SoftAnnealLrConfig, world_size: int) -> Schedule:
-    soft_start = _as_written(config.soft_start)
-    points = [_as_written(point) for point in config.annealing_points]
+    soft_start = as_written(config.soft_start)
+    points = [as_written(point) for point in config.annealing_points]
     _check_annealing_points(points, soft_start)
     return partial(
         _soft_anneal,
-        rate=_as_written(config.learning_rate) * world_size,
+        rate=as_written(config.learning_rate) * world_size,
         soft_start=soft_start,
-        divider=_as_written(config.annealing_divider),
+        divider=as_written(config.annealing_divider),
         points=points,
     )
 
 
-def _make_cosine(config: pb.CosineLrConfig, world_size: int) -> Schedule:
-    rate = _as_written(config.learning_rate) * world_size
+def _make_cosine(config: pb.CosineLrConfig, world_size: int, *, exact: bool) -> Schedule:
+    rate, soft_start = as_written(config.learning_rate) * world_size, as_written(config.soft_start)
     return partial(
-        _cosine, rate=rate, minimum=rate * _as_written(config.min_lr_ratio), soft_start=_as_written(config.soft_start)
+        _cosine,
+        rate=rate,
+        minimum=rate * as_written(config.min_lr_ratio),
+        soft_start=soft_start,
+        half_wave=1.0 if exact else 1 - soft_start,
     )
 
 
 def _staircase(progress: float, *, rate: float, step_percent: int, gamma: float) -> float:
     # In floating point 0.29 * 100 is 28.999...96; the small term keeps such a step on its own stair.
     return float(rate * gamma ** math.floor(progress * 100 / step_percent + 1e-9))
+
+
+def _slope(progress: float, *, rate: float, stair: float, gamma: float) -> float:
+    """The exponential through the beginnings of the stairs: TAO's code lacks the rounding that makes stairs of it."""
+    return float(rate * gamma ** (progress / stair))
 
 
 def _soft_anneal(progress: float, *, rate: float, soft_start: float, divider: float, points: Sequence[float]) -> float:
@@ -109,10 +136,11 @@ def _soft_anneal(progress: float, *, rate: float, soft_start: float, divider: fl
     return float(rate / divider ** sum(point < progress for point in points))
 
 
-def _cosine(progress: float, *, rate: float, minimum: float, soft_start: float) -> float:
+def _cosine(progress: float, *, rate: float, minimum: float, soft_start: float, half_wave: float) -> float:
+    """half_wave is the share of the run that half a cosine takes; at TAO's 1 a warm-up leaves no time for its end."""
     if progress < soft_start:
         return minimum + (rate - minimum) * progress / soft_start
-    share = (progress - soft_start) / (1 - soft_start)
+    share = (progress - soft_start) / half_wave
     return minimum + (rate - minimum) * (1 + math.cos(math.pi * share)) / 2
 
 
@@ -127,12 +155,3 @@ def _check_annealing_points(points: list[float], soft_start: float) -> None:
         raise SpecError(f"{where}: found {found}, must increase; write them in order")
     if points and points[0] <= soft_start:
         raise SpecError(f"{where}: found {found}, must all be above soft_start {soft_start}; move the points or it")
-
-
-def _as_written(value: float) -> float:
-    """The number that the user wrote: the shortest decimal that the spec's 32-bit field would store as this value.
-
-    Without it an annealing point of 0.7 would be 0.69999999 and lie before the step that it names.
-    """
-    decimals = (float(f"{value:.{digits}g}") for digits in range(6, 10))
-    return next(decimal for decimal in decimals if struct.unpack("f", struct.pack("f", decimal))[0] == value)

@@ -1,6 +1,7 @@
 """The two loops, on networks small enough to check by hand or against plain PyTorch."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,20 @@ def recipe(
     )
 
 
+def as_tao(how: Recipe, trained: nn.Module) -> Recipe:
+    """The recipe with everything that compat: TAO_EXACT computes otherwise in a step."""
+    penalty = pb.RegConfig(type="L2", weight_decay=1e-3)
+    device = next(trained.parameters()).device
+    optimizer = optim.make_optimizer(SGD, penalty, trained, device=device, exact=True)
+    return replace(
+        how,
+        optimizer=optimizer,
+        augment=Augment(has_flip=True, has_colour=True, exact=True),
+        set_learning_rate=lambda step: optim.set_learning_rate(optimizer, 0.1, step),
+        penalty=optim.make_penalty(penalty, trained),
+    )
+
+
 def run(trained: nn.Module, data: list[Batch], how: Recipe, *, stop: Callable[[], bool] = lambda: False) -> EpochStats:
     stats = EpochStats()
     train_epoch(trained, data, how, stats=stats, first_step=0, report=lambda step, values: None, stop=stop)
@@ -120,6 +135,39 @@ def test_a_last_short_group_counts_by_its_images() -> None:
     run(single, data[:2], how)
     run(single, data[2:], how)
     assert torch.equal(weights(grouped), weights(single))
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_penalty_is_added_to_the_reported_loss_and_to_no_gradient(accumulation: int) -> None:
+    """As Keras reports it: each image's loss with the penalty of the weights that it was computed with."""
+    plain, penalised, data = network(), network(), batches(4, 8)
+    cross_entropy = run(plain, data, recipe(plain, accumulation=accumulation))
+    penalties: list[Tensor] = []
+
+    def penalty() -> Tensor:
+        penalties.append(weights(penalised).square().sum())
+        return penalties[-1]
+
+    how = replace(recipe(penalised, accumulation=accumulation), penalty=penalty)
+    stats = run(penalised, data, how)
+    assert torch.equal(weights(plain), weights(penalised))
+    assert len(penalties) == 4 / accumulation
+    assert penalties[0] == weights(network()).square().sum()
+    assert stats.loss == pytest.approx(cross_entropy.loss + torch.stack(penalties).mean().item(), abs=1e-5)
+    assert (stats.correct, stats.images) == (cross_entropy.correct, cross_entropy.images)
+
+
+def test_a_batch_that_is_missing_moves_no_other_to_another_step() -> None:
+    trained, data = network(), batches(7, 4)
+    how, steps = recipe(trained, accumulation=2), []
+
+    def set_learning_rate(step: int) -> float:
+        steps.append(step)
+        return how.set_learning_rate(step)
+
+    stats = run(trained, [*data[:3], *data[6:]], replace(how, set_learning_rate=set_learning_rate))
+    assert steps == [0, 1, 3]  # of the batches 0 and 1, 2 without 3, and 6; none of 4 and 5
+    assert (stats.batches, stats.images) == (7, 16)
 
 
 def test_mixup_trains_on_both_labels() -> None:
@@ -186,11 +234,13 @@ def test_prediction_is_the_network_in_evaluation_mode() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("mode", ["FP32", "FP16", "BF16"])
-def test_no_step_waits_for_the_device(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("mode", "exact"), [("FP32", False), ("FP16", False), ("BF16", False), ("BF16", True)])
+def test_no_step_waits_for_the_device(mode: str, exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tao_lite.engine.FETCH_SECONDS", 1e9)
     trained = network("cuda")
     how = recipe(trained, mode=mode)
+    if exact:
+        how = as_tao(how, trained)
     pinned = [
         Batch(
             images=batch.images.pin_memory(),

@@ -238,19 +238,35 @@ def as_saved_elsewhere(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "state": memories}
 
 
-@pytest.mark.parametrize("config", [SGD, ADAM, ADAMW, RMSPROP], ids=["sgd", "adam", "adamw", "rmsprop"])
-def test_two_and_two_steps_equal_four_whatever_the_memory_format_of_the_state(config: pb.OptimizerConfig) -> None:
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(
+    "config", [SGD, NESTEROV, ADAM, ADAMW, RMSPROP], ids=["sgd", "nesterov", "adam", "adamw", "rmsprop"]
+)
+def test_two_and_two_steps_equal_four_whatever_the_memory_format_of_the_state(
+    config: pb.OptimizerConfig, exact: bool
+) -> None:
     straight = channels_last_conv()
-    make_steps(straight, make_optimizer(config, penalty("L2"), straight, device=CPU), [1, 2, 3, 4])
+    make_steps(straight, make_optimizer(config, penalty("L2"), straight, device=CPU, exact=exact), [1, 2, 3, 4])
 
     resumed = channels_last_conv()
-    first = make_optimizer(config, penalty("L2"), resumed, device=CPU)
+    first = make_optimizer(config, penalty("L2"), resumed, device=CPU, exact=exact)
     make_steps(resumed, first, [1, 2])
-    second = make_optimizer(config, penalty("L2"), resumed, device=CPU)
+    second = make_optimizer(config, penalty("L2"), resumed, device=CPU, exact=exact)
     load_state(second, as_saved_elsewhere(first.state_dict()))
     make_steps(resumed, second, [3, 4])
     assert torch.equal(resumed.weight, straight.weight)
     assert torch.equal(resumed.bias, straight.bias)  # type: ignore[arg-type]
+
+
+def test_a_velocity_that_holds_the_rate_is_not_taken_for_one_that_does_not() -> None:
+    conv = channels_last_conv()
+    by_torch, by_keras = (make_optimizer(SGD, NO_PENALTY, conv, device=CPU, exact=exact) for exact in (False, True))
+    make_steps(conv, by_torch, [1])
+    make_steps(conv, by_keras, [1])
+    for optimizer, state, name in ((by_torch, by_keras, "SGD"), (by_keras, by_torch, "KerasSGD")):
+        with pytest.raises(CheckpointError) as caught:
+            load_state(optimizer, state.state_dict())
+        assert str(caught.value) == MISFIT.format(f"it is not of {name}")
 
 
 def test_a_loaded_state_is_not_shared_with_its_source() -> None:

@@ -40,6 +40,8 @@ train_config {
 dataset_config { val_split: 0.25 }
 eval_config { top_k: 2 batch_size: 5 }
 """
+TWO = ("--gpus", "0", "-np", "2")
+AS_TAO = ("--set", "compat=TAO_EXACT")
 COLOURS = {"blue": (60, 80, 200), "green": (70, 180, 60), "red": (200, 60, 70)}
 
 
@@ -69,6 +71,27 @@ def trained(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("trained")
     finished = tao_lite("train", "-e", spec, "-r", results)
     assert finished.returncode == 0, finished.stderr
+    return results
+
+
+@pytest.fixture(scope="session")
+def trained_by_two(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same by two processes."""
+    results = tmp_path_factory.mktemp("two")
+    finished = tao_lite("train", "-e", spec, "-r", results, *TWO)
+    assert finished.returncode == 0, finished.stderr
+    return results
+
+
+@pytest.fixture(scope="session")
+def trained_as_tao(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the numbers of TAO's code."""
+    results = tmp_path_factory.mktemp("tao")
+    finished = tao_lite("train", "-e", spec, "-r", results, *AS_TAO)
+    assert finished.returncode == 0, finished.stderr
+    assert "compat is TAO_EXACT, which matters in 8 places" in finished.stderr
+    assert "train_config.label_smoothing: CORRECTED smooths by 0.05; TAO_EXACT never smooths" in finished.stderr
+    assert "not as in TAO: train_config.random_seed" in finished.stderr
     return results
 
 
@@ -187,7 +210,8 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
 
 
 def test_a_second_run_in_the_folder_is_refused_and_names_the_first(spec: Path, tmp_path: Path) -> None:
-    arguments = ("train", "-e", spec, "-r", tmp_path)
+    # Long enough that the first still runs when the second has imported torch.
+    arguments = ("train", "-e", spec, "-r", tmp_path, "--set", "train_config.n_epochs=400")
     with subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as first:
         wait_for("process", tmp_path / ".lock", first)
         second = tao_lite(*arguments)
@@ -285,11 +309,87 @@ def test_a_lower_precision_learns_as_much(spec: Path, trained: Path, tmp_path: P
     assert {"amp/skipped_steps", "amp/overflows", "train/loss", "val/top1", "lr"} <= set(events.Tags()["scalars"])
 
 
-def test_two_processes_train_one_network(spec: Path, tmp_path: Path) -> None:
-    finished = tao_lite("train", "-e", spec, "-r", tmp_path, "--gpus", "0", "-np", "2")
-    assert finished.returncode == 0, finished.stderr
-    assert float(str(summary(tmp_path, "train")["val_accuracy"])) >= 0.8
-    assert len((tmp_path / "training.csv").read_text().splitlines()) == 5
+def test_two_processes_train_one_network(trained: Path, trained_by_two: Path) -> None:
+    assert float(str(summary(trained_by_two, "train")["val_accuracy"])) >= 0.8
+    assert len((trained_by_two / "training.csv").read_text().splitlines()) == 5
+    done, alone = (
+        checkpoints.load(results / "weights" / "latest.pth").training["progress"]["images"]
+        for results in (trained_by_two, trained)
+    )
+    assert done == alone
+
+
+def process_of_rank(rank: int, results: Path) -> int:
+    """Number of the process that trains in the folder as that rank."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command_line, variables = (folder / "cmdline").read_text(), (folder / "environ").read_text().split("\0")
+        except OSError:
+            continue
+        if str(results) in command_line and f"RANK={rank}" in variables:
+            return int(folder.name)
+    raise AssertionError(f"no process of rank {rank}")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_one_of_two_processes_stops_both_and_changes_no_number(
+    spec: Path, trained_by_two: Path, tmp_path: Path, rank: int
+) -> None:
+    arguments = ("train", "-e", spec, "-r", tmp_path, *TWO)
+    with subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        wait_for('"epoch": 1', tmp_path / "status.json", process)
+        os.kill(process_of_rank(rank, tmp_path), signal.SIGTERM)
+        _, errors = process.communicate()
+    assert process.returncode != 0
+    assert "Traceback" not in errors
+    # The processes vote at step 20, the second of six in epoch 4.
+    assert checkpoints.load(tmp_path / "weights" / "interrupted.pth").batch == 2
+    resumed = tao_lite(*arguments)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_weights(tmp_path, trained_by_two)
+    assert (tmp_path / "training.csv").read_text() == (trained_by_two / "training.csv").read_text()
+
+
+def test_a_run_with_the_numbers_of_tao_goes_on_exactly_where_it_was_stopped(
+    spec: Path, trained_as_tao: Path, tmp_path: Path
+) -> None:
+    arguments = ("train", "-e", spec, "-r", tmp_path, *AS_TAO)
+    with subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        wait_for('"epoch": 2', tmp_path / "status.json", process)
+        time.sleep(0.15)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate()
+    assert process.returncode == 143, errors
+    resumed = tao_lite(*arguments)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_weights(tmp_path, trained_as_tao)
+    assert (tmp_path / "training.csv").read_text() == (trained_as_tao / "training.csv").read_text()
+    ours, theirs = (
+        checkpoints.load(results / "weights" / "resnet_004.pth").training["optimizer"]["state"]
+        for results in (tmp_path, trained_as_tao)
+    )
+    assert [set(memory) for memory in ours.values()] == [{"velocity"}] * len(theirs)
+    assert all(torch.equal(ours[index]["velocity"], theirs[index]["velocity"]) for index in theirs)
+
+
+def test_the_loss_of_tao_holds_the_penalty_in_training_and_in_evaluation(
+    spec: Path, trained_as_tao: Path, tmp_path: Path
+) -> None:
+    best = checkpoints.load(trained_as_tao / "weights" / "best.pth")
+    arguments = ("evaluate", "-e", spec, "-m", trained_as_tao / "weights" / "best.pth", "-r", tmp_path)
+    losses = []
+    for options in (AS_TAO, ()):
+        evaluated = tao_lite(*arguments, *options)
+        assert evaluated.returncode == 0, evaluated.stderr
+        losses.append(float(str(summary(tmp_path, "evaluate")["loss"])))
+    kernels = [tensor for name, tensor in best.network.items() if tensor.ndim == 4 or name == "fc.weight"]
+    penalty = 0.0001 * sum(kernel.double().square().sum().item() for kernel in kernels)
+    assert losses[0] - losses[1] == pytest.approx(penalty, rel=1e-5)
+    assert losses[0] == pytest.approx(best.metrics["val_loss"], rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,16 @@ LAYERS = {
     "metrics": 3,
     "monitor": 3,
     "console": 3,
+    "chart": 3,
+    "compat": 3,
     "optim": 3,
     "schedule": 3,
     "precision": 3,
     "engine": 4,
     "stages": 5,
     "session": 6,
+    "diagnosis": 6,
+    "cli_spec": 6,
     "cli": 6,
 }
 

@@ -66,6 +66,31 @@ COSINE = [
 ]
 
 
+# What TAO's code computes for the same settings.
+EXACT_STEP = [
+    (0.0, 0.5),
+    (0.05, 0.15811388300841897),  # 0.5 * 0.1 ** 0.5
+    (0.1, 0.05),
+    (0.15, 0.015811388300841897),  # 0.5 * 0.1 ** 1.5
+    (0.2, 0.005),
+    (0.25, 0.0015811388300841897),
+    (0.3, 0.0005),
+    (0.55, 1.5811388300841897e-06),  # 0.5 * 0.1 ** 5.5
+    (0.7, 0.5e-7),
+    (0.98, 7.924465962305567e-11),  # 0.5 * 0.1 ** 9.8
+    (1.0, 0.5e-10),
+]
+EXACT_COSINE = [
+    (0.0, 0.001),
+    (0.1, 0.0505),
+    (0.2, 0.1),  # up to here as in COSINE
+    (0.4, 0.001 + 0.099 * 0.9045084971874737),  # (1 + cos(0.2 pi)) / 2
+    (0.6, 0.001 + 0.099 * 0.6545084971874737),  # (1 + cos(0.4 pi)) / 2
+    (0.8, 0.001 + 0.099 * 0.3454915028125263),  # (1 + cos(0.6 pi)) / 2
+    (1.0, 0.001 + 0.099 * 0.09549150281252627),  # (1 + cos(0.8 pi)) / 2
+]
+
+
 @pytest.mark.parametrize(("progress", "rate"), STEP)
 def test_step_goes_down_a_staircase_of_percents(progress: float, rate: float) -> None:
     assert make_schedule(step())(progress) == pytest.approx(rate, rel=1e-12)
@@ -79,6 +104,65 @@ def test_soft_anneal_warms_up_and_divides_at_its_points(progress: float, rate: f
 @pytest.mark.parametrize(("progress", "rate"), COSINE)
 def test_cosine_warms_up_and_ends_at_its_minimum(progress: float, rate: float) -> None:
     assert make_schedule(cosine())(progress) == pytest.approx(rate, rel=1e-12)
+
+
+@pytest.mark.parametrize("world_size", [1, 4])
+@pytest.mark.parametrize("num_steps", [None, 100, 14_640])  # 10 percent of 100 and of 14640 steps are whole numbers
+def test_tao_lowers_the_rate_of_step_continuously(world_size: int, num_steps: int | None) -> None:
+    schedule = make_schedule(step(), world_size=world_size, exact=True, num_steps=num_steps)
+    assert [schedule(progress) for progress, _ in EXACT_STEP] == pytest.approx(
+        [world_size * rate for _, rate in EXACT_STEP], rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("world_size", [1, 4])
+def test_tao_stretches_the_cosine_over_a_whole_run_after_the_warm_up(world_size: int) -> None:
+    schedule = make_schedule(cosine(), world_size=world_size, exact=True, num_steps=1000)
+    assert [schedule(progress) for progress, _ in EXACT_COSINE] == pytest.approx(
+        [world_size * rate for _, rate in EXACT_COSINE], rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("world_size", [1, 4])
+def test_tao_computes_soft_anneal_as_documented(world_size: int) -> None:
+    config = soft_anneal(0.3, 0.6, 0.8)
+    exact = make_schedule(config, world_size=world_size, exact=True, num_steps=1000)
+    documented = make_schedule(config, world_size=world_size)
+    assert [exact(k / 1000) for k in range(1001)] == [documented(k / 1000) for k in range(1001)]
+
+
+def test_a_cosine_without_warm_up_is_the_same_in_tao() -> None:
+    config = cosine(soft_start=0.0)
+    exact, documented = make_schedule(config, exact=True), make_schedule(config)
+    assert [exact(k / 100) for k in range(101)] == [documented(k / 100) for k in range(101)]
+
+
+def test_tao_rounds_a_stair_down_to_whole_steps() -> None:
+    # 10 percent of 25 steps are 2: 0.5 * 0.1 ** (t / 2).
+    schedule = make_schedule(step(), exact=True, num_steps=25)
+    rates = [schedule(t / 25) for t in (0, 1, 2, 5, 24)]
+    assert rates == pytest.approx([0.5, 0.15811388300841897, 0.05, 0.0015811388300841897, 0.5e-12], rel=1e-12)
+
+
+def test_both_steps_meet_where_a_stair_begins() -> None:
+    exact, documented = (make_schedule(step(), exact=choice) for choice in (True, False))
+    assert [exact(k / 10) for k in range(11)] == pytest.approx([documented(k / 10) for k in range(11)], rel=1e-12)
+    assert all(exact(k / 10 + 0.05) < documented(k / 10 + 0.05) for k in range(10))
+
+
+def test_warmup_scales_the_schedules_of_tao_too() -> None:
+    schedule = make_schedule(step(warmup=0.2), exact=True)
+    assert [schedule(progress) for progress in (0.0, 0.1, 0.2)] == pytest.approx([0.0, 0.025, 0.005])
+
+
+def test_a_stair_of_less_than_a_step_is_refused_where_tao_fails() -> None:
+    make_schedule(step(), exact=True, num_steps=10)
+    with pytest.raises(SpecError) as caught:
+        make_schedule(step(), exact=True, num_steps=9)
+    assert str(caught.value) == (
+        "train_config.lr_config.step.step_size: found 10, which is less than one of the run's 9 steps, where TAO "
+        "divides by zero; raise it, train for more epochs or set compat: CORRECTED"
+    )
 
 
 def test_every_step_of_a_run_is_on_its_own_stair() -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from tao_lite.data import hsv
 from tao_lite.data.draws import CONTRAST, FLIP, HUE, MIXUP, SATURATION
 from tao_lite.errors import SpecError
 from tao_lite.spec import classification_pb2 as pb
@@ -25,9 +26,10 @@ MAX_CONTRAST_CHANGE = 0.1
 
 # ImageNet's mean in 0 .. 255 for blue, green, red and, with one channel, for grey; TAO's values.
 CAFFE_MEAN = {3: (103.939, 116.779, 123.68), 1: (117.3786,)}
-# ImageNet's mean and deviation in 0 .. 1 for red, green, blue, and their averages. TAO divides by 0.224 throughout.
+# ImageNet's mean and deviation in 0 .. 1 for red, green, blue, and their averages; what TAO's code divides by.
 TORCH_MEAN = {3: (0.485, 0.456, 0.406), 1: (0.449,)}
 TORCH_STD = {3: (0.229, 0.224, 0.225), 1: (0.226,)}
+TAO_STD = {3: (0.224, 0.224, 0.224), 1: (0.224,)}
 
 _MIXUP_STEPS = 4096
 
@@ -43,13 +45,20 @@ class Preprocess(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, mode: str, channels: int, mean: tuple[float, ...] | None = None) -> None:
-        """`mean` is for caffe: blue, green, red in 0 .. 255, or grey. None is ImageNet's."""
+    def __init__(
+        self,
+        mode: str,
+        channels: int,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ) -> None:
+        """`mean` is for caffe: blue, green, red in 0 .. 255, or grey; `std` for torch, 0 to 1. None is ImageNet's."""
         super().__init__()
         self.mode = mode
         self.channels = channels
         self.mean = mean
-        scale, shift = _affine(mode, channels, mean)
+        self.std = std
+        scale, shift = _affine(mode, channels, mean, std)
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32), persistent=False)
         self.register_buffer("shift", torch.tensor(shift, dtype=torch.float32), persistent=False)
 
@@ -70,27 +79,38 @@ class Preprocess(nn.Module):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values from which `from_dict` makes the same again."""
-        return {"mode": self.mode, "channels": self.channels, "mean": list(self.mean) if self.mean else None}
+        value = {"mode": self.mode, "channels": self.channels, "mean": list(self.mean) if self.mean else None}
+        return {**value, "std": list(self.std)} if self.std else value
 
     @staticmethod
     def from_dict(value: dict[str, Any]) -> "Preprocess":
-        mean = value["mean"]
-        return Preprocess(value["mode"], value["channels"], tuple(mean) if mean else None)
+        mean, std = (tuple(value.get(name) or ()) or None for name in ("mean", "std"))
+        return Preprocess(value["mode"], value["channels"], mean, std)
 
 
 class Augment(nn.Module):
     """Random horizontal flip of every second image; random hue, saturation and contrast of colour images."""
 
-    def __init__(self, *, has_flip: bool, has_colour: bool) -> None:
+    def __init__(self, *, has_flip: bool, has_colour: bool, exact: bool = False) -> None:
+        """exact: colours change as in TAO's code, see hsv.py."""
         super().__init__()
         self.has_flip = has_flip
         self.has_colour = has_colour
+        self.exact = exact
 
     def forward(self, images: Tensor, draws: Tensor) -> Tensor:
-        """uint8 [B, C, H, W] and uniforms [B, NUM_DRAWS] -> the same or, with colour, float32 in 0 .. 255."""
+        """uint8 [B, C, H, W] and uniforms [B, NUM_DRAWS] -> the same or, where not exact, float32 in 0 .. 255."""
         if self.has_flip:
             images = torch.where(_per_image(draws[:, FLIP] < 0.5), images.flip(3), images)
-        return change_colour(images, *_colour_changes(draws)) if self.has_colour else images
+        if not self.has_colour:
+            return images
+        degrees, saturation, contrast = _colour_changes(draws)
+        if self.exact:
+            changed = hsv.change_colour(images, degrees, saturation, 1 + contrast)
+            # Cutting off fractions would darken an image that is to stay as it is.
+            is_same = (degrees == 0) & (saturation == 0) & (contrast == 0)
+            return torch.where(_per_image(is_same), images, changed)
+        return change_colour(images, degrees, 1 + saturation, 1 + contrast)
 
 
 class Mixup(nn.Module):
@@ -128,7 +148,7 @@ def change_colour(images: Tensor, degrees: Tensor, saturation: Tensor, contrast:
 
     Hue turns about the axis of greys and saturation scales the distance from it, both at constant (R + G + B) / 3;
     contrast scales the distance from medium grey. Together they weigh each channel and its two neighbours with the same
-    three numbers. TAO goes by way of HSV and adds to the saturation, which gives greys a tint.
+    three numbers. TAO goes by way of HSV and adds to the saturation, which gives greys a tint: see hsv.py.
     """
     third_turn = 2 * math.pi / 3
     radians = torch.deg2rad(degrees)
@@ -151,11 +171,13 @@ def make_preprocess(experiment: pb.Experiment) -> Preprocess:
     """
     train = experiment.train_config
     channels = int(experiment.model_config.input_image_size.split(",")[0])
+    exact = experiment.compat == pb.Compat.TAO_EXACT
+    std = TAO_STD[channels] if exact and train.preprocess_mode == "torch" else None
     if not train.image_mean:
-        return Preprocess(train.preprocess_mode, channels)
+        return Preprocess(train.preprocess_mode, channels, std=std)
     if train.preprocess_mode != "caffe":
         logger.warning("train_config.image_mean was ignored: preprocess_mode is %s, not caffe", train.preprocess_mode)
-        return Preprocess(train.preprocess_mode, channels)
+        return Preprocess(train.preprocess_mode, channels, std=std)
     keys = "bgr" if channels == 3 else "l"
     missing = [key for key in keys if key not in train.image_mean]
     if missing:
@@ -172,7 +194,11 @@ def make_augment(experiment: pb.Experiment) -> Augment:
     if has_colour and not experiment.model_config.input_image_size.strip().startswith("3"):
         logger.warning("train_config.enable_color_augmentation was ignored: the images have one channel")
         has_colour = False
-    return Augment(has_flip=not train.disable_horizontal_flip, has_colour=has_colour)
+    return Augment(
+        has_flip=not train.disable_horizontal_flip,
+        has_colour=has_colour,
+        exact=experiment.compat == pb.Compat.TAO_EXACT,
+    )
 
 
 def make_mixup(experiment: pb.Experiment) -> Mixup | None:
@@ -181,9 +207,11 @@ def make_mixup(experiment: pb.Experiment) -> Mixup | None:
     return Mixup(alpha) if alpha > 0 else None
 
 
-def _affine(mode: str, channels: int, mean: tuple[float, ...] | None) -> tuple[list[float], list[float]]:
+def _affine(
+    mode: str, channels: int, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> tuple[list[float], list[float]]:
     """Factor and summand of each channel, in the network's order."""
-    deviations = [255 * std for std in TORCH_STD[channels]]
+    deviations = [255 * deviation for deviation in std or TORCH_STD[channels]]
     affine = {
         "caffe": ([1.0] * channels, [-value for value in mean or CAFFE_MEAN[channels]]),
         "torch": (
@@ -196,12 +224,12 @@ def _affine(mode: str, channels: int, mean: tuple[float, ...] | None) -> tuple[l
 
 
 def _colour_changes(draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Hue in degrees, factor of saturation, factor of contrast; each [B]."""
+    """Change of hue in degrees, change of saturation, change of contrast; each [B]."""
     either_way = 2 * draws - 1
     return (
         either_way[:, HUE] * MAX_HUE_DEGREES,
-        1 + either_way[:, SATURATION] * MAX_SATURATION_CHANGE,
-        1 + either_way[:, CONTRAST] * MAX_CONTRAST_CHANGE,
+        either_way[:, SATURATION] * MAX_SATURATION_CHANGE,
+        either_way[:, CONTRAST] * MAX_CONTRAST_CHANGE,
     )
 
 

@@ -16,15 +16,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """Modules that stay as they are, by name, and whether batch normalisation keeps its running statistics."""
+    """Modules that stay in evaluation mode, by name, and whether all batch normalisation does."""
 
     modules: tuple[str, ...]
     freeze_bn: bool
 
 
-def freeze(network: nn.Module, architecture: "Architecture", blocks: Iterable[int], freeze_bn: bool) -> Frozen:
+def freeze(
+    network: nn.Module, architecture: "Architecture", blocks: Iterable[int], freeze_bn: bool, *, exact: bool = False
+) -> Frozen:
     """What is frozen, to be passed to train_mode; gradients of the frozen parameters are switched off.
 
+    A frozen block stays as a whole: weights, and scale, shift and statistics of batch normalisation. With exact, as in
+    TAO, only its kernels and biases stay: batch normalisation goes on training, and dropout goes on dropping.
     All other parameters become trainable, whatever they were before, so a retrained network does not inherit frozen
     ones. Numbers that the architecture does not have are named in a warning and ignored, as in TAO.
     """
@@ -36,21 +40,20 @@ def freeze(network: nn.Module, architecture: "Architecture", blocks: Iterable[in
         log.warning(text, _joined(ignored), architecture.name, _joined(known))
     modules = tuple(module for number in chosen if number in known for module in known[number])
     network.requires_grad_(True)
-    for module in modules:
-        network.get_submodule(module).requires_grad_(False)
+    for layer in (layer for module in modules for layer in network.get_submodule(module).modules()):
+        if not (exact and isinstance(layer, _BatchNorm)):
+            for parameter in layer.parameters(recurse=False):
+                parameter.requires_grad_(False)
     if modules:
-        frozen = sum(parameter.numel() for parameter in network.parameters() if not parameter.requires_grad)
-        total = sum(parameter.numel() for parameter in network.parameters())
-        log.info("Froze %s: %s of %s parameters", ", ".join(modules), f"{frozen:,}", f"{total:,}")
-    return Frozen(modules, freeze_bn)
+        _report(network, modules, " but their batch normalisation" if exact else "")
+    return Frozen(() if exact else modules, freeze_bn)
 
 
 def train_mode(network: nn.Module, frozen: Frozen) -> None:
     """Switch the bare network (not wrapped for DDP) to training; called in place of network.train() at each epoch.
 
-    Frozen blocks stay in evaluation mode as a whole: weights, and scale, shift and statistics of batch normalisation.
-    TAO freezes only their convolutions, and its batch normalisation goes on drifting. With freeze_bn every batch
-    normalisation uses and keeps its running statistics; outside frozen blocks its scale and shift stay trainable.
+    With freeze_bn every batch normalisation uses and keeps its running statistics; outside frozen blocks its scale and
+    shift stay trainable.
     """
     network.train()
     for module in frozen.modules:
@@ -59,6 +62,12 @@ def train_mode(network: nn.Module, frozen: Frozen) -> None:
         for layer in network.modules():
             if isinstance(layer, _BatchNorm):
                 layer.eval()
+
+
+def _report(network: nn.Module, modules: Iterable[str], exception: str) -> None:
+    frozen = sum(parameter.numel() for parameter in network.parameters() if not parameter.requires_grad)
+    total = sum(parameter.numel() for parameter in network.parameters())
+    log.info("Froze %s%s: %s of %s parameters", ", ".join(modules), exception, f"{frozen:,}", f"{total:,}")
 
 
 def _joined(numbers: Iterable[int]) -> str:

@@ -1,5 +1,6 @@
 """Tree to message: every name and value is checked against the schema, and all problems are collected."""
 
+import contextlib
 import difflib
 import re
 from collections.abc import Iterable, Iterator, MutableMapping
@@ -15,8 +16,14 @@ from tao_lite.spec.syntax import Field, Place, Problem, Scalar
 
 Places = dict[str, Place]
 
+MAX_PROBLEMS = 100
+
 _SIGNED = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64}
 _INTEGERS = _SIGNED | {FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64}
+
+
+class _EnoughError(Exception):
+    """There are so many problems that the rest is not worth finding."""
 
 
 class _UnfitError(Exception):
@@ -39,7 +46,8 @@ class Bound:
 def bind(tree: list[Field]) -> Bound:
     """Message of a tree."""
     bound = Bound()
-    _Binder(bound).block(tree, bound.experiment, "")
+    with contextlib.suppress(_EnoughError):
+        _Binder(bound).block(tree, bound.experiment, "")
     return bound
 
 
@@ -59,6 +67,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
     return names[near[0]] if near else ""
+
+
+def homes(name: str, message: Descriptor = schema.EXPERIMENT, path: str = "") -> Iterator[str]:
+    """Paths of the fields called `name`."""
+    for field_name, descriptor in schema.fields(message).items():
+        if field_name == name:
+            yield join(path, name)
+        inner = schema.block_type(descriptor)
+        if inner:
+            yield from homes(name, inner, join(path, field_name))
 
 
 class _Binder:
@@ -86,6 +104,9 @@ class _Binder:
     def _refuse(self, path: str, place: Place, text: str) -> None:
         self._bound.problems.append(Problem(place, path, text))
         self._bound.excused.add(path)
+        if len(self._bound.problems) == MAX_PROBLEMS:
+            self._bound.problems.append(Problem(place, "", f"{MAX_PROBLEMS} problems up to here; is it a spec file?"))
+            raise _EnoughError
 
     def _refuse_second(self, message: Message, descriptor: FieldDescriptor, path: str) -> None:
         if not descriptor.is_repeated and path in self._bound.places:
@@ -174,16 +195,7 @@ def _kind(descriptor: FieldDescriptor) -> str:
 def _unknown(name: str, known: Iterable[str], near: str) -> str:
     if near:
         return f"unknown field; did you mean {near}?"
-    homes = list(_homes(name, schema.EXPERIMENT, ""))
-    if homes:
-        return f"unknown here; it belongs in {' or '.join(homes)}"
+    places = list(homes(name))
+    if places:
+        return f"unknown here; it belongs in {' or '.join(places)}"
     return f"unknown field; known are {', '.join(known)}"
-
-
-def _homes(name: str, message: Descriptor, path: str) -> Iterator[str]:
-    for field_name, descriptor in schema.fields(message).items():
-        if field_name == name:
-            yield join(path, name)
-        inner = schema.block_type(descriptor)
-        if inner:
-            yield from _homes(name, inner, join(path, field_name))

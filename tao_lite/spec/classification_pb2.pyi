@@ -63,6 +63,7 @@ class Rule(_message.Message):
     PATTERN_WORDS_FIELD_NUMBER: _builtins.int
     WARN_UNSET_FIELD_NUMBER: _builtins.int
     WARN_SET_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
     required: _builtins.bool
     """The field must be set whenever the message around it is."""
     min: _builtins.float
@@ -78,6 +79,8 @@ class Rule(_message.Message):
     """What to tell a user who leaves the field unset; nothing is said when empty."""
     warn_set: _builtins.str
     """What to tell a user who sets the field, because it has no effect here."""
+    remedy: _builtins.str
+    """What to do about a wrong value, where the bounds alone do not say it."""
     @_builtins.property
     def required_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The field must be set when one of these stages runs."""
@@ -100,10 +103,11 @@ class Rule(_message.Message):
         pattern_words: _builtins.str | None = ...,
         warn_unset: _builtins.str | None = ...,
         warn_set: _builtins.str | None = ...,
+        remedy: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["above", b"above", "below", b"below", "choices", b"choices", "max", b"max", "min", b"min", "pattern", b"pattern", "pattern_words", b"pattern_words", "required", b"required", "required_by", b"required_by", "warn_set", b"warn_set", "warn_unset", b"warn_unset"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["above", b"above", "below", b"below", "choices", b"choices", "max", b"max", "min", b"min", "pattern", b"pattern", "pattern_words", b"pattern_words", "remedy", b"remedy", "required", b"required", "required_by", b"required_by", "warn_set", b"warn_set", "warn_unset", b"warn_unset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["above", b"above", "below", b"below", "choices", b"choices", "max", b"max", "min", b"min", "pattern", b"pattern", "pattern_words", b"pattern_words", "required", b"required", "required_by", b"required_by", "warn_set", b"warn_set", "warn_unset", b"warn_unset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["above", b"above", "below", b"below", "choices", b"choices", "max", b"max", "min", b"min", "pattern", b"pattern", "pattern_words", b"pattern_words", "remedy", b"remedy", "required", b"required", "required_by", b"required_by", "warn_set", b"warn_set", "warn_unset", b"warn_unset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -120,6 +124,9 @@ class Experiment(_message.Message):
     TRAIN_CONFIG_FIELD_NUMBER: _builtins.int
     DATASET_CONFIG_FIELD_NUMBER: _builtins.int
     PRUNE_CONFIG_FIELD_NUMBER: _builtins.int
+    COMPAT_FIELD_NUMBER: _builtins.int
+    compat: Global___Compat.Mode.ValueType
+    """Whose numbers count where TAO differs from its own documentation."""
     @_builtins.property
     def eval_config(self) -> Global___EvalConfig:
         """Evaluation and inference."""
@@ -148,14 +155,51 @@ class Experiment(_message.Message):
         train_config: Global___TrainConfig | None = ...,
         dataset_config: Global___DatasetConfig | None = ...,
         prune_config: Global___PruneConfig | None = ...,
+        compat: Global___Compat.Mode.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "train_config", b"train_config"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "train_config", b"train_config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "train_config", b"train_config"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "train_config", b"train_config"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Experiment: _TypeAlias = Experiment  # noqa: Y015
+
+@_typing.final
+class Compat(_message.Message):
+    """Whose numbers count where TAO differs from its own documentation. The log names each difference."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Mode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Compat._Mode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CORRECTED: Compat._Mode.ValueType  # 0
+        """What TAO's documentation says."""
+        TAO_EXACT: Compat._Mode.ValueType  # 1
+        """What TAO computes: continuous step decay, longer cosine, label smoothing off, twice the penalty in the loss."""
+
+    class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
+        """The choices."""
+
+    CORRECTED: Compat.Mode.ValueType  # 0
+    """What TAO's documentation says."""
+    TAO_EXACT: Compat.Mode.ValueType  # 1
+    """What TAO computes: continuous step decay, longer cosine, label smoothing off, twice the penalty in the loss."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Compat: _TypeAlias = Compat  # noqa: Y015
 
 @_typing.final
 class BatchNormConfig(_message.Message):

@@ -9,20 +9,39 @@ from google.protobuf.message import Message
 
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
+from tao_lite.spec.advice import for_stage
 from tao_lite.spec.bind import Places, did_you_mean, join
 from tao_lite.spec.syntax import Place, Problem
+
+# Field path and what is wrong there.
+Violations = Iterator[tuple[str, str]]
 
 
 def violations(experiment: pb.Experiment, places: Places, stage: str) -> Iterator[Problem]:
     """Everything that breaks a rule for this stage, in the order of the schema."""
-    yield from _message_violations(experiment, "", places, stage)
-    yield from _joint_violations(experiment, places)
+    missing = _missing_for_training(experiment) if stage == "train" else []
+    if missing:
+        names = ", ".join(missing)
+        text = f"this file has only what evaluate needs; to train, add {names} (or use it with evaluate)"
+        yield Problem(place_of("train_config", places), "train_config", text)
+    yield from _message_violations(experiment, "", places, "evaluate" if missing else stage)
+    yield from _joint_violations(experiment, places, stage)
 
 
-def warnings(experiment: pb.Experiment, places: Places) -> Iterator[Problem]:
-    """Settings that surprise or have no effect."""
-    yield from _message_warnings(experiment, "", places)
-    yield from _joint_warnings(experiment, places)
+def warnings(experiment: pb.Experiment, places: Places, stage: str) -> Iterator[Problem]:
+    """Settings that surprise or have no effect in this stage."""
+    advice = [*_message_warnings(experiment, "", stage), *for_stage(experiment, stage)]
+    yield from (Problem(place_of(path, places), path, text) for path, text in advice)
+
+
+def _missing_for_training(experiment: pb.Experiment) -> list[str]:
+    """What training needs and is not there, where the file has nothing of it but something to evaluate."""
+    train = experiment.train_config
+    needed = [field for field in schema.fields(train).values() if "train" in schema.rule(field).required_by]
+    missing = [field.name for field in needed if not schema.is_set(train, field)]
+    # The other two, path and length, are often given on the command line.
+    is_for_evaluation = experiment.HasField("eval_config") and {"optimizer", "lr_config"} <= set(missing)
+    return missing if is_for_evaluation and "batch_size_per_gpu" in missing else []
 
 
 def place_of(path: str, places: Places) -> Place:
@@ -30,10 +49,6 @@ def place_of(path: str, places: Places) -> Place:
     while path and path not in places:
         path = path.rpartition(".")[0]
     return places.get(path, Place(1, 1))
-
-
-def _is_set(message: Message, field: FieldDescriptor) -> bool:
-    return len(getattr(message, field.name)) > 0 if field.is_repeated else message.HasField(field.name)
 
 
 def _blocks(message: Message, path: str) -> Iterator[tuple[str, Message]]:
@@ -46,15 +61,13 @@ def _blocks(message: Message, path: str) -> Iterator[tuple[str, Message]]:
 def _message_violations(message: Message, path: str, places: Places, stage: str) -> Iterator[Problem]:
     for name, field in schema.fields(message).items():
         rule, field_path = schema.rule(field), join(path, name)
-        if not _is_set(message, field):
+        if not schema.is_set(message, field):
             if rule.required or stage in rule.required_by:
                 yield Problem(place_of(path, places), field_path, f"is missing; {_example(field)}")
         elif not field.message_type:
-            value = getattr(message, field.name)
-            for one in value if field.is_repeated else [value]:
-                broken = _broken(one, rule)
-                if broken:
-                    yield Problem(place_of(field_path, places), field_path, broken)
+            values = getattr(message, field.name) if field.is_repeated else [getattr(message, field.name)]
+            broken = filter(None, (_broken(value, rule) for value in values))
+            yield from (Problem(place_of(field_path, places), field_path, text) for text in broken)
     for inner_path, inner in _blocks(message, path):
         yield from _message_violations(inner, inner_path, places, stage)
 
@@ -83,7 +96,8 @@ def _broken(value: object, rule: pb.Rule) -> str:
     bounds = list(schema.bounds(rule))
     if all(holds(value, limit) for _, limit, holds in bounds):
         return ""
-    return f"found {value:g}, must be {' and '.join(f'{sign} {limit:g}' for sign, limit, _ in bounds)}"
+    asked = " and ".join(f"{sign} {limit:g}" for sign, limit, _ in bounds)
+    return f"found {value:g}, must be {asked}{f'; {rule.remedy}' if rule.remedy else ''}"
 
 
 def _broken_string(value: str, rule: pb.Rule) -> str:
@@ -96,18 +110,20 @@ def _broken_string(value: str, rule: pb.Rule) -> str:
     return ""
 
 
-def _message_warnings(message: Message, path: str, places: Places) -> Iterator[Problem]:
+def _message_warnings(message: Message, path: str, stage: str) -> Iterator[tuple[str, str]]:
+    """What the rules say about fields that are set or not; only training reads its own fields and the network's."""
     for name, field in schema.fields(message).items():
         rule, field_path = schema.rule(field), join(path, name)
-        if rule.warn_unset and not _is_set(message, field):
-            yield Problem(place_of(path, places), field_path, rule.warn_unset)
-        if rule.warn_set and _is_set(message, field):
-            yield Problem(place_of(field_path, places), field_path, f"has no effect: {rule.warn_set}")
+        if rule.warn_unset and not schema.is_set(message, field):
+            yield field_path, rule.warn_unset
+        if rule.warn_set and schema.is_set(message, field):
+            yield field_path, f"has no effect: {rule.warn_set}"
     for inner_path, inner in _blocks(message, path):
-        yield from _message_warnings(inner, inner_path, places)
+        if stage == "train" or inner_path not in ("model_config", "train_config"):
+            yield from _message_warnings(inner, inner_path, stage)
 
 
-def _joint_violations(experiment: pb.Experiment, places: Places) -> Iterator[Problem]:
+def _joint_violations(experiment: pb.Experiment, places: Places, stage: str) -> Iterator[Problem]:
     train = experiment.train_config
     for path, block, chosen in (
         ("train_config.optimizer", train.optimizer, train.optimizer.WhichOneof("optim")),
@@ -116,30 +132,40 @@ def _joint_violations(experiment: pb.Experiment, places: Places) -> Iterator[Pro
         if path in places and not chosen:
             names = ", ".join(name for name, field in schema.fields(block).items() if field.containing_oneof)
             yield Problem(places[path], path, f"is empty; add one of {names}")
-    if train.image_mean:
-        expected = {"l"} if experiment.model_config.input_image_size.strip().startswith("1") else {"r", "g", "b"}
-        if set(train.image_mean) != expected:
-            path = "train_config.image_mean"
-            found, asked = (", ".join(sorted(keys)) for keys in (train.image_mean, expected))
-            yield Problem(place_of(path, places), path, f"found the keys {found}, must have exactly {asked}")
+    for path, text in (
+        *_mean_violations(experiment),
+        *_annealing_violations(train.lr_config.soft_anneal),
+        *_optimizer_violations(train.optimizer),
+        *(_evaluation_violations(experiment) if stage == "evaluate" else ()),
+    ):
+        yield Problem(place_of(path, places), path, text)
 
 
-def _joint_warnings(experiment: pb.Experiment, places: Places) -> Iterator[Problem]:
+def _mean_violations(experiment: pb.Experiment) -> Violations:
+    means = experiment.train_config.image_mean
+    expected = {"l"} if experiment.model_config.input_image_size.strip().startswith("1") else {"r", "g", "b"}
+    if means and set(means) != expected:
+        found, asked = (", ".join(sorted(keys)) for keys in (means, expected))
+        yield "train_config.image_mean", f"found the keys {found}, must have exactly {asked}"
+
+
+def _annealing_violations(config: pb.SoftAnnealLrConfig) -> Violations:
+    path = "train_config.lr_config.soft_anneal.annealing_points"
+    points = list(config.annealing_points)
+    found = ", ".join(f"{point:g}" for point in points[:10])
+    if points != sorted(points):
+        yield path, f"found {found}, must increase; write them in order"
+    elif points and points[0] <= config.soft_start:
+        yield path, f"found {found}, must all be above soft_start {config.soft_start:g}; move the points or it"
+
+
+def _optimizer_violations(optimizer: pb.OptimizerConfig) -> Violations:
+    if optimizer.sgd.nesterov and not optimizer.sgd.momentum:
+        path = "train_config.optimizer.sgd.nesterov"
+        yield path, "found true without momentum; set momentum (0.9 is usual) or nesterov: false"
+
+
+def _evaluation_violations(experiment: pb.Experiment) -> Violations:
     train = experiment.train_config
-    chosen = train.optimizer.WhichOneof("optim")
-    path = f"train_config.optimizer.{chosen}.lr"
-    if path in places:
-        yield Problem(places[path], path, "has no effect: lr_config sets the learning rate, as in TAO")
-    if train.image_mean and train.preprocess_mode != "caffe":
-        path = "train_config.image_mean"
-        yield Problem(
-            place_of(path, places),
-            path,
-            f"has no effect: preprocess_mode is {train.preprocess_mode}, only caffe reads it",
-        )
-    if train.HasField("loss_scale") and train.precision not in (pb.Precision.FP16, pb.Precision.AUTO):
-        path = "train_config.loss_scale"
-        yield Problem(place_of(path, places), path, "has no effect: only precision FP16 scales the loss")
-    if experiment.dataset_config.HasField("val_split") and train.val_dataset_path:
-        path = "dataset_config.val_split"
-        yield Problem(place_of(path, places), path, "has no effect: val_dataset_path is set")
+    if not (experiment.eval_config.eval_dataset_path or train.val_dataset_path or train.train_dataset_path):
+        yield "eval_config.eval_dataset_path", "is missing; add the folder of images, or give it with -i"

@@ -34,6 +34,11 @@ def is_map(field: FieldDescriptor) -> bool:
     return bool(field.message_type and field.message_type.GetOptions().map_entry)
 
 
+def is_set(message: Message, field: FieldDescriptor) -> bool:
+    """Whether the message holds a value of its own for the field."""
+    return len(getattr(message, field.name)) > 0 if field.is_repeated else message.HasField(field.name)
+
+
 def rule(field: FieldDescriptor) -> pb.Rule:
     """The rule written beside the field."""
     return field.GetOptions().Extensions[pb.rule]
@@ -57,4 +62,5 @@ def as_written(value: float) -> float:
     Read as it is, the field turns 1e-5 into 9.99999974737875e-06 and 0.7 into 0.699999988079071.
     """
     decimals = (float(f"{value:.{digits}g}") for digits in range(6, 10))
-    return next(decimal for decimal in decimals if struct.unpack("f", struct.pack("f", decimal))[0] == value)
+    # The fallback is for nan, which equals nothing.
+    return next((decimal for decimal in decimals if struct.unpack("f", struct.pack("f", decimal))[0] == value), value)

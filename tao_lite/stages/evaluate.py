@@ -1,14 +1,15 @@
 """Evaluate a checkpoint on the spec's data."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tao_lite import checkpoint as checkpoints
-from tao_lite import console
+from tao_lite import compat, console, optim
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data import dataset
 from tao_lite.data.augment import Preprocess
@@ -33,7 +34,7 @@ def evaluate(spec: Spec, run: Run) -> Summary:
     """
     path = Path(spec.experiment.eval_config.model_path or run.best)
     found = checkpoints.load(path)
-    experiment = evaluated_experiment(spec.experiment, found)
+    experiment = compat.effective(evaluated_experiment(spec.experiment, found))
     data = evaluation_loader(experiment, found, run)
     network = checkpoints.network(found).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with console.Progress(is_main=run.is_main) as bar:
@@ -47,6 +48,8 @@ def evaluate(spec: Spec, run: Run) -> Summary:
             world=run.world,
             each_batch=bar.advance,
         )
+    if compat.is_exact(experiment):
+        result = penalised(result, optim.make_penalty(experiment.train_config.reg_config, network))
     summary = {**result.as_dict(), "model_path": str(path)}
     if run.is_main:
         if 0 < experiment.eval_config.top_k != result.k:
@@ -76,6 +79,11 @@ def evaluate_network(
         each_batch(batch.number + 1)
     counts.all_reduce(world)
     return counts.result(data.class_names, k or DEFAULT_TOP_K)
+
+
+def penalised(result: Evaluation, penalty: Callable[[], Tensor] | None) -> Evaluation:
+    """The evaluation with the penalty, where there is one, added to its loss; waits for the device."""
+    return replace(result, loss=result.loss + penalty().item()) if penalty else result
 
 
 def evaluated_experiment(experiment: pb.Experiment, found: Checkpoint) -> pb.Experiment:

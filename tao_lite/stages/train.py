@@ -3,33 +3,28 @@
 import logging
 import math
 import resource
+import signal
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from tao_lite import checkpoint as checkpoints
-from tao_lite import console, optim, schedule
+from tao_lite import compat, console, optim, schedule
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.data import augment, dataset, sample
-from tao_lite.data.example import Report
-from tao_lite.data.loader import Loader, loader
+from tao_lite.data.loader import Loader
 from tao_lite.engine import Recipe, train_epoch
 from tao_lite.errors import Interrupted, RunError
 from tao_lite.metrics import Evaluation
 from tao_lite.models import architectures, freeze
 from tao_lite.monitor import EpochRow, Message, Monitor
-from tao_lite.precision import Precision
 from tao_lite.run import Run, Summary, write_atomically, write_json
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages import pretrained, restart
-from tao_lite.stages.evaluate import evaluate_network
+from tao_lite.stages import preparation, pretrained, restart
+from tao_lite.stages.evaluate import evaluate_network, penalised
 from tao_lite.stages.restart import Progress
 from tao_lite.stages.stop import StopRequest, stop_request
 
@@ -46,7 +41,10 @@ def train(spec: Spec, run: Run) -> Summary:
         Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
     """
     with run.hold(), stop_request() as request:
-        _draw_sample(spec.experiment, run)
+        if run.is_main:
+            _say_differences(spec.experiment)
+        spec = replace(spec, experiment=compat.effective(spec.experiment))
+        preparation.draw_sample(spec.experiment, run)
         training = _prepare(spec, run, request)
         if run.is_main:
             write_atomically(run.spec, spec.text())
@@ -110,13 +108,18 @@ class _Training:
     def _epoch(self, monitor: Monitor, bar: console.Progress) -> None:
         """One epoch or the rest of it, its validation and its checkpoint."""
         progress, started = self.progress, time.perf_counter()
-        done, first_step = progress.stats.batches, self._step(progress.stats.batches)
+        done, first_step, stopped = progress.stats.batches, self._step(0), False
         bar.begin(f"Epoch {progress.epoch + 1}/{self.config.n_epochs}", len(self.train_loader), done)
 
         def report(step: int, values: Mapping[str, float]) -> None:
-            bar.advance(done + (step + 1 - first_step) * self.recipe.accumulation)
+            bar.advance((step + 1 - first_step) * self.recipe.accumulation)
             bar.show(loss=values["loss"], accuracy=values["top1"], images_per_second=values["images_per_second"])
             monitor.log(step + 1, {_TAGS[name]: value for name, value in values.items() if name in _TAGS})
+
+        def stop() -> bool:
+            nonlocal stopped
+            stopped = self.request.agreed(self.run.world)
+            return stopped
 
         freeze.train_mode(self.network, self.frozen)
         train_epoch(
@@ -126,9 +129,10 @@ class _Training:
             stats=progress.stats,
             first_step=first_step,
             report=report,
-            stop=lambda: self.request.agreed(self.run.world),
+            stop=stop,
         )
-        if progress.stats.batches < len(self.train_loader) and self.request.signal_number:
+        # By the vote, not by the signal: that may not have come to this process yet.
+        if stopped and progress.stats.batches < len(self.train_loader):
             self._stop(started)
         result = self._validate(bar, started)
         self._finish_epoch(result, monitor, bar, time.perf_counter() - started)
@@ -143,7 +147,7 @@ class _Training:
             if self.request.signal_number and self.run.world.world_size == 1:
                 self._stop(started)
 
-        return evaluate_network(
+        result = evaluate_network(
             self.network,
             self.val_loader,
             k=self.spec.experiment.eval_config.top_k,
@@ -152,8 +156,10 @@ class _Training:
             world=self.run.world,
             each_batch=each_batch,
         )
+        return penalised(result, self.recipe.penalty)
 
     def _finish_epoch(self, result: Evaluation, monitor: Monitor, bar: console.Progress, seconds: float) -> None:
+        self._sum_over_processes()
         progress, stats = self.progress, self.progress.stats
         is_best = progress.validated(result.top1, result.loss, self.config.early_stopping.min_delta)
         progress.total_seconds += seconds
@@ -190,13 +196,21 @@ class _Training:
                 raise
             _log.error("%s; the last checkpoint stays, the training goes on", error)
 
+    def _sum_over_processes(self) -> None:
+        """Make the epoch's sums those of all processes: each has trained on images of its own."""
+        stats = self.progress.stats
+        sums = torch.tensor([stats.loss_sum, stats.correct, stats.images], dtype=torch.float64, device=self.run.device)
+        stats.loss_sum, correct, images = self.run.world.sum_(sums).tolist()
+        stats.correct, stats.images = int(correct), int(images)
+
     def _stop(self, started: float) -> None:
         """Save inside the epoch and end the run."""
+        self._sum_over_processes()
         self.progress.total_seconds += time.perf_counter() - started
         if self.run.is_main:
             checkpoints.save(self.run.interrupted, self._checkpoint({}))
         raise Interrupted(
-            self.request.signal_number,
+            self.request.signal_number or signal.SIGTERM,
             f"stopped in epoch {self.progress.epoch + 1}, saved in {self.run.weights}; the same command goes on there",
         )
 
@@ -225,7 +239,7 @@ class _Training:
             "val_accuracy": progress.best_accuracy,
             "val_loss": progress.best_loss,
             "train_loss": best.metrics.get("train_loss"),
-            "images_per_second": progress.images * self.run.world.world_size / max(progress.train_seconds, 1e-9),
+            "images_per_second": progress.images / max(progress.train_seconds, 1e-9),
             "data_wait_fraction": progress.wait_seconds / max(progress.train_seconds, 1e-9),
             "peak_memory_bytes": _peak_memory_bytes(self.run.device),
             "duration_seconds": progress.total_seconds,
@@ -247,108 +261,58 @@ _TAGS = {
 
 def _prepare(spec: Spec, run: Run, request: StopRequest) -> _Training:
     experiment, config, device = spec.experiment, spec.experiment.train_config, run.device
-    train_loader, val_loader = _loaders(experiment, run)
+    train_loader, val_loader = preparation.loaders(experiment, run)
     class_names = train_loader.class_names
     resumed = restart.resume_point(run, experiment, class_names)
     torch.manual_seed(config.random_seed)
     network = checkpoints.network(resumed) if resumed else pretrained.network(experiment, class_names)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    architecture = architectures.find(experiment.model_config)
+    model = experiment.model_config
     frozen = freeze.freeze(
-        network, architecture, experiment.model_config.freeze_blocks, experiment.model_config.freeze_bn
+        network, architectures.find(model), model.freeze_blocks, model.freeze_bn, exact=compat.is_exact(experiment)
     )
-    precision = Precision.of(config, device)
-    optimizer = optim.make_optimizer(config.optimizer, config.reg_config, network, device=device)
+    recipe = preparation.recipe(experiment, network, train_loader, run)
     training = _Training(
         spec=spec,
         run=run,
         train_loader=train_loader,
         val_loader=val_loader,
         network=network,
-        trained=_wrapped(network, config, run),
+        trained=preparation.wrapped(network, config, run),
         frozen=frozen,
-        recipe=_recipe(experiment, train_loader, optimizer, precision, run),
-        progress=_restored(resumed, optimizer, precision),
+        recipe=recipe,
+        progress=_restored(resumed, recipe, run),
         request=request,
     )
-    _announce(training, resumed is not None)
+    if run.is_main:
+        _announce(training, is_resumed=resumed is not None)
     return training
 
 
-def _loaders(experiment: pb.Experiment, run: Run) -> tuple[Loader, Loader]:
-    config = experiment.train_config
-    report = Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
-    train_set, val_set = dataset.splits(experiment, _class_names(experiment))
-    if run.is_main:
-        write_json(run.classmap, {name: index for index, name in enumerate(train_set.class_names)})
-    make = partial(
-        loader,
-        experiment,
-        batch_size=config.batch_size_per_gpu,
-        seed=config.random_seed,
-        rank=run.world.rank,
-        world_size=run.world.world_size,
-        pin_memory=run.device.type == "cuda",
-        report=report,
-    )
-    return make(train_set, "train"), make(val_set, "val")
-
-
-def _class_names(experiment: pb.Experiment) -> tuple[str, ...] | None:
-    path = experiment.dataset_config.classmap_path
-    return dataset.read_classmap(Path(path)) if path else None
-
-
-def _wrapped(network: nn.Module, config: pb.TrainConfig, run: Run) -> nn.Module:
-    trained: nn.Module = network
-    if run.world.world_size > 1:
-        devices = [run.device.index] if run.device.type == "cuda" else None
-        trained = DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True)
-    return torch.compile(trained, dynamic=False) if config.compile else trained  # type: ignore[return-value]
-
-
-def _recipe(
-    experiment: pb.Experiment, data: Loader, optimizer: torch.optim.Optimizer, precision: Precision, run: Run
-) -> Recipe:
-    config = experiment.train_config
-    rate = schedule.make_schedule(config.lr_config, world_size=run.world.world_size)
-    num_steps = config.n_epochs * math.ceil(len(data) / config.gradient_accumulation_steps)
-    mixup = augment.make_mixup(experiment)
-    return Recipe(
-        optimizer=optimizer,
-        precision=precision,
-        preprocess=augment.make_preprocess(experiment).to(run.device),
-        augment=augment.make_augment(experiment).to(run.device),
-        mixup=mixup.to(run.device) if mixup else None,
-        set_learning_rate=lambda step: optim.set_learning_rate(optimizer, rate(step / num_steps), step),
-        label_smoothing=config.label_smoothing,
-        accumulation=config.gradient_accumulation_steps,
-        max_grad_norm=config.max_grad_norm,
-        seed=config.random_seed + 1_000_003 * run.world.rank,
-    )
-
-
-def _restored(resumed: Checkpoint | None, optimizer: torch.optim.Optimizer, precision: Precision) -> Progress:
+def _restored(resumed: Checkpoint | None, recipe: Recipe, run: Run) -> Progress:
     if resumed is None:
         return Progress()
-    optim.load_state(optimizer, resumed.training["optimizer"])
-    precision.load_state_dict(resumed.training["precision"])
-    return Progress.of(resumed.training["progress"])
+    optim.load_state(recipe.optimizer, resumed.training["optimizer"])
+    recipe.precision.load_state_dict(resumed.training["precision"])
+    progress = Progress.of(resumed.training["progress"])
+    if not run.is_main:
+        # The sums saved are those of all processes: the main one goes on with them, the others start at 0.
+        progress.stats.loss_sum, progress.stats.correct, progress.stats.images = 0.0, 0, 0
+    return progress
 
 
-def _draw_sample(experiment: pb.Experiment, run: Run) -> None:
-    """Draw the sample data set where the spec names it and nothing is there."""
-    config, root = experiment.dataset_config, Path(experiment.train_config.train_dataset_path)
-    if run.is_main and config.HasField("sample") and not root.exists():
-        console.line(f"Drawing the sample data set in {root}: {config.sample.num_frames} frames")
-        sample.write(root, num_frames=config.sample.num_frames, seed=config.sample.seed)
-    run.world.barrier()
+def _say_differences(experiment: pb.Experiment) -> None:
+    """Log where the two modes of compat differ for this spec, and where TAO_EXACT is not TAO."""
+    lines = compat.differences(experiment)
+    _log.info("compat is %s, which matters in %d places", pb.Compat.Mode.Name(experiment.compat), len(lines))
+    for line in lines:
+        _log.info("%s", line)
+    for line in compat.not_reproduced(experiment) if compat.is_exact(experiment) else ():
+        _log.info("not as in TAO: %s", line)
 
 
-def _announce(training: _Training, is_resumed: bool) -> None:
+def _announce(training: _Training, *, is_resumed: bool) -> None:
     """Say what is about to happen: data, network, learning rate."""
-    if not training.run.is_main:
-        return
     config, data = training.config, training.train_loader
     num_parameters = sum(parameter.numel() for parameter in training.network.parameters())
     console.line(
@@ -357,7 +321,7 @@ def _announce(training: _Training, is_resumed: bool) -> None:
         f"{data.num_examples} training and {training.val_loader.num_examples} validation images of "
         f"{len(data.class_names)} classes ({', '.join(data.class_names[:20])})"
     )
-    rate = schedule.make_schedule(config.lr_config, world_size=training.run.world.world_size)
+    rate = preparation.learning_rate(training.spec.experiment, data, training.run)
     rows = [(epoch, f"{value:.3g}") for epoch, value in schedule.table(rate, config.n_epochs)]
     console.table("Learning rate", ("epochs done", "learning rate"), rows)
     for warning in schedule.warnings(rate):

@@ -39,6 +39,35 @@ def test_frozen_blocks_stay_and_all_else_moves(blocks: Sequence[int]) -> None:
     assert moved == expected
 
 
+@pytest.mark.parametrize("blocks", [(0,), (0, 1, 2), (0, 1, 2, 3, 4)])
+def test_as_in_tao_batch_normalisation_of_frozen_blocks_goes_on_training(blocks: Sequence[int]) -> None:
+    network = make()
+    moved = step(network, freeze(network, RESNET, blocks, freeze_bn=False, exact=True))
+    kernels = {f"{name}.weight" for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)}
+    prefixes = tuple(f"{module}." for number in blocks for module in RESNET.freeze_blocks[number])
+    assert moved == set(network.state_dict()) - {name for name in kernels if name.startswith(prefixes)}
+
+
+def test_as_in_tao_statistics_of_frozen_blocks_drift_by_the_momentum_of_their_batches() -> None:
+    network = make()
+    frozen = freeze(network, RESNET, [0], freeze_bn=False, exact=True)
+    train_mode(network, frozen)
+    expected = torch.zeros(64)
+    for seed in range(3):
+        images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+        expected = 0.9 * expected + 0.1 * network.get_submodule("conv1")(images).mean((0, 2, 3))
+        network(images)
+    assert torch.allclose(network.get_buffer("bn1.running_mean"), expected, atol=1e-6)
+
+
+def test_as_in_tao_freeze_bn_keeps_the_statistics_of_frozen_blocks_but_not_their_scale() -> None:
+    network = make()
+    moved = step(network, freeze(network, RESNET, [0], freeze_bn=True, exact=True))
+    assert {"bn1.weight", "bn1.bias"} <= moved
+    assert not any(name.endswith(("running_mean", "running_var", "tracked")) for name in moved)
+    assert "conv1.weight" not in moved
+
+
 def test_freeze_bn_keeps_statistics_and_trains_scale_and_shift() -> None:
     network = make()
     moved = step(network, freeze(network, RESNET, (), freeze_bn=True))
@@ -92,3 +121,12 @@ def test_log_says_how_much_is_frozen(caplog: pytest.LogCaptureFixture) -> None:
     # 64 filters of 7x7x3, and scale and shift of 64 channels.
     total = sum(parameter.numel() for parameter in make().parameters())
     assert caplog.messages == [f"Froze conv1, bn1: {64 * 7 * 7 * 3 + 128:,} of {total:,} parameters"]
+
+
+def test_log_says_that_batch_normalisation_is_not_frozen_as_in_tao(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        freeze(make(), RESNET, [0], freeze_bn=False, exact=True)
+    total = sum(parameter.numel() for parameter in make().parameters())
+    assert caplog.messages == [
+        f"Froze conv1, bn1 but their batch normalisation: {64 * 7 * 7 * 3:,} of {total:,} parameters"
+    ]

@@ -1,0 +1,110 @@
+"""Settings that are allowed and do nothing, do harm, or do something else than in TAO: one warning each."""
+
+from collections.abc import Iterator
+
+from tao_lite.spec import classification_pb2 as pb
+
+# Field path and what is said of it.
+Advice = Iterator[tuple[str, str]]
+
+# Where soft_anneal's warm-up starts, whatever its learning_rate is.
+_WARM_UP_START = 3e-4
+# Networks that always or never normalise batches.
+_FIXED_NORM = ("alexnet", "squeezenet", *(f"efficientnet_b{size}" for size in range(8)))
+
+
+def for_stage(experiment: pb.Experiment, stage: str) -> Advice:
+    """What the user should know about the settings that this stage reads."""
+    if stage == "train":
+        yield from _model(experiment)
+        yield from _optimizer(experiment.train_config.optimizer)
+        yield from _learning_rate(experiment.train_config.lr_config)
+        yield from _images(experiment)
+        yield from _run(experiment)
+    data = experiment.dataset_config
+    if data.HasField("kitti") and data.format == pb.DatasetFormat.IMAGE_FOLDER:
+        yield "dataset_config.kitti", "has no effect: format is IMAGE_FOLDER"
+
+
+def _model(experiment: pb.Experiment) -> Advice:
+    model, path = experiment.model_config, "model_config"
+    size = [part.strip() for part in model.input_image_size.split(",")]
+    if len(size) == 3 and size[1] != size[2]:
+        words = f"is read as height {size[1]} and width {size[2]}, as TAO does, whose documentation writes 3,X,Y"
+        yield f"{path}.input_image_size", words
+    if not model.HasField("use_batch_norm") and model.arch not in _FIXED_NORM:
+        yield (
+            f"{path}.use_batch_norm",
+            "unset means no batch normalisation, as in TAO; most networks want use_batch_norm: true",
+        )
+    if not experiment.train_config.pretrained_model_path:
+        for name in ("freeze_blocks", "freeze_bn"):
+            if getattr(model, name):
+                yield f"{path}.{name}", "freezes random weights: train_config.pretrained_model_path is not set"
+
+
+def _optimizer(optimizer: pb.OptimizerConfig) -> Advice:
+    name = optimizer.WhichOneof("optim")
+    if name is None:
+        return
+    if name != "adamw" and getattr(optimizer, name).HasField("lr"):
+        yield f"train_config.optimizer.{name}.lr", "has no effect: lr_config sets the learning rate, as in TAO"
+
+
+def _learning_rate(lr_config: pb.LRConfig) -> Advice:
+    soft = lr_config.soft_anneal
+    if lr_config.HasField("soft_anneal") and soft.soft_start > 0 and 0 < soft.learning_rate < 0.999 * _WARM_UP_START:
+        yield (
+            "train_config.lr_config.soft_anneal.soft_start",
+            f"warms up downwards: it starts at {_WARM_UP_START:g}, as in TAO, which is above learning_rate",
+        )
+
+
+def _images(experiment: pb.Experiment) -> Advice:
+    train, path = experiment.train_config, "train_config"
+    is_grey = experiment.model_config.input_image_size.strip().startswith("1")
+    if train.image_mean and train.preprocess_mode != "caffe":
+        yield f"{path}.image_mean", f"has no effect: preprocess_mode is {train.preprocess_mode}, only caffe reads it"
+    if train.enable_color_augmentation and is_grey:
+        yield f"{path}.enable_color_augmentation", "has no effect: the images have one channel"
+    elif train.enable_color_augmentation and not train.enable_random_crop:
+        yield from _unlike_tao(experiment, f"{path}.enable_color_augmentation", "ignores it without enable_random_crop")
+    if train.label_smoothing > 0:
+        yield from _unlike_tao(experiment, f"{path}.label_smoothing", "never applies it")
+    if train.reg_config.scope.replace(" ", "") != train.reg_config.scope:
+        yield from _unlike_tao(experiment, f"{path}.reg_config.scope", "reads no word that has a blank beside it")
+    if train.mixup_alpha > 0:
+        yield (
+            f"{path}.mixup_alpha",
+            "makes training accuracy read low, for it is measured on mixed images; go by validation accuracy",
+        )
+
+
+def _unlike_tao(experiment: pb.Experiment, path: str, what: str) -> Advice:
+    """A setting that TAO's code passes over against its documentation. A spec that says compat is not told."""
+    if experiment.compat == pb.Compat.TAO_EXACT:
+        yield path, f"has no effect: compat is TAO_EXACT, and TAO {what}"
+    elif not experiment.HasField("compat"):
+        yield path, f"takes effect here, but TAO {what}; set compat: CORRECTED or TAO_EXACT to choose"
+
+
+def _run(experiment: pb.Experiment) -> Advice:
+    train, path = experiment.train_config, "train_config"
+    penalty = train.reg_config
+    if train.HasField("reg_config") and penalty.type == "None" and penalty.weight_decay > 0:
+        yield f"{path}.reg_config.weight_decay", "has no effect: reg_config.type is None"
+    if train.HasField("loss_scale") and train.precision not in (pb.Precision.FP16, pb.Precision.AUTO):
+        yield f"{path}.loss_scale", "has no effect: only precision FP16 scales the loss"
+    if train.val_dataset_path and train.val_dataset_path.rstrip("/") == train.train_dataset_path.rstrip("/"):
+        words = "is the training folder: validation measures what was learnt by heart; leave it out to hold images out"
+        yield f"{path}.val_dataset_path", words
+    if experiment.dataset_config.HasField("val_split") and train.val_dataset_path:
+        yield "dataset_config.val_split", "has no effect: val_dataset_path is set"
+    if train.HasField("early_stopping") and 0 < train.n_epochs <= train.early_stopping.patience:
+        yield (
+            f"{path}.early_stopping.patience",
+            f"has no effect: the run ends after {train.n_epochs} epochs, before it runs out",
+        )
+    for name in ("enabled", "num_images"):
+        if train.visualizer.HasField(name) and getattr(train.visualizer, name):
+            yield f"{path}.visualizer.{name}", "has no effect: no pictures are written, as in TAO"

@@ -1,0 +1,115 @@
+"""What a spec means once every default is filled in: its values by path, and as a text that says where each is from."""
+
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec import rules, schema, write
+from tao_lite.spec.bind import join
+from tao_lite.spec.syntax import Document, Field
+from tao_lite.spec.unbind import scalar, unbind
+
+NOT_SET = "not set"
+
+# Blocks whose presence is itself a setting: left out, they are off, not at their defaults.
+_SWITCHES = ("EarlyStoppingConfig", "SampleConfig")
+_WIDTH = 80
+
+
+def values(experiment: pb.Experiment) -> Mapping[str, str]:
+    """Every value that counts, by its path, as it stands in a file. Specs that mean the same have the same."""
+    return dict(_values(experiment, ""))
+
+
+def text(experiment: pb.Experiment, stage: str, origin: Callable[[str], str]) -> str:
+    """The spec with every default set, but for those that the rules don't let a file set; loads to the same values.
+
+    `origin` gives the comment of a field by its path.
+    """
+
+    def annotate(path: str, _: FieldDescriptor, value: object, made: list[Field]) -> None:
+        if isinstance(value, Message):
+            made[0].opening, made[0].closing = f"# {origin(path)}", _unset(value)
+        else:
+            made[-1].comment = f"# {origin(path)}"
+
+    return write.text(Document(unbind(filled(experiment, stage), annotate)))
+
+
+def filled(experiment: pb.Experiment, stage: str) -> pb.Experiment:
+    """A copy in which every default is set, but for those that the rules of the stage don't let a file set."""
+    copy = pb.Experiment()
+    copy.CopyFrom(experiment)
+    _fill(copy)
+    was_set, was_said = set(_set_paths(experiment, "")), _remarks(experiment, stage)
+    for path in {path for path, _ in _remarks(copy, stage) - was_said} - was_set:
+        _clear(copy, path)
+    return copy
+
+
+def _values(message: Message, path: str) -> Iterator[tuple[str, str]]:
+    for group in message.DESCRIPTOR.oneofs:
+        yield path, message.WhichOneof(group.name) or NOT_SET
+    for name, field in schema.fields(message).items():
+        one_path, value = join(path, name), getattr(message, name)
+        if schema.block_type(field):
+            if message.HasField(name) or _stands_for_its_defaults(field):
+                yield from _values(value, one_path)
+        elif schema.is_map(field):
+            yield one_path, ", ".join(f"{key}: {value[key]}" for key in sorted(value)) or NOT_SET
+        elif field.is_repeated:
+            yield one_path, ", ".join(write.scalar(scalar(field, one)) for one in value) or NOT_SET
+        else:
+            yield one_path, write.scalar(scalar(field, value))
+
+
+def _stands_for_its_defaults(field: FieldDescriptor) -> bool:
+    """Whether a block that is left out means one with its defaults; else it means off, or missing."""
+    block = schema.block_type(field)
+    if block is None or block.name in _SWITCHES or block.oneofs or field.containing_oneof:
+        return False
+    rule = schema.rule(field)
+    must_hold_something = any(schema.rule(inner).required for inner in schema.fields(block).values())
+    return not (rule.required or rule.required_by or rule.warn_set or must_hold_something)
+
+
+def _fill(message: Message) -> None:
+    for name, field in schema.fields(message).items():
+        if schema.block_type(field):
+            if message.HasField(name) or _stands_for_its_defaults(field):
+                getattr(message, name).SetInParent()
+                _fill(getattr(message, name))
+        elif not field.is_repeated:
+            setattr(message, name, getattr(message, name))
+
+
+def _remarks(experiment: pb.Experiment, stage: str) -> set[tuple[str, str]]:
+    """Path and text of all that the rules say."""
+    remarks = [*rules.violations(experiment, {}, stage), *rules.warnings(experiment, {}, stage)]
+    return {(remark.path, remark.text) for remark in remarks}
+
+
+def _set_paths(message: Message, path: str) -> Iterator[str]:
+    for field, value in message.ListFields():
+        one_path = join(path, field.name)
+        yield one_path
+        if schema.block_type(field):
+            yield from _set_paths(value, one_path)
+
+
+def _clear(experiment: pb.Experiment, path: str) -> None:
+    *blocks, name = path.split(".")
+    message: Message = experiment
+    for block in blocks:
+        message = getattr(message, block)
+    message.ClearField(name)
+
+
+def _unset(message: Message) -> list[str]:
+    """The fields that are not set, as comment lines; members of a oneof are not named."""
+    known = schema.fields(message)
+    names = [name for name, field in known.items() if not (schema.is_set(message, field) or field.containing_oneof)]
+    return textwrap.wrap(f"# Not set: {', '.join(names)}", _WIDTH, subsequent_indent="#   ") if names else []

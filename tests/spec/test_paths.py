@@ -1,0 +1,197 @@
+"""Paths in a spec: what is expanded, what stands in for a file of TAO's, and what each stage says of the rest."""
+
+from pathlib import Path
+
+import pytest
+
+from tao_lite.errors import SpecError
+from tao_lite.spec.load import Report, examine, load_text
+
+PRETRAINED = "train_config.pretrained_model_path"
+MODEL = "eval_config.model_path"
+
+
+def spec(**paths: str) -> str:
+    """A spec with these paths, by the name of their field."""
+    train = {"train_dataset_path": "data", **paths}
+    evaluation = {
+        "eval_dataset_path": train.pop("eval_dataset_path", "data"),
+        "model_path": train.pop("model_path", ""),
+    }
+    blocks = (" ".join(f'{name}: "{value}"' for name, value in block.items() if value) for block in (train, evaluation))
+    return """
+model_config {{ arch: "resnet" input_image_size: "3,64,64" use_batch_norm: true }}
+train_config {{
+  {}
+  optimizer {{ sgd {{ }} }} batch_size_per_gpu: 8 n_epochs: 2 preprocess_mode: "torch"
+  lr_config {{ cosine {{ learning_rate: 0.1 }} }}
+}}
+eval_config {{
+  {}
+}}
+""".format(*blocks)
+
+
+def report(stage: str = "train", **paths: str) -> Report:
+    return examine(spec(**paths), Path("a.cfg"), stage=stage)
+
+
+def pretrained(found: Report) -> str:
+    return found.experiment.train_config.pretrained_model_path
+
+
+def test_home_and_variables_are_expanded_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("DATA_ROOT", "/data")
+    found = report(
+        train_dataset_path="~/train", val_dataset_path="$DATA_ROOT/val", eval_dataset_path="/mnt/${DATA_ROOT}/a$$b"
+    )
+    train, evaluation = found.experiment.train_config, found.experiment.eval_config
+    assert (train.train_dataset_path, train.val_dataset_path) == ("/home/me/train", "/data/val")
+    assert evaluation.eval_dataset_path == "/mnt//data/a$b"
+    assert found.lines(found.notes) == (
+        'a.cfg:4:23: train_config.train_dataset_path: "~/train" -> "/home/me/train"',
+        'a.cfg:4:51: train_config.val_dataset_path: "$DATA_ROOT/val" -> "/data/val"',
+        'a.cfg:9:22: eval_config.eval_dataset_path: "/mnt/${DATA_ROOT}/a$$b" -> "/mnt//data/a$b"',
+    )
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_an_unset_variable_is_an_error_of_the_stages_that_read_the_path(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    monkeypatch.delenv("NO_SUCH", raising=False)
+    if value is not None:
+        monkeypatch.setenv("NO_SUCH", value)
+    found = report(pretrained_model_path="$NO_SUCH/${NO_SUCH}")
+    assert found.lines(found.problems) == (
+        (
+            'a.cfg:4:53: train_config.pretrained_model_path: found "$NO_SUCH/${NO_SUCH}", but the environment variable '
+            "NO_SUCH is not set; export NO_SUCH=..., or write $$ where a dollar sign is meant"
+        ),
+    )
+    assert report("evaluate", pretrained_model_path="$NO_SUCH/x").problems == []
+    assert report("train", model_path="$NO_SUCH/x").problems == []
+    both = report(train_dataset_path="$NO_SUCH/$NOR_THIS").problems
+    assert [one.text for one in both if "the environment variables NO_SUCH, NOR_THIS are not set" in one.text]
+
+
+def test_a_notebooks_placeholder_is_a_variable_a_folder_or_a_blocker(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TAO_DATA_PATH", raising=False)
+    found = report(train_dataset_path="TAO_DATA_PATH/train")
+    assert found.problems == []
+    assert found.lines(found.blockers) == (
+        (
+            "a.cfg:4:23: train_config.train_dataset_path: TAO_DATA_PATH looks like a notebook's placeholder, and there "
+            "is no folder or environment variable of that name; export TAO_DATA_PATH=..., or write the path itself"
+        ),
+    )
+    monkeypatch.setenv("TAO_DATA_PATH", "/data")
+    found = report(train_dataset_path="TAO_DATA_PATH/train")
+    assert found.experiment.train_config.train_dataset_path == "/data/train"
+    assert [note.text for note in found.notes] == ['"TAO_DATA_PATH/train" -> "/data/train"']
+    (tmp_path / "TAO_DATA_PATH").mkdir()
+    found = report(train_dataset_path="TAO_DATA_PATH/train")
+    assert found.experiment.train_config.train_dataset_path == "TAO_DATA_PATH/train"
+    assert found.blockers == []
+
+
+@pytest.mark.parametrize("path", ["{{ data }}/train", "<your data>", "/data/{% x %}"])
+def test_a_template_that_was_never_filled_in_is_a_blocker(path: str) -> None:
+    (blocker,) = report(train_dataset_path=path).blockers
+    assert blocker.text.startswith("holds the placeholder ")
+    assert blocker.text.endswith("; write the path itself")
+
+
+def test_folders_in_capitals_are_no_placeholders() -> None:
+    for path in ("DATA/train", "VOC2012/train", "/data/MY_DATA/train", "MY_DATA.v2/train", "data"):
+        assert report(train_dataset_path=path).blockers == []
+
+
+def test_a_backslash_that_became_a_tab_is_an_error() -> None:
+    (problem,) = report(train_dataset_path="C:\\train").problems
+    assert problem.text == (
+        "found 'C:\\train', which holds a control character: in a string a backslash starts an escape; "
+        "write / between folders, or two backslashes"
+    )
+
+
+@pytest.mark.parametrize("suffix", [".tlt", ".hdf5", ".etlt", ".HDF5", ".onnx"])
+@pytest.mark.parametrize("ours", [".pth", ".safetensors"])
+def test_our_file_of_the_same_stem_stands_in_for_one_of_taos(tmp_path: Path, suffix: str, ours: str) -> None:
+    (tmp_path / f"resnet_080{ours}").touch()
+    old, new = tmp_path / f"resnet_080{suffix}", tmp_path / f"resnet_080{ours}"
+    found = report(pretrained_model_path=str(old))
+    assert pretrained(found) == str(new)
+    assert found.blockers == []
+    assert [(note.path, note.text) for note in found.notes] == [(PRETRAINED, f'"{old}" -> "{new}"')]
+    found = report("evaluate", model_path=str(old))
+    assert found.experiment.eval_config.model_path == str(new)
+
+
+def test_pth_stands_in_before_safetensors(tmp_path: Path) -> None:
+    for suffix in (".pth", ".safetensors"):
+        (tmp_path / f"a{suffix}").touch()
+    assert pretrained(report(pretrained_model_path=f"{tmp_path}/a.tlt")) == f"{tmp_path}/a.pth"
+
+
+def test_weights_that_only_tao_reads_stop_the_stage_that_needs_them() -> None:
+    paths = {"pretrained_model_path": "/w/resnet_18.hdf5", "model_path": "/w/resnet_080.tlt"}
+    training, evaluation = report(**paths), report("evaluate", **paths)
+    assert training.lines(training.blockers) == (
+        (
+            'a.cfg:4:53: train_config.pretrained_model_path: "/w/resnet_18.hdf5" holds Keras weights, whose layers '
+            "are not those of a PyTorch network, and there is no resnet_18.pth or resnet_18.safetensors beside it; "
+            'start from "torchvision://IMAGENET1K_V1" or a .pth or .safetensors file, or from random weights with '
+            "--set train_config.pretrained_model_path="
+        ),
+    )
+    assert evaluation.lines(evaluation.blockers) == (
+        (
+            'a.cfg:9:41: eval_config.model_path: "/w/resnet_080.tlt" is encrypted by NVIDIA, so that only TAO can '
+            "read it, and there is no resnet_080.pth or resnet_080.safetensors beside it; give a checkpoint of "
+            "tao_lite with -m"
+        ),
+    )
+    assert report("prune", **paths).blockers == []
+    for found in (training, evaluation):
+        assert found.problems == []
+
+
+def test_a_check_warns_of_what_training_refuses() -> None:
+    text = spec(pretrained_model_path="/w/a.tlt")
+    (warning,) = load_text(text, Path("a.cfg")).warnings
+    assert warning.startswith(f'a.cfg:4:53: {PRETRAINED}: train would stop here: "/w/a.tlt" is encrypted by NVIDIA')
+    with pytest.raises(SpecError, match=f'^a.cfg:4:53: {PRETRAINED}: "/w/a.tlt" is encrypted by NVIDIA'):
+        load_text(text, Path("a.cfg"), running=True)
+    overrides = [f"{PRETRAINED}="]
+    assert load_text(text, Path("a.cfg"), overrides=overrides, running=True).warnings == ()
+
+
+@pytest.mark.parametrize("path", ["torchvision://IMAGENET1K_V1", "/nowhere/a.pth", "results/x/weights/pruned.pth"])
+def test_weights_in_our_forms_are_left_to_the_stage(path: str) -> None:
+    found = report(pretrained_model_path=path)
+    assert pretrained(found) == path
+    assert found.blockers == found.notes == []
+
+
+def test_missing_folders_are_no_business_of_a_check() -> None:
+    found = report(train_dataset_path="/nowhere/train", val_dataset_path="/nowhere/val")
+    assert found.problems == found.blockers == found.warnings == []
+
+
+def test_prune_writes_our_suffix_where_a_script_for_tao_names_its_own() -> None:
+    text = spec() + 'prune_config { output_path: "/w/resnet_pruned.tlt" }'
+    found = examine(text, Path("a.cfg"), stage="prune")
+    assert found.experiment.prune_config.output_path == "/w/resnet_pruned.pth"
+    assert [note.text for note in found.notes] == ['"/w/resnet_pruned.tlt" -> "/w/resnet_pruned.pth"']
+    assert found.blockers == []
+
+
+def test_blanks_around_a_path_are_no_part_of_it() -> None:
+    found = report(train_dataset_path=" data/train ")
+    assert found.experiment.train_config.train_dataset_path == "data/train"
+    assert [note.text for note in found.notes] == ['" data/train " -> "data/train"']
