@@ -198,9 +198,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_images_of_its_batch() -> 
         run(trained, data, recipe(trained))
     assert str(caught.value) == (
         "the loss is nan; lower the learning rate, set train_config.max_grad_norm or look at the images of that "
-        "batch:\n"
-        + "\n".join(f"  {index}.png" for index in range(8))
-        + "\n  and 2 more"
+        "batch:\n" + "\n".join(f"  {index}.png" for index in range(8)) + "\n  and 2 more"
     )
 
 

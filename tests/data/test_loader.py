@@ -318,7 +318,7 @@ def test_closing_the_iterator_leaves_no_thread(pictures: DataSet) -> None:
     assert isinstance(batches, Iterator)
     next(batches)
     assert decoder_threads()
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     assert decoder_threads() == []
 
 

@@ -1,0 +1,265 @@
+"""The epochs of a training: train, validate, report, save, stop in order."""
+
+import logging
+import math
+import resource
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tao_lite import checkpoint as checkpoints
+from tao_lite import console
+from tao_lite.checkpoint import Checkpoint
+from tao_lite.data.loader import Loader
+from tao_lite.engine import Recipe, train_epoch
+from tao_lite.errors import Interrupted, RunError
+from tao_lite.metrics import Evaluation
+from tao_lite.models import freeze
+from tao_lite.monitor import EpochRow, Message, Monitor
+from tao_lite.run import Run, Summary, write_json
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.load import Spec
+from tao_lite.stages import restart
+from tao_lite.stages.evaluate import evaluate_network, penalised
+from tao_lite.stages.restart import Progress
+from tao_lite.stages.stop import StopRequest
+
+SAVE_ATTEMPTS = 3  # epochs in a row whose checkpoint may fail (a full disk may be cleared) before the run stops
+
+_log = logging.getLogger(__name__)
+
+
+_TAGS = {
+    "loss": "batch/loss",
+    "top1": "batch/top1",
+    "loss_scale": "amp/loss_scale",
+    "skipped_steps": "amp/skipped_steps",
+    "overflows": "amp/overflows",
+    "gradient_norm": "gradient_norm",
+}
+
+
+@dataclass(kw_only=True)
+class Training:
+    """All that the epochs work with."""
+
+    spec: Spec
+    run: Run
+    train_loader: Loader
+    val_loader: Loader
+    network: nn.Module  # bare
+    trained: nn.Module  # the same, compiled or wrapped for several processes
+    frozen: freeze.Frozen
+    recipe: Recipe
+    progress: Progress
+    request: StopRequest
+    failed_saves: int = 0
+
+    @property
+    def config(self) -> pb.TrainConfig:
+        return self.spec.experiment.train_config
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.train_loader) / self.recipe.accumulation)
+
+    def run_epochs(self) -> Summary:
+        progress, max_epochs = self.progress, self.config.n_epochs
+        if self._is_over and self.run.is_main:
+            console.line(f"{self.run.results} is trained already: {progress.epoch} of {max_epochs} epochs are done")
+        resumed = {"resumed_epoch": progress.epoch, "resumed_step": self._step(progress.stats.batches)}
+        with Monitor(self.run, max_epochs=max_epochs, **resumed) as monitor:
+            monitor.text("spec", f"```\n{self.spec.text()}```")
+            if self.config.visualizer.enabled:
+                monitor.images(self._step(0), "train/images", self._first_images(self.config.visualizer.num_images))
+            with console.Progress(is_main=self.run.is_main) as bar:
+                while not self._is_over:
+                    self._epoch(monitor, bar)
+            monitor.status("RUNNING", Message.LOOP_COMPLETE)
+            summary = self._summary()
+            kpi = {"validation_loss": progress.best_loss, "validation_accuracy": progress.best_accuracy}
+            monitor.status("RUNNING", Message.EVALUATED, kpi)
+            monitor.status("SUCCESS", Message.FINISHED)
+        if self.run.is_main:
+            write_json(self.run.summary("train"), summary)
+            self._say_end()
+        return summary
+
+    def _first_images(self, count: int) -> Tensor:
+        """The first images that the coming epoch trains on, before augmentation: uint8 [count, C, H, W]."""
+        with closing(self.train_loader.epoch(self.progress.epoch)) as batches:
+            return next(batches).images[:count]
+
+    def _say_end(self) -> None:
+        progress, run = self.progress, self.run
+        if progress.epoch < self.config.n_epochs:
+            console.line(f"Stopped early: validation accuracy has not risen for {progress.stale_epochs} epochs")
+        console.line(
+            f"Best epoch {progress.best_epoch} of {progress.epoch}: validation top-1 {progress.best_accuracy:.4f}"
+        )
+        console.line(f"Results in {run.results}, the best network in {run.best}")
+        console.line(f"Curves: tensorboard --logdir {run.events} (or make tensorboard RESULTS={run.results})")
+
+    def _step(self, batches: int) -> int:
+        """Optimizer steps since the start of the run, after that many batches of the epoch."""
+        return self.progress.epoch * self.steps_per_epoch + math.ceil(batches / self.recipe.accumulation)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether all epochs are done, or validation accuracy has not risen for long enough."""
+        patience = self.config.early_stopping.patience
+        is_stale = self.config.HasField("early_stopping") and self.progress.stale_epochs >= patience
+        return is_stale or self.progress.epoch >= self.config.n_epochs
+
+    def _epoch(self, monitor: Monitor, bar: console.Progress) -> None:
+        """One epoch or the rest of it, its validation and its checkpoint."""
+        progress, started = self.progress, time.perf_counter()
+        done, first_step, stopped = progress.stats.batches, self._step(0), False
+        bar.begin(f"Epoch {progress.epoch + 1}/{self.config.n_epochs}", len(self.train_loader), done)
+
+        def report(step: int, values: Mapping[str, float]) -> None:
+            bar.advance((step + 1 - first_step) * self.recipe.accumulation)
+            bar.show(loss=values["loss"], accuracy=values["top1"], images_per_second=values["images_per_second"])
+            monitor.log(step + 1, {_TAGS[name]: value for name, value in values.items() if name in _TAGS})
+
+        def stop() -> bool:
+            nonlocal stopped
+            stopped = self.request.agreed(self.run.world)
+            return stopped
+
+        freeze.train_mode(self.network, self.frozen)
+        train_epoch(
+            self.trained,
+            self.train_loader.epoch(progress.epoch, start=done),
+            self.recipe,
+            stats=progress.stats,
+            first_step=first_step,
+            report=report,
+            stop=stop,
+        )
+        # By the vote, not by the signal: that may not have come to this process yet.
+        if stopped and progress.stats.batches < len(self.train_loader):
+            self._stop(started)
+        result = self._validate(bar, started)
+        self._finish_epoch(result, monitor, bar, time.perf_counter() - started)
+
+    def _validate(self, bar: console.Progress, started: float) -> Evaluation:
+        bar.begin(f"Validation {self.progress.epoch + 1}", len(self.val_loader))
+        self.run.world.share(self.network.buffers())
+
+        def each_batch(done: int) -> None:
+            bar.advance(done)
+            # Several processes would have to agree, and each has its own number of batches here.
+            if self.request.signal_number and self.run.world.world_size == 1:
+                self._stop(started)
+
+        result = evaluate_network(
+            self.network,
+            self.val_loader,
+            k=self.spec.experiment.eval_config.top_k,
+            preprocess=self.recipe.preprocess,
+            precision=self.recipe.precision,
+            world=self.run.world,
+            each_batch=each_batch,
+        )
+        return penalised(result, self.recipe.penalty)
+
+    def _finish_epoch(self, result: Evaluation, monitor: Monitor, bar: console.Progress, seconds: float) -> None:
+        self._sum_over_processes()
+        progress, stats = self.progress, self.progress.stats
+        is_best = progress.validated(result.top1, result.loss, self.config.early_stopping.min_delta)
+        progress.total_seconds += seconds
+        row = EpochRow(
+            epoch=progress.epoch,
+            step=self._step(0),
+            train_loss=stats.loss,
+            train_accuracy=stats.accuracy,
+            val_loss=result.loss,
+            val_accuracy=result.top1,
+            learning_rate=float(self.recipe.optimizer.param_groups[0]["lr"]),
+            seconds=seconds,
+        )
+        monitor.epoch(row)
+        monitor.log(row.step, {"val/top_k": result.top_k, "images_per_second": stats.images / stats.seconds})
+        if self.config.visualizer.weight_histograms:
+            monitor.histogram(row.step, self.network)
+        bar.end(console.epoch_line(row, self.config.n_epochs))
+        if is_best or self._is_over or progress.epoch % self.config.checkpoint.every_n_epochs == 0:
+            self._save({"val_accuracy": result.top1, "val_loss": result.loss, "train_loss": stats.loss})
+
+    def _save(self, metrics: Mapping[str, float]) -> None:
+        """Save the epoch's checkpoint. A full disk is reported, and ends the run only if it stays full."""
+        if not self.run.is_main:
+            return
+        try:
+            keep = self.config.checkpoint.keep_last
+            restart.save(self.run, self._checkpoint(metrics), keep, self.progress.best_epoch)
+            self.failed_saves = 0
+        except RunError as error:
+            self.failed_saves += 1
+            if self._is_over or self.failed_saves >= SAVE_ATTEMPTS:
+                raise
+            _log.error("%s; the last checkpoint stays, the training goes on", error)
+
+    def _sum_over_processes(self) -> None:
+        """Make the epoch's sums those of all processes: each has trained on images of its own."""
+        stats = self.progress.stats
+        sums = torch.tensor([stats.loss_sum, stats.correct, stats.images], dtype=torch.float64, device=self.run.device)
+        stats.loss_sum, correct, images = self.run.world.sum_(sums).tolist()
+        stats.correct, stats.images = int(correct), int(images)
+
+    def _stop(self, started: float) -> None:
+        """Save inside the epoch and end the run."""
+        self._sum_over_processes()
+        self.progress.total_seconds += time.perf_counter() - started
+        if self.run.is_main:
+            checkpoints.save(self.run.interrupted, self._checkpoint({}))
+        raise Interrupted(
+            self.request.signal_number or signal.SIGTERM,
+            f"stopped in epoch {self.progress.epoch + 1}, saved in {self.run.weights}; the same command goes on there",
+        )
+
+    def _checkpoint(self, metrics: Mapping[str, float]) -> Checkpoint:
+        return Checkpoint(
+            spec=self.spec.text(),
+            class_names=self.train_loader.class_names,
+            preprocess=self.recipe.preprocess.to_dict(),
+            network=self.network.state_dict(),
+            epoch=self.progress.epoch,
+            batch=self.progress.stats.batches,
+            metrics=dict(metrics),
+            training={
+                "optimizer": self.recipe.optimizer.state_dict(),
+                "precision": self.recipe.precision.state_dict(),
+                "progress": asdict(self.progress),
+            },
+        )
+
+    def _summary(self) -> Summary:
+        progress = self.progress
+        best = checkpoints.load(self.run.best) if self.run.is_main else self._checkpoint({})
+        return {
+            "epochs": progress.epoch,
+            "best_epoch": progress.best_epoch,
+            "val_accuracy": progress.best_accuracy,
+            "val_loss": progress.best_loss,
+            "train_loss": best.metrics.get("train_loss"),
+            "images_per_second": progress.images / max(progress.train_seconds, 1e-9),
+            "data_wait_fraction": progress.wait_seconds / max(progress.train_seconds, 1e-9),
+            "peak_memory_bytes": _peak_memory_bytes(self.run.device),
+            "duration_seconds": progress.total_seconds,
+            "precision": self.recipe.precision.name,
+            "num_parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "model_path": str(self.run.best),
+        }
+
+
+def _peak_memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
