@@ -5,13 +5,15 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tao_lite import console, distributed, host
 from tao_lite.errors import RunError
 from tao_lite.run import Run, Summary
-from tao_lite.spec.load import Spec, load, load_text
+from tao_lite.spec.load import Spec, load_text, read
+from tao_lite.stages import preflight
 
 if TYPE_CHECKING:
     from tao_lite.distributed import World
@@ -53,6 +55,8 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
     world = _world(options)
     try:
         if world.is_main:
+            for note in spec.notes:
+                _log.info("%s (converted)", note)
             for warning in spec.warnings:
                 _log.warning("%s", warning)
         stage(spec, Run(results=_results(options, spec_file, model), world=world))
@@ -62,13 +66,14 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
 
 
 def _spec(stage_name: str, overrides: tuple[str, ...], spec_file: Path | None, model: Path | None) -> Spec:
+    load_spec = partial(load_text, stage=stage_name, overrides=overrides, check=preflight.check, running=True)
     if spec_file:
-        return load(spec_file, stage=stage_name, overrides=overrides)
+        return load_spec(read(spec_file), spec_file)
     if model is None:
         raise RunError("give a spec file with -e or a checkpoint with -m")
     from tao_lite import checkpoint
 
-    return load_text(checkpoint.load(model).spec, model, stage=stage_name, overrides=overrides)
+    return load_spec(checkpoint.load(model).spec, model)
 
 
 def _results(options: Options, spec_file: Path | None, model: Path | None) -> Path:

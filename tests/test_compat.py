@@ -116,7 +116,7 @@ def by_tao_lite(spec: pb.Experiment) -> list[tuple[float, float]]:
         set_learning_rate(optimizer, rate_of(step), step)
         optimizer.zero_grad()
         output: Tensor = layer(torch.tensor([[x]], dtype=torch.float64))
-        (output - y).square().div(2).sum().backward()
+        (output - y).square().div(2).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         history.append((layer.weight.item(), layer.bias.item()))
     return history
@@ -306,8 +306,8 @@ def test_a_spec_without_a_quirk_has_no_difference() -> None:
     [
         (
             "model_config { dropout: 0.25 }",
-            """model_config.dropout: CORRECTED drops features with probability 0.25; TAO_EXACT none, because only vgg with
-    retain_head reads it""",
+            """model_config.dropout: CORRECTED drops features with probability 0.25; TAO_EXACT none, because only vgg
+    with retain_head reads it""",
         ),
         (
             "model_config { batch_norm_config { epsilon: 1e-3 } }",
@@ -356,8 +356,8 @@ train_config.reg_config.scope: CORRECTED reads all of "Conv2D, Dense"; TAO_EXACT
         ),
         (
             "train_config { optimizer { rmsprop { rho: 0.9 } } }",
-            """train_config.optimizer.rmsprop.epsilon: unset, CORRECTED takes 1e-07; TAO_EXACT 0; a weight whose gradient
-    is exactly 0 may become NaN""",
+            """train_config.optimizer.rmsprop.epsilon: unset, CORRECTED takes 1e-07; TAO_EXACT 0; a weight whose
+    gradient is exactly 0 may become NaN""",
         ),
         (
             "train_config { lr_config { cosine { learning_rate: 0.1 min_lr_ratio: 0.01 soft_start: 0.2 } } }",

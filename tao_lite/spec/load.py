@@ -142,7 +142,8 @@ def _bounded(tree: list[Field]) -> list[Field]:
 def _judged(path: Path, bound: Bound, notes: list[Problem], stage: str, check: Check | None) -> Report:
     """What paths, rules and the check say about a spec."""
     experiment, places = bound.experiment, bound.places
-    resolved = paths.resolve(experiment, stage)
+    given = [field_path for field_path, place in places.items() if place == COMMAND_LINE]
+    resolved = paths.resolve(experiment, stage, given)
     placed: dict[Level, list[Problem]] = {level: [] for level in Level}
     for finding in (*resolved.findings, *(check(experiment, stage) if check else ())):
         placed[finding.level].append(Problem(rules.place_of(finding.path, places), finding.path, finding.text))

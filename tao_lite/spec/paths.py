@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,11 +27,15 @@ _READ_BY = {
 # Fields that hold a weights file to read, and what to do where that can't be read.
 _WEIGHTS = {
     "train_config.pretrained_model_path": (
-        'start from "torchvision://IMAGENET1K_V1" or a .pth or .safetensors file, or from random weights with '
-        "--set train_config.pretrained_model_path="
+        'give "torchvision://IMAGENET1K_V1" or a .pth or .safetensors file, or nothing for random weights'
     ),
     "eval_config.model_path": "give a checkpoint of tao_lite with -m",
     "prune_config.model_path": "give a checkpoint of tao_lite with -m",
+}
+# What happens where a spec file, which may be TAO's own, names a weights file that can't be read.
+_INSTEAD = {
+    "train_config.pretrained_model_path": "training starts from random weights instead",
+    "eval_config.model_path": "the best checkpoint of the results folder is evaluated instead",
 }
 # A weights file to write: scripts for TAO name it .tlt or .hdf5, and then start from it by that name.
 _WRITTEN = "prune_config.output_path"
@@ -59,8 +63,11 @@ class Resolved:
     changes: list[tuple[str, str]] = field(default_factory=list)
 
 
-def resolve(experiment: pb.Experiment, stage: str) -> Resolved:
-    """Expand the experiment's paths in place. Only what this stage reads can be wrong."""
+def resolve(experiment: pb.Experiment, stage: str, given: Collection[str] = ()) -> Resolved:
+    """Expand the experiment's paths in place. Only what this stage reads can be wrong.
+
+    `given` are fields of the command line: what a user names there is never replaced by a default.
+    """
     resolved = Resolved()
     for path, stages in _READ_BY.items():
         block, name = _holder(experiment, path)
@@ -72,8 +79,12 @@ def resolve(experiment: pb.Experiment, stage: str) -> Resolved:
         if new != old:
             setattr(block, name, new)
             resolved.changes.append((path, f'"{old}" -> "{new}"'))
-        if stage in stages:
-            resolved.findings += [Finding(level, path, text) for level, text in (*problems, *foreign)]
+        if stage not in stages:
+            continue
+        if foreign and path in _INSTEAD and path not in given:
+            block.ClearField(name)
+            foreign = [(Level.WARNING, f"{_INSTEAD[path]}: {text}") for _, text in foreign]
+        resolved.findings += [Finding(level, path, text) for level, text in (*problems, *foreign)]
     return resolved
 
 

@@ -260,6 +260,10 @@ class _Parser:
         parts = [token]
         while self._next.kind == "string":
             parts.append(self._take())
+        # Python's own reader, which CUnescape uses, lets unknown escapes pass with a warning.
+        unknown = re.search(r"(?<!\\)(?:\\\\)*(\\[^abfnrtvxXuU0-7'\"?\\])", "".join(part.text for part in parts))
+        if unknown:
+            raise TextFormatError(token.place, f"the string {token.text} has the unknown escape {unknown[1]}")
         try:
             return b"".join(text_encoding.CUnescape(part.text[1:-1]) for part in parts).decode()
         except ValueError as error:

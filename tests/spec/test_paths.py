@@ -138,37 +138,38 @@ def test_pth_stands_in_before_safetensors(tmp_path: Path) -> None:
     assert pretrained(report(pretrained_model_path=f"{tmp_path}/a.tlt")) == f"{tmp_path}/a.pth"
 
 
-def test_weights_that_only_tao_reads_stop_the_stage_that_needs_them() -> None:
+def test_weights_that_only_tao_reads_are_left_out_of_the_stage_that_needs_them() -> None:
     paths = {"pretrained_model_path": "/w/resnet_18.hdf5", "model_path": "/w/resnet_080.tlt"}
     training, evaluation = report(**paths), report("evaluate", **paths)
-    assert training.lines(training.blockers) == (
+    assert training.lines(training.warnings) == (
         (
-            'a.cfg:4:53: train_config.pretrained_model_path: "/w/resnet_18.hdf5" holds Keras weights, whose layers '
-            "are not those of a PyTorch network, and there is no resnet_18.pth or resnet_18.safetensors beside it; "
-            'start from "torchvision://IMAGENET1K_V1" or a .pth or .safetensors file, or from random weights with '
-            "--set train_config.pretrained_model_path="
+            "a.cfg:4:53: train_config.pretrained_model_path: training starts from random weights instead: "
+            '"/w/resnet_18.hdf5" holds Keras weights, whose layers are not those of a PyTorch network, and there is no '
+            'resnet_18.pth or resnet_18.safetensors beside it; give "torchvision://IMAGENET1K_V1" or a .pth or '
+            ".safetensors file, or nothing for random weights"
         ),
     )
-    assert evaluation.lines(evaluation.blockers) == (
+    assert not training.experiment.train_config.HasField("pretrained_model_path")
+    assert training.experiment.eval_config.model_path == "/w/resnet_080.tlt"
+    assert evaluation.lines(evaluation.warnings) == (
         (
-            'a.cfg:9:41: eval_config.model_path: "/w/resnet_080.tlt" is encrypted by NVIDIA, so that only TAO can '
-            "read it, and there is no resnet_080.pth or resnet_080.safetensors beside it; give a checkpoint of "
-            "tao_lite with -m"
+            "a.cfg:9:41: eval_config.model_path: the best checkpoint of the results folder is evaluated instead: "
+            '"/w/resnet_080.tlt" is encrypted by NVIDIA, so that only TAO can read it, and there is no '
+            "resnet_080.pth or resnet_080.safetensors beside it; give a checkpoint of tao_lite with -m"
         ),
     )
-    assert report("prune", **paths).blockers == []
+    assert not evaluation.experiment.eval_config.HasField("model_path")
+    assert report("prune", **paths).warnings == []
     for found in (training, evaluation):
-        assert found.problems == []
+        assert found.problems == found.blockers == []
 
 
-def test_a_check_warns_of_what_training_refuses() -> None:
-    text = spec(pretrained_model_path="/w/a.tlt")
-    (warning,) = load_text(text, Path("a.cfg")).warnings
-    assert warning.startswith(f'a.cfg:4:53: {PRETRAINED}: train would stop here: "/w/a.tlt" is encrypted by NVIDIA')
-    with pytest.raises(SpecError, match=f'^a.cfg:4:53: {PRETRAINED}: "/w/a.tlt" is encrypted by NVIDIA'):
-        load_text(text, Path("a.cfg"), running=True)
-    overrides = [f"{PRETRAINED}="]
-    assert load_text(text, Path("a.cfg"), overrides=overrides, running=True).warnings == ()
+def test_weights_that_a_user_names_on_the_command_line_are_never_left_out() -> None:
+    overrides = [f"{PRETRAINED}=/w/a.tlt"]
+    (warning,) = load_text(spec(), Path("a.cfg"), overrides=overrides).warnings
+    assert warning.startswith(f'--set: {PRETRAINED}: train would stop here: "/w/a.tlt" is encrypted by NVIDIA')
+    with pytest.raises(SpecError, match=f'^--set: {PRETRAINED}: "/w/a.tlt" is encrypted by NVIDIA'):
+        load_text(spec(), Path("a.cfg"), overrides=overrides, running=True)
 
 
 @pytest.mark.parametrize("path", ["torchvision://IMAGENET1K_V1", "/nowhere/a.pth", "results/x/weights/pruned.pth"])
