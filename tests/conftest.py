@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
+
+COLOURS = {"blue": (60, 80, 200), "green": (70, 180, 60), "red": (200, 60, 70)}
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +18,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared, the real spec files and data sets beside the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 noisy pictures of each of three colours, 40x36 pixels."""
+    root = tmp_path_factory.mktemp("colours")
+    rng = np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        (root / name).mkdir()
+        for index in range(40):
+            pixels = np.clip(rng.normal(colour, 60, (36, 40, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{index:03d}.png")
+    return root

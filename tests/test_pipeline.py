@@ -9,10 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tao_lite import checkpoint as checkpoints
@@ -42,26 +40,12 @@ eval_config { top_k: 2 batch_size: 5 }
 """
 TWO = ("--gpus", "0", "-np", "2")
 AS_TAO = ("--set", "compat=TAO_EXACT")
-COLOURS = {"blue": (60, 80, 200), "green": (70, 180, 60), "red": (200, 60, 70)}
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 noisy pictures of each of three colours, 40x36 pixels."""
-    root = tmp_path_factory.mktemp("colours")
-    rng = np.random.default_rng(0)
-    for name, colour in COLOURS.items():
-        (root / name).mkdir()
-        for index in range(40):
-            pixels = np.clip(rng.normal(colour, 60, (36, 40, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{index:03d}.png")
-    return root
-
-
-@pytest.fixture(scope="session")
-def spec(data: Path) -> Path:
-    path = data.parent / f"{data.name}.cfg"
-    path.write_text(SPEC % {"data": data})
+def spec(colours: Path) -> Path:
+    path = colours.parent / f"{colours.name}.cfg"
+    path.write_text(SPEC % {"data": colours})
     return path
 
 
@@ -239,7 +223,7 @@ def test_evaluation_counts_every_image_once(trained: Path) -> None:
 
 
 def test_a_pruned_network_is_evaluated_pruned_again_and_retrained_on_other_classes(
-    spec: Path, data: Path, trained: Path, tmp_path: Path
+    spec: Path, colours: Path, trained: Path, tmp_path: Path
 ) -> None:
     pruned, smaller = tmp_path / "pruned.pth", tmp_path / "smaller.pth"
     arguments = ("prune", "-m", trained / "weights" / "best.pth", "-r", tmp_path, "--target_ratio", "0.5")
@@ -258,7 +242,7 @@ def test_a_pruned_network_is_evaluated_pruned_again_and_retrained_on_other_class
     two = tmp_path / "two"
     two.mkdir()
     for name in ("green", "red"):
-        (two / name).symlink_to(data / name)
+        (two / name).symlink_to(colours / name)
     retrained = tao_lite(
         *("train", "-e", spec, "-r", tmp_path / "retrained"),
         *("--set", f"train_config.train_dataset_path={two}", "--set", f"train_config.pretrained_model_path={pruned}"),
@@ -285,13 +269,13 @@ def test_retraining_refuses_a_spec_with_another_structure(spec: Path, trained: P
     assert f"model_config.all_projections is False, but the pruned network in {pruned} has True" in other.stderr
 
 
-def test_an_exploding_run_stops_and_names_the_images_of_the_batch(spec: Path, data: Path, tmp_path: Path) -> None:
+def test_an_exploding_run_stops_and_names_the_images_of_the_batch(spec: Path, colours: Path, tmp_path: Path) -> None:
     exploded = tao_lite(
         *("train", "-e", spec, "-r", tmp_path, "--set", "train_config.lr_config.cosine.learning_rate=1e30"),
     )
     assert exploded.returncode == 2
     assert "the loss is nan" in exploded.stderr or "the loss is inf" in exploded.stderr
-    assert str(data) in exploded.stderr
+    assert str(colours) in exploded.stderr
     assert not list(tmp_path.glob("weights/*"))
 
 
