@@ -322,7 +322,9 @@ class ModelConfig(_message.Message):
     """NVIDIA's encrypted own-model file."""
     @_builtins.property
     def freeze_blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Blocks whose weights stay as loaded. 0 is the first convolution."""
+        """Blocks whose weights stay as loaded. 0 is the first convolution. TAO_EXACT: their batch normalisation goes on
+        training.
+        """
 
     @_builtins.property
     def batch_norm_config(self) -> Global___BatchNormConfig:
@@ -695,7 +697,9 @@ class RegConfig(_message.Message):
     scope: _builtins.str
     """Layer kinds whose kernels are penalised: "Conv2D", "Dense" or both with a comma. Biases and batch norm never are."""
     weight_decay: _builtins.float
-    """Factor of the penalty added to the loss: factor * sum(w^2) for L2, factor * sum(|w|) for L1."""
+    """Strength of the penalty, added to each kernel's gradient: weight_decay * w for L2, weight_decay * sign(w) for L1.
+    TAO_EXACT: 2 * weight_decay * w for L2, and the penalty is part of the reported losses.
+    """
     def __init__(
         self,
         *,
