@@ -1,6 +1,5 @@
 """ARCHITECTURES: every network a spec file can name, and build, which makes one. Imports torch only when it builds."""
 
-import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,8 +12,6 @@ from tao_lite.spec.bind import did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,21 +76,16 @@ _PLANNED = (
     *(f"efficientnet_b{size}" for size in range(8)),
     *("cspdarknet", "cspdarknet_tiny"),
 )
-# Fields of model_config that mean the same for every architecture.
-_COMMON = frozenset({"arch", "input_image_size", "resize_interpolation_method", "freeze_blocks"})
 
 
 def build(model_config: pb.ModelConfig, num_classes: int) -> "nn.Module":
     """Network of the spec, freshly initialised: images float32 [B, C, H, W] -> logits [B, num_classes].
-
-    Settings that the architecture does not honour are named in a warning.
 
     Raises:
         SpecError: architecture or depth that can't be built, or an input size that can't be read.
     """
     architecture = find(model_config)
     channels, height, width = input_shape(model_config)
-    _warn_ineffective(architecture, model_config)
     return architecture.build(
         Options(
             num_classes=num_classes,
@@ -160,13 +152,3 @@ def _remedy(name: str) -> str:
     if with_depth and with_depth[1] in ARCHITECTURES and int(with_depth[2]) in ARCHITECTURES[with_depth[1]].n_layers:
         return f'did you mean arch: "{with_depth[1]}" with n_layers: {with_depth[2]}?'
     return f"choose one of {exist}{did_you_mean(name, [*ARCHITECTURES, *_PLANNED])}"
-
-
-def _warn_ineffective(architecture: Architecture, model_config: pb.ModelConfig) -> None:
-    honoured = architecture.switches | _COMMON
-    if not model_config.use_batch_norm:
-        honoured -= {"batch_norm_config", "freeze_bn"}
-    for field, value in model_config.ListFields():
-        if value and field.name not in honoured:
-            why = "without use_batch_norm" if field.name in architecture.switches else f"on {architecture.name}"
-            log.warning("model_config.%s has no effect %s", field.name, why)

@@ -1,6 +1,5 @@
 """The table of architectures, and what a spec gets from it. Every row is tested by being in the table."""
 
-import logging
 import subprocess
 import sys
 
@@ -120,24 +119,6 @@ def test_unreadable_input_sizes_are_explained(text: str) -> None:
         f'model_config.input_image_size is "{text}"; '
         'must be "channels,height,width" with 1 or 3 channels, such as "3,224,224"'
     )
-
-
-def test_settings_without_effect_are_named(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        build(model_config('arch: "resnet" n_layers: 10 freeze_bn: true activation { activation_type: "relu" }'), 3)
-    assert caplog.messages == [
-        "model_config.freeze_bn has no effect without use_batch_norm",
-        "model_config.activation has no effect on resnet",
-    ]
-
-
-def test_settings_with_an_effect_are_not_named(caplog: pytest.LogCaptureFixture) -> None:
-    text = (
-        'arch: "resnet" n_layers: 10 use_batch_norm: true freeze_bn: true use_bias: false freeze_blocks: 0 dropout: 0.1'
-    )
-    with caplog.at_level(logging.WARNING):
-        build(model_config(text), 3)
-    assert caplog.messages == []
 
 
 def test_table_is_read_without_torch() -> None:
