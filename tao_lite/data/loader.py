@@ -105,7 +105,7 @@ class Loader:
         What goes wrong in a thread is raised here. However the iteration ends, no thread outlives it.
 
         Raises:
-            DataError: by way of `report`.
+            DataError: by way of `report`, or where one of several training processes would leave out a batch.
         """
         order = self._order(epoch)
         numbers = iter(range(start, len(self)))
@@ -120,6 +120,12 @@ class Loader:
                     pending.append(self._begin(pool, epoch, number, order))
                 if len(batch.paths) >= self._smallest_batch:
                     yield batch
+                elif self.training and self.world_size > 1:
+                    # Left out here alone, it would leave the other processes waiting for this one.
+                    raise DataError(
+                        f"batch {number} of process {self.rank} has too few images that can be read, and the others "
+                        "can't wait; remove the bad images or train in one process"
+                    )
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -284,6 +284,15 @@ def test_training_leaves_out_a_batch_of_which_one_image_is_left(damaged: DataSet
     assert all(len(batch.paths) == 2 for batch in batches)
 
 
+def test_a_batch_of_several_processes_is_never_left_out_in_silence(damaged: DataSet) -> None:
+    # One image a batch and half of them bad: the other process would wait for a step that does not come.
+    training = make(damaged, batch_size=1, report=Notes(), rank=1, world_size=2)
+    first_bad = next(number for number, index in enumerate(permutation(1, 0, 10)[1::2]) if index in (2, 4, 5, 6, 7))
+    with pytest.raises(DataError, match=rf"^batch {first_bad} of process 1 has too few images that can be read, "):
+        list(training.epoch(0))
+    assert decoder_threads() == []
+
+
 def test_a_bad_image_ends_the_run_if_the_policy_says_so(damaged: DataSet) -> None:
     evaluation = make(damaged, training=False, report=Report(fail=True))
     with pytest.raises(DataError, match=f"^{re.escape(str(damaged.examples[2].path))}: .*on_bad_example: SKIP"):
