@@ -123,8 +123,8 @@ class Loader:
                 elif self.training and self.world_size > 1:
                     # Left out here alone, it would leave the other processes waiting for this one.
                     raise DataError(
-                        f"batch {batch.number} of process {self.rank} has too few images that can be read, and the others "
-                        "can't wait; remove the bad images or train in one process"
+                        f"batch {batch.number} of process {self.rank} has too few images that can be read, and the "
+                        "others can't wait; remove the bad images or train in one process"
                     )
         finally:
             pool.shutdown(cancel_futures=True)
