@@ -69,6 +69,10 @@ def _ours(
             f"{head}.bias": torch.empty(len(class_names)),
         },
     )
+    # Resized tensors hold no values; all but a new head's come from the checkpoint.
+    head_layer = built.get_submodule(head)
+    assert isinstance(head_layer, nn.Linear)
+    head_layer.reset_parameters()
     _log.info("%s is a pruned network; its widths were kept", source)
     return tensors
 

@@ -160,11 +160,17 @@ def test_dropout_changes_training_only_and_no_name() -> None:
     assert not torch.equal(first, second)
 
 
-def test_projections_start_as_torchvision_starts_convolutions() -> None:
-    # He et al., arXiv:1502.01852, fan-out: a 1x1 convolution with 512 outputs has deviation sqrt(2 / 512).
+def test_projections_that_change_the_size_start_as_torchvision_starts_convolutions() -> None:
+    # He et al., arXiv:1502.01852, fan-out: a 1x1 convolution with 64 outputs has deviation sqrt(2 / 64).
+    weight = make(18, use_pooling=False).get_submodule("layer1.0.downsample.0").weight
+    assert isinstance(weight, Tensor)
+    assert weight.std().item() == pytest.approx(math.sqrt(2 / 64), rel=0.05)
+
+
+def test_added_projections_start_as_the_shortcuts_they_replace() -> None:
     weight = make(18, all_projections=True).get_submodule("layer4.1.downsample.0").weight
     assert isinstance(weight, Tensor)
-    assert weight.std().item() == pytest.approx(math.sqrt(2 / 512), rel=0.01)
+    assert torch.equal(weight[:, :, 0, 0], torch.eye(512))
 
 
 @pytest.mark.parametrize("n_layers", [18, 50])
