@@ -219,6 +219,8 @@ class Training:
         self.progress.total_seconds += time.perf_counter() - started
         if self.run.is_main:
             checkpoints.save(self.run.interrupted, self._checkpoint({}))
+        # A process that ended sooner would have torchrun end the one that saves.
+        self.run.world.barrier()
         raise Interrupted(
             self.request.signal_number or signal.SIGTERM,
             f"stopped in epoch {self.progress.epoch + 1}, saved in {self.run.weights}; the same command goes on there",
