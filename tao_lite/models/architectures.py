@@ -41,12 +41,12 @@ class Architecture:
     build: "Callable[[Options], nn.Module]"
     # Depths that exist; empty where there is only one.
     n_layers: tuple[int, ...]
-    # Number in model_config.freeze_blocks -> modules of that block.
-    freeze_blocks: Mapping[int, tuple[str, ...]]
-    # Module whose outputs are the logits.
-    head: str
+    # Number in model_config.freeze_blocks -> modules of that block, from the input on; all but the head.
+    blocks: Callable[[pb.ModelConfig], Mapping[int, tuple[str, ...]]]
     # Fields of model_config that change the network.
     switches: frozenset[str]
+    # Name of torchvision's model with the same tensors, or "".
+    torchvision: Callable[[pb.ModelConfig], str]
 
 
 def _resnet(options: Options) -> "nn.Module":
@@ -60,12 +60,12 @@ _ROWS = (
         name="resnet",
         build=_resnet,
         n_layers=(10, 18, 34, 50, 101, 152, 200),
-        freeze_blocks={0: ("conv1", "bn1"), 1: ("layer1",), 2: ("layer2",), 3: ("layer3",), 4: ("layer4",)},
-        head="fc",
+        blocks=lambda _: {0: ("conv1", "bn1"), 1: ("layer1",), 2: ("layer2",), 3: ("layer3",), 4: ("layer4",)},
         switches=frozenset(
             {"n_layers", "retain_head", "use_bias", "use_pooling", "all_projections", "dropout"}
             | {"use_batch_norm", "batch_norm_config", "freeze_bn"}
         ),
+        torchvision=lambda model: f"resnet{model.n_layers}",
     ),
 )
 ARCHITECTURES: Mapping[str, Architecture] = {row.name: row for row in _ROWS}
@@ -103,6 +103,15 @@ def build(model_config: pb.ModelConfig, num_classes: int) -> "nn.Module":
             batch_norm_epsilon=schema.as_written(model_config.batch_norm_config.epsilon),
         )
     )
+
+
+def blocks(model_config: pb.ModelConfig) -> Mapping[int, tuple[str, ...]]:
+    """Number in freeze_blocks -> names of the block's modules, from the input on; all of the network but its head.
+
+    Raises:
+        SpecError: as find.
+    """
+    return find(model_config).blocks(model_config)
 
 
 def find(model_config: pb.ModelConfig) -> Architecture:

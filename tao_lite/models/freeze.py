@@ -1,15 +1,11 @@
 """Transfer learning: which blocks of a network stay as they are."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-if TYPE_CHECKING:
-    from tao_lite.models.architectures import Architecture
 
 log = logging.getLogger(__name__)
 
@@ -23,22 +19,21 @@ class Frozen:
 
 
 def freeze(
-    network: nn.Module, architecture: "Architecture", blocks: Iterable[int], freeze_bn: bool, *, exact: bool = False
+    network: nn.Module,
+    blocks: Mapping[int, tuple[str, ...]],
+    numbers: Iterable[int],
+    freeze_bn: bool,
+    *,
+    exact: bool = False,
 ) -> Frozen:
     """What is frozen, to be passed to train_mode; gradients of the frozen parameters are switched off.
 
     A frozen block stays as a whole: weights, and scale, shift and statistics of batch normalisation. With exact, as in
     TAO, only its kernels and biases stay: batch normalisation goes on training, and dropout goes on dropping.
     All other parameters become trainable, whatever they were before, so a retrained network does not inherit frozen
-    ones. Numbers that the architecture does not have are named in a warning and ignored, as in TAO.
+    ones. `blocks` are the architecture's; numbers that it does not have are ignored, as in TAO, and preflight says so.
     """
-    known = architecture.freeze_blocks
-    chosen = sorted(set(blocks))
-    ignored = [number for number in chosen if number not in known]
-    if ignored:
-        text = "model_config.freeze_blocks: ignored %s; the blocks of %s are %s"
-        log.warning(text, _joined(ignored), architecture.name, _joined(known))
-    modules = tuple(module for number in chosen if number in known for module in known[number])
+    modules = tuple(module for number, block in blocks.items() if number in set(numbers) for module in block)
     network.requires_grad_(True)
     for layer in (layer for module in modules for layer in network.get_submodule(module).modules()):
         if not (exact and isinstance(layer, _BatchNorm)):
@@ -68,7 +63,3 @@ def _report(network: nn.Module, modules: Iterable[str], exception: str) -> None:
     frozen = sum(parameter.numel() for parameter in network.parameters() if not parameter.requires_grad)
     total = sum(parameter.numel() for parameter in network.parameters())
     log.info("Froze %s%s: %s of %s parameters", ", ".join(modules), exception, f"{frozen:,}", f"{total:,}")
-
-
-def _joined(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, numbers))

@@ -14,7 +14,8 @@ import torchvision
 from torch import Tensor, nn
 
 from tao_lite.errors import CheckpointError
-from tao_lite.models import weight_files
+from tao_lite.models import architectures, weight_files
+from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.bind import did_you_mean
 
 TORCHVISION = "torchvision://"
@@ -69,7 +70,7 @@ class Report:
         return "{} ({} in the file, {} here)".format(name, *map(list, self.mismatched[name]))
 
 
-def read(source: str, arch: str, n_layers: int) -> dict[str, Tensor]:
+def read(source: str, model_config: pb.ModelConfig) -> dict[str, Tensor]:
     """Tensors of a local weights file, or of torchvision's for this architecture by "torchvision://NAME", on the CPU.
 
     Containers ({"state_dict": ...}, {"model": ...}) and prefixes of wrapped networks ("module.") are taken off.
@@ -78,7 +79,7 @@ def read(source: str, arch: str, n_layers: int) -> dict[str, Tensor]:
         CheckpointError: missing, damaged, foreign or dangerous file, unknown name, failed download.
     """
     if source.startswith(TORCHVISION):
-        return _tensors(source, _read_torchvision(source, f"{arch}{n_layers}"))
+        return _tensors(source, _read_torchvision(source, model_config))
     return _tensors(source, weight_files.load(Path(source)))
 
 
@@ -145,8 +146,9 @@ _FAMILIES = {
 }
 
 
-def _read_torchvision(source: str, model: str) -> object:
+def _read_torchvision(source: str, model_config: pb.ModelConfig) -> object:
     """Content of torchvision's file, from torch's cache or downloaded and checked against its hash."""
+    model = architectures.find(model_config).torchvision(model_config)
     models = torchvision.models.list_models(module=torchvision.models)
     if model not in models:
         family = [name for name in models if re.fullmatch(re.sub(r"\d+$", r"\\d+", model), name)]

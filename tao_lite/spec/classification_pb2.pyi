@@ -1098,6 +1098,11 @@ class TrainConfig(_message.Message):
     MAX_GRAD_NORM_FIELD_NUMBER: _builtins.int
     EARLY_STOPPING_FIELD_NUMBER: _builtins.int
     COMPILE_FIELD_NUMBER: _builtins.int
+    UNFREEZE_AT_EPOCH_FIELD_NUMBER: _builtins.int
+    LAYER_DECAY_FIELD_NUMBER: _builtins.int
+    EMA_DECAY_FIELD_NUMBER: _builtins.int
+    LINEAR_PROBE_FIELD_NUMBER: _builtins.int
+    DISTILLATION_FIELD_NUMBER: _builtins.int
     train_dataset_path: _builtins.str
     """Training images: a folder with one sub-folder per class, or a KITTI folder."""
     val_dataset_path: _builtins.str
@@ -1136,6 +1141,18 @@ class TrainConfig(_message.Message):
     """Largest L2 norm of the gradient; longer ones are shortened to it. 0 is off."""
     compile: _builtins.bool
     """Compile the network with torch.compile. Pays on GPUs in runs of more than a few minutes."""
+    unfreeze_at_epoch: _builtins.int
+    """Epoch, counted from 1, from which frozen blocks train too. 0: never."""
+    layer_decay: _builtins.float
+    """Learning rate of a block as a share of the next block's; the head has the full rate. 1 is off."""
+    ema_decay: _builtins.float
+    """Weight of the old average in the moving average of the network's weights, per step. The averaged network is the
+    one that is validated and saved. 0 is off.
+    """
+    linear_probe: _builtins.bool
+    """Train the head alone, on features that the frozen rest of the network computes once. Until unfreeze_at_epoch, where
+    that is set. No augmentation then.
+    """
     @_builtins.property
     def optimizer(self) -> Global___OptimizerConfig:
         """Optimizer."""
@@ -1172,6 +1189,10 @@ class TrainConfig(_message.Message):
     def early_stopping(self) -> Global___EarlyStoppingConfig:
         """Early stopping. Unset: off."""
 
+    @_builtins.property
+    def distillation(self) -> Global___DistillationConfig:
+        """Learn from a trained network too. Unset: off."""
+
     def __init__(
         self,
         *,
@@ -1202,14 +1223,53 @@ class TrainConfig(_message.Message):
         max_grad_norm: _builtins.float | None = ...,
         early_stopping: Global___EarlyStoppingConfig | None = ...,
         compile: _builtins.bool | None = ...,
+        unfreeze_at_epoch: _builtins.int | None = ...,
+        layer_decay: _builtins.float | None = ...,
+        ema_decay: _builtins.float | None = ...,
+        linear_probe: _builtins.bool | None = ...,
+        distillation: Global___DistillationConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "compile", b"compile", "disable_horizontal_flip", b"disable_horizontal_flip", "early_stopping", b"early_stopping", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "random_seed", b"random_seed", "reg_config", b"reg_config", "train_dataset_path", b"train_dataset_path", "val_dataset_path", b"val_dataset_path", "visualizer", b"visualizer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "compile", b"compile", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "random_seed", b"random_seed", "reg_config", b"reg_config", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "visualizer", b"visualizer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "compile", b"compile", "disable_horizontal_flip", b"disable_horizontal_flip", "early_stopping", b"early_stopping", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "random_seed", b"random_seed", "reg_config", b"reg_config", "train_dataset_path", b"train_dataset_path", "val_dataset_path", b"val_dataset_path", "visualizer", b"visualizer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "compile", b"compile", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "random_seed", b"random_seed", "reg_config", b"reg_config", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "visualizer", b"visualizer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainConfig: _TypeAlias = TrainConfig  # noqa: Y015
+
+@_typing.final
+class DistillationConfig(_message.Message):
+    """Learning from a teacher: part of the loss is the divergence from its class probabilities."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEACHER_PATH_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    FEATURE_WEIGHT_FIELD_NUMBER: _builtins.int
+    teacher_path: _builtins.str
+    """Checkpoint of tao_lite with the same classes."""
+    temperature: _builtins.float
+    """Both networks' logits are divided by this; higher shows more of what the teacher thinks of the wrong classes."""
+    weight: _builtins.float
+    """Share of the divergence in the loss; the labels have the rest."""
+    feature_weight: _builtins.float
+    """Weight of the distance between the two networks' last feature maps, added to the loss. 0 is off."""
+    def __init__(
+        self,
+        *,
+        teacher_path: _builtins.str | None = ...,
+        temperature: _builtins.float | None = ...,
+        weight: _builtins.float | None = ...,
+        feature_weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feature_weight", b"feature_weight", "teacher_path", b"teacher_path", "temperature", b"temperature", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature_weight", b"feature_weight", "teacher_path", b"teacher_path", "temperature", b"temperature", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DistillationConfig: _TypeAlias = DistillationConfig  # noqa: Y015
 
 @_typing.final
 class EvalConfig(_message.Message):
@@ -1524,8 +1584,88 @@ class DatasetConfig(_message.Message):
 Global___DatasetConfig: _TypeAlias = DatasetConfig  # noqa: Y015
 
 @_typing.final
+class PruneCriterion(_message.Message):
+    """What a channel is judged by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PruneCriterion._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MIN_WEIGHT: PruneCriterion._Kind.ValueType  # 0
+        """L2 norm of its weights: TAO's rule."""
+        BN_SCALE: PruneCriterion._Kind.ValueType  # 1
+        """Absolute scale of its batch normalisation."""
+        TAYLOR: PruneCriterion._Kind.ValueType  # 2
+        """Squared change of the training loss that its removal would cause, to first order. Uses training images."""
+        RANDOM: PruneCriterion._Kind.ValueType  # 3
+        """Chance, drawn from random_seed: the control."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    MIN_WEIGHT: PruneCriterion.Kind.ValueType  # 0
+    """L2 norm of its weights: TAO's rule."""
+    BN_SCALE: PruneCriterion.Kind.ValueType  # 1
+    """Absolute scale of its batch normalisation."""
+    TAYLOR: PruneCriterion.Kind.ValueType  # 2
+    """Squared change of the training loss that its removal would cause, to first order. Uses training images."""
+    RANDOM: PruneCriterion.Kind.ValueType  # 3
+    """Chance, drawn from random_seed: the control."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneCriterion: _TypeAlias = PruneCriterion  # noqa: Y015
+
+@_typing.final
+class PruneRanking(_message.Message):
+    """Between which channels the criterion decides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[PruneRanking._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        GLOBAL: PruneRanking._Kind.ValueType  # 0
+        """All channels of the network: layers lose different shares."""
+        PER_LAYER: PruneRanking._Kind.ValueType  # 1
+        """The channels of one layer or group of coupled layers: all lose the same share. Needs a target."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    GLOBAL: PruneRanking.Kind.ValueType  # 0
+    """All channels of the network: layers lose different shares."""
+    PER_LAYER: PruneRanking.Kind.ValueType  # 1
+    """The channels of one layer or group of coupled layers: all lose the same share. Needs a target."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneRanking: _TypeAlias = PruneRanking  # noqa: Y015
+
+@_typing.final
 class PruneConfig(_message.Message):
-    """Pruning by TAO's rule."""
+    """Pruning. With the defaults and a threshold it is TAO's."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1538,6 +1678,13 @@ class PruneConfig(_message.Message):
     TARGET_RATIO_FIELD_NUMBER: _builtins.int
     MODEL_PATH_FIELD_NUMBER: _builtins.int
     OUTPUT_PATH_FIELD_NUMBER: _builtins.int
+    CRITERION_FIELD_NUMBER: _builtins.int
+    RANKING_FIELD_NUMBER: _builtins.int
+    TARGET_MACS_FIELD_NUMBER: _builtins.int
+    MAX_ACCURACY_DROP_FIELD_NUMBER: _builtins.int
+    CRITERION_BATCHES_FIELD_NUMBER: _builtins.int
+    ROUNDS_FIELD_NUMBER: _builtins.int
+    RETRAIN_EPOCHS_FIELD_NUMBER: _builtins.int
     normalizer: _builtins.str
     """Scale of a layer's norms: "max" divides by the largest, "L2" by the root of their mean square."""
     equalization_criterion: _builtins.str
@@ -1554,6 +1701,20 @@ class PruneConfig(_message.Message):
     """Checkpoint to prune. Unset: the best of the results folder."""
     output_path: _builtins.str
     """Checkpoint to write. Unset: weights/pruned.pth in the results folder."""
+    criterion: Global___PruneCriterion.Kind.ValueType
+    """What a channel is judged by."""
+    ranking: Global___PruneRanking.Kind.ValueType
+    """Between which channels the criterion decides."""
+    target_macs: _builtins.float
+    """Share of multiply-accumulates to keep; the threshold is searched for. 0 is off."""
+    max_accuracy_drop: _builtins.float
+    """Largest loss of validation top-1 (0 to 1) before retraining; the threshold is searched for. 0 is off."""
+    criterion_batches: _builtins.int
+    """Training batches that TAYLOR looks at."""
+    rounds: _builtins.int
+    """Rounds of pruning, each followed by retrain_epochs, on the way to the target. 0: prune once, retrain apart."""
+    retrain_epochs: _builtins.int
+    """Epochs of training after each round."""
     @_builtins.property
     def excluded_layers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Layers that keep all channels, by name."""
@@ -1570,10 +1731,17 @@ class PruneConfig(_message.Message):
         target_ratio: _builtins.float | None = ...,
         model_path: _builtins.str | None = ...,
         output_path: _builtins.str | None = ...,
+        criterion: Global___PruneCriterion.Kind.ValueType | None = ...,
+        ranking: Global___PruneRanking.Kind.ValueType | None = ...,
+        target_macs: _builtins.float | None = ...,
+        max_accuracy_drop: _builtins.float | None = ...,
+        criterion_batches: _builtins.int | None = ...,
+        rounds: _builtins.int | None = ...,
+        retrain_epochs: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["equalization_criterion", b"equalization_criterion", "excluded_layers", b"excluded_layers", "min_num_filters", b"min_num_filters", "model_path", b"model_path", "normalizer", b"normalizer", "output_path", b"output_path", "pruning_granularity", b"pruning_granularity", "pruning_threshold", b"pruning_threshold", "target_ratio", b"target_ratio"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["criterion", b"criterion", "criterion_batches", b"criterion_batches", "equalization_criterion", b"equalization_criterion", "excluded_layers", b"excluded_layers", "max_accuracy_drop", b"max_accuracy_drop", "min_num_filters", b"min_num_filters", "model_path", b"model_path", "normalizer", b"normalizer", "output_path", b"output_path", "pruning_granularity", b"pruning_granularity", "pruning_threshold", b"pruning_threshold", "ranking", b"ranking", "retrain_epochs", b"retrain_epochs", "rounds", b"rounds", "target_macs", b"target_macs", "target_ratio", b"target_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["equalization_criterion", b"equalization_criterion", "excluded_layers", b"excluded_layers", "min_num_filters", b"min_num_filters", "model_path", b"model_path", "normalizer", b"normalizer", "output_path", b"output_path", "pruning_granularity", b"pruning_granularity", "pruning_threshold", b"pruning_threshold", "target_ratio", b"target_ratio"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["criterion", b"criterion", "criterion_batches", b"criterion_batches", "equalization_criterion", b"equalization_criterion", "excluded_layers", b"excluded_layers", "max_accuracy_drop", b"max_accuracy_drop", "min_num_filters", b"min_num_filters", "model_path", b"model_path", "normalizer", b"normalizer", "output_path", b"output_path", "pruning_granularity", b"pruning_granularity", "pruning_threshold", b"pruning_threshold", "ranking", b"ranking", "retrain_epochs", b"retrain_epochs", "rounds", b"rounds", "target_macs", b"target_macs", "target_ratio", b"target_ratio"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,9 +31,10 @@ def _network(experiment: pb.Experiment) -> Iterator[Finding]:
         is_planned = model.arch in dialects.ARCHITECTURES and model.arch not in architectures.ARCHITECTURES
         yield Finding(Level.BLOCKER if is_planned else Level.ERROR, path, f"found {text}")
         return
-    unknown = sorted(set(model.freeze_blocks) - set(architecture.freeze_blocks))
+    known_blocks = architecture.blocks(model)
+    unknown = sorted(set(model.freeze_blocks) - set(known_blocks))
     if unknown:
-        ignored, known = (", ".join(map(str, numbers)) for numbers in (unknown, architecture.freeze_blocks))
+        ignored, known = (", ".join(map(str, numbers)) for numbers in (unknown, known_blocks))
         text = f"ignores {ignored}: the blocks of {model.arch} are {known}"
         yield Finding(Level.WARNING, "model_config.freeze_blocks", text)
     yield from _ineffective(architecture, model)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import SpecError
-from tao_lite.models import architectures, weights
+from tao_lite.models import architectures, head, weights
 from tao_lite.pruning import surgery
 from tao_lite.spec import classification_pb2 as pb
 
@@ -31,17 +31,16 @@ def network(experiment: pb.Experiment, class_names: Sequence[str]) -> nn.Module:
     source = experiment.train_config.pretrained_model_path
     if not source:
         return built
-    head = architectures.find(experiment.model_config).head
     if checkpoints.is_ours(Path(source)):
         tensors = _ours(built, checkpoints.load(Path(source)), experiment.model_config, class_names, source)
     else:
-        tensors = weights.read(source, experiment.model_config.arch, experiment.model_config.n_layers)
+        tensors = weights.read(source, experiment.model_config)
         if experiment.train_config.preprocess_mode != "torch":
             _log.warning(
                 'train_config.preprocess_mode is "%s", but weights of torchvision and timm expect "torch"',
                 experiment.train_config.preprocess_mode,
             )
-    _log.info("%s", weights.assign(built, tensors, head=head, source=source))
+    _log.info("%s", weights.assign(built, tensors, head=head.find(built), source=source))
     return built
 
 
@@ -52,25 +51,25 @@ def _ours(
 
     Outputs mean classes, so the head is left out where the classes or their order are not the same.
     """
-    head = architectures.find(model_config).head
+    head_name = head.find(built)
     tensors = dict(found.network)
     if found.class_names != tuple(class_names):
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{head}.")}
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{head_name}.")}
     plain = architectures.build(found.experiment.model_config, len(found.class_names)).state_dict()
     if all(plain[name].shape == tensor.shape for name, tensor in found.network.items()):
         return tensors
     _refuse_other_structure(found.experiment.model_config, model_config, source)
-    width = found.network[f"{head}.weight"].shape[1]
+    width = found.network[f"{head_name}.weight"].shape[1]
     surgery.resize_like(
         built,
         {
             **found.network,
-            f"{head}.weight": torch.empty(len(class_names), width),
-            f"{head}.bias": torch.empty(len(class_names)),
+            f"{head_name}.weight": torch.empty(len(class_names), width),
+            f"{head_name}.bias": torch.empty(len(class_names)),
         },
     )
     # Resized tensors hold no values; all but a new head's come from the checkpoint.
-    head_layer = built.get_submodule(head)
+    head_layer = built.get_submodule(head_name)
     assert isinstance(head_layer, nn.Linear)
     head_layer.reset_parameters()
     _log.info("%s is a pruned network; its widths were kept", source)

@@ -49,7 +49,7 @@ def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model = experiment.model_config
     frozen = freeze.freeze(
-        network, architectures.find(model), model.freeze_blocks, model.freeze_bn, exact=compat.is_exact(experiment)
+        network, architectures.blocks(model), model.freeze_blocks, model.freeze_bn, exact=compat.is_exact(experiment)
     )
     recipe = preparation.recipe(experiment, network, train_loader, run)
     training = Training(

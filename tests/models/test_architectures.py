@@ -8,6 +8,7 @@ import torch
 from google.protobuf import text_format
 
 from tao_lite.errors import SpecError
+from tao_lite.models import head
 from tao_lite.models.architectures import ARCHITECTURES, Architecture, Options, build, find, input_shape
 from tao_lite.spec import classification_pb2 as pb
 
@@ -22,7 +23,8 @@ def model_config(text: str) -> pb.ModelConfig:
 def test_frozen_blocks_and_head_are_the_whole_network(row: Architecture, depth: int) -> None:
     with torch.device("meta"):
         network = row.build(Options(num_classes=3, n_layers=depth))
-    modules = [name for block in row.freeze_blocks.values() for name in block] + [row.head]
+    model = pb.ModelConfig(arch=row.name, n_layers=depth)
+    modules = [name for block in row.blocks(model).values() for name in block] + [head.find(network)]
     owned = [f"{module}.{name}" for module in modules for name in network.get_submodule(module).state_dict()]
     assert sorted(owned) == sorted(network.state_dict())
 

@@ -13,8 +13,13 @@ from tao_lite.errors import CheckpointError
 from tao_lite.models.architectures import Options
 from tao_lite.models.resnet import build
 from tao_lite.models.weights import Report, assign, looks_like, read
+from tao_lite.spec import classification_pb2 as pb
 
 NUM_CLASSES = 5
+
+
+def resnet(n_layers: int) -> pb.ModelConfig:
+    return pb.ModelConfig(arch="resnet", n_layers=n_layers)
 
 
 def network_of(n_layers: int = 18, num_classes: int = NUM_CLASSES, **switches: Any) -> nn.Module:
@@ -51,14 +56,14 @@ def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_containers_and_prefixes_are_taken_off(container: str | None, prefix: str, tmp_path: Path) -> None:
     state: dict[str, object] = {f"{prefix}fc.bias": torch.ones(3)}
     torch.save({container: state, "epoch": 3} if container else state, tmp_path / "x.pth")
-    tensors = read(str(tmp_path / "x.pth"), "resnet", 18)
+    tensors = read(str(tmp_path / "x.pth"), resnet(18))
     assert list(tensors) == ["fc.bias"]
     assert torch.equal(tensors["fc.bias"], torch.ones(3))
 
 
 def test_safetensors_are_read(tmp_path: Path) -> None:
     safetensors.torch.save_file({"fc.bias": torch.ones(3)}, tmp_path / "x.safetensors")
-    assert torch.equal(read(str(tmp_path / "x.safetensors"), "resnet", 18)["fc.bias"], torch.ones(3))
+    assert torch.equal(read(str(tmp_path / "x.safetensors"), resnet(18))["fc.bias"], torch.ones(3))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +78,7 @@ def test_file_without_named_tensors_is_refused(content: object, found: str, tmp_
     path = tmp_path / "x.pth"
     torch.save(content, path)
     with pytest.raises(CheckpointError) as error:
-        read(str(path), "resnet", 18)
+        read(str(path), resnet(18))
     remedy = 'give a state dict, alone or under "state_dict" or "model"'
     assert str(error.value) == f"{path}: holds no tensors by name but {found}; {remedy}"
 
@@ -83,13 +88,13 @@ def test_sparse_tensors_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     torch.save({"fc.weight": torch.ones(2, 2).to_sparse()}, path)
     with pytest.raises(CheckpointError) as error:
-        read(str(path), "resnet", 18)
+        read(str(path), resnet(18))
     assert str(error.value) == f"{path}: fc.weight is not a plain dense tensor; save the network's float weights"
 
 
 def test_torchvision_weights_come_through_torchvision(torch_home: Path, reference: nn.Module) -> None:
     torch.save(reference.state_dict(), torch_home / "resnet18-f37072fd.pth")
-    tensors = read("torchvision://IMAGENET1K_V1", "resnet", 18)
+    tensors = read("torchvision://IMAGENET1K_V1", resnet(18))
     network = network_of()
     network.load_state_dict(tensors, strict=True)
     images = torch.randn(2, 3, 64, 64)
@@ -100,7 +105,7 @@ def test_damaged_download_is_named(torch_home: Path) -> None:
     path = torch_home / "resnet18-f37072fd.pth"
     path.touch()
     with pytest.raises(CheckpointError) as error:
-        read("torchvision://IMAGENET1K_V1", "resnet", 18)
+        read("torchvision://IMAGENET1K_V1", resnet(18))
     assert str(error.value) == f"{path}: is empty; download or copy it again"
 
 
@@ -113,7 +118,7 @@ def test_failed_download_says_where_to_put_the_file(
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setattr("urllib.request._opener", None)
     with pytest.raises(CheckpointError) as error:
-        read("torchvision://IMAGENET1K_V1", "resnet", 18)
+        read("torchvision://IMAGENET1K_V1", resnet(18))
     text = str(error.value)
     assert text.startswith("torchvision://IMAGENET1K_V1: https://")
     assert "/resnet18-f37072fd.pth can't be downloaded (" in text
@@ -123,7 +128,7 @@ def test_failed_download_says_where_to_put_the_file(
 
 def test_unknown_torchvision_weights_are_listed() -> None:
     with pytest.raises(CheckpointError) as error:
-        read("torchvision://IMAGENET1K_V3", "resnet", 50)
+        read("torchvision://IMAGENET1K_V3", resnet(50))
     assert str(error.value) == (
         "torchvision://IMAGENET1K_V3: resnet50 has IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT; did you mean IMAGENET1K_V2?"
     )
@@ -132,7 +137,7 @@ def test_unknown_torchvision_weights_are_listed() -> None:
 @pytest.mark.parametrize("n_layers", [10, 200])
 def test_depths_without_torchvision_weights_are_explained(n_layers: int) -> None:
     with pytest.raises(CheckpointError) as error:
-        read("torchvision://IMAGENET1K_V1", "resnet", n_layers)
+        read("torchvision://IMAGENET1K_V1", resnet(n_layers))
     assert str(error.value) == (
         f"torchvision://IMAGENET1K_V1: torchvision has no resnet{n_layers}, only resnet101, resnet152, resnet18, "
         "resnet34, resnet50; change model_config.n_layers, or leave train_config.pretrained_model_path out"
@@ -278,7 +283,7 @@ def test_every_tensor_of_the_network_is_reported_once(reference: nn.Module) -> N
 def test_real_weights_of_other_networks_are_recognised(name: str, taken: int, kind: str, shared: Path) -> None:
     source = str(shared / "data" / "weights" / name)
     with pytest.raises(CheckpointError) as error:
-        assign(network_of(), read(source, "resnet", 18), head="fc", source=source)
+        assign(network_of(), read(source, resnet(18)), head="fc", source=source)
     text = str(error.value)
     assert text.startswith(f"{source}: only {taken} of ")
     assert f"it looks like {kind}, the network is ResNet-18; change" in text
@@ -308,7 +313,7 @@ def test_values_that_are_not_finite_are_refused_and_nothing_is_written(value: fl
 def test_tensor_that_expands_to_terabytes_is_a_mismatch(tmp_path: Path, reference: nn.Module) -> None:
     state = dict(reference.state_dict()) | {"fc.weight": torch.zeros(1).expand(10**6, 10**6)}
     torch.save(state, tmp_path / "x.pth")
-    report = assign(network_of(), read(str(tmp_path / "x.pth"), "resnet", 18), head="fc")
+    report = assign(network_of(), read(str(tmp_path / "x.pth"), resnet(18)), head="fc")
     assert report.mismatched == {"fc.weight": ((10**6, 10**6), (5, 512))}
 
 
