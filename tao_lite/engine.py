@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tao_lite.data.augment import Augment, Mixup, Preprocess
+from tao_lite.average import Average
+from tao_lite.data.augment import Mixup
 from tao_lite.data.loader import Batch
+from tao_lite.distillation import Teacher
 from tao_lite.errors import RunError
 from tao_lite.precision import Precision
 
@@ -27,8 +29,8 @@ class Recipe:
 
     optimizer: torch.optim.Optimizer
     precision: Precision
-    preprocess: Preprocess
-    augment: Augment
+    preprocess: Callable[[Tensor], Tensor]
+    augment: Callable[[Tensor, Tensor], Tensor]
     mixup: Mixup | None
     set_learning_rate: Callable[[int], float]  # of an optimizer step, from 0
     label_smoothing: float
@@ -36,6 +38,8 @@ class Recipe:
     max_grad_norm: float
     seed: int
     penalty: Callable[[], Tensor] | None = None  # added to the loss that is reported, not to the one that is minimised
+    teacher: Teacher | None = None
+    average: Average | None = None
 
 
 @dataclass
@@ -93,6 +97,8 @@ def train_epoch(
             recipe.precision.backward(losses.sum() / num_images)
             interval.add(losses.detach() if penalty is None else losses.detach() + penalty, hits, batch)
         recipe.precision.step(recipe.optimizer, trainable, recipe.max_grad_norm)
+        if recipe.average:
+            recipe.average.update(step)
         interval.end_step(step, rate)
         if stop():
             break
@@ -101,7 +107,7 @@ def train_epoch(
 
 
 def predict(
-    network: nn.Module, batches: Iterable[Batch], *, preprocess: Preprocess, precision: Precision
+    network: nn.Module, batches: Iterable[Batch], *, preprocess: Callable[[Tensor], Tensor], precision: Precision
 ) -> Iterator[tuple[Batch, Tensor, Tensor]]:
     """Each batch with its labels and logits (float32 [B, num_classes]) on the device, the network in eval mode."""
     device = next(network.parameters()).device
@@ -117,18 +123,26 @@ def _forward(network: nn.Module, batch: Batch, recipe: Recipe, device: torch.dev
     """Loss of each image (float32 [B]) and whether its label had the largest logit (bool [B])."""
     labels = batch.labels.to(device, non_blocking=True)
     draws = batch.draws.to(device, non_blocking=True)
+    teacher = recipe.teacher
     with torch.no_grad():
-        images = recipe.preprocess(recipe.augment(batch.images.to(device, non_blocking=True), draws))
-        if recipe.mixup:
-            images, partners, shares = recipe.mixup(images, labels, draws)
+        pixels = recipe.augment(batch.images.to(device, non_blocking=True), draws)
+        images, partners, shares = _mixed(recipe.preprocess(pixels), labels, draws, recipe.mixup)
     with recipe.precision.autocast():
-        logits = network(images)
+        logits = network(images).float()
     cross_entropy = partial(F.cross_entropy, reduction="none", label_smoothing=recipe.label_smoothing)
-    logits = logits.float()
     losses = cross_entropy(logits, labels)
     if recipe.mixup:
         losses = shares * losses + (1 - shares) * cross_entropy(logits, partners)
+    if teacher:
+        with torch.no_grad(), recipe.precision.autocast():
+            teacher_logits = teacher.logits(_mixed(teacher.images(pixels), labels, draws, recipe.mixup)[0])
+        losses = teacher.blend(losses, logits, teacher_logits)
     return losses, logits.detach().argmax(dim=1) == labels
+
+
+def _mixed(images: Tensor, labels: Tensor, draws: Tensor, mixup: Mixup | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The images after mixup, where there is one, the labels of their partners and the own weights of the images."""
+    return mixup(images, labels, draws) if mixup else (images, labels, draws[:, 0])
 
 
 def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

@@ -77,17 +77,20 @@ def make_optimizer(
     *,
     device: torch.device,
     exact: bool = False,
+    rate_shares: Mapping[str, float] | None = None,
 ) -> Optimizer:
     """Optimizer of the network's trainable parameters; its learning rate is 0 until set_learning_rate is called.
 
     The first parameter group holds the kernels that reg_config.scope names, the second everything else, which is never
     penalised. L2 adds weight_decay * w to a kernel's gradient, L1 adds weight_decay * sign(w), both after clipping.
     With exact L2 adds twice that, the slope of Keras's penalty weight_decay * w ** 2.
+    `rate_shares` gives the modules (by name) that learn at a share of the learning rate; each share has two groups.
 
     Raises:
         SpecError: no optimizer is set, Nesterov has no momentum, or nothing is trainable.
     """
     kernels, others = _split(network, reg_config.scope)
+    share_of = _share_of(network, rate_shares or {})
     l1, l2 = (reg_config.weight_decay * (reg_config.type.lower() == norm) for norm in ("l1", "l2"))
     if exact:
         l2 *= 2
@@ -96,7 +99,11 @@ def make_optimizer(
         weight_decay, added_l2 = optimizer_config.adamw.weight_decay, l2
     else:
         weight_decay, added_l2 = l2, 0.0
-    groups = [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": [one for one in parameters if share_of[one] == share], "weight_decay": decay, "rate_share": share}
+        for share in sorted({1.0, *share_of.values()}, reverse=True)
+        for parameters, decay in ((kernels, weight_decay), (others, 0.0))
+    ]
     optimizer = _build(optimizer_config, groups, fused=device.type in ("cpu", "cuda"), exact=exact)
     if l1 or added_l2:
         _add_penalty(optimizer, kernels, l1=l1, l2=added_l2)
@@ -129,7 +136,7 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: float, step: int) -> 
     step counts the optimizer steps since the start of the run. Nothing waits on the device.
     """
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate / (1 + group["decay"] * step)
+        group["lr"] = group["rate_share"] * learning_rate / (1 + group["decay"] * step)
     return float(optimizer.param_groups[0]["lr"])
 
 
@@ -161,6 +168,13 @@ def _split(network: nn.Module, scope: str) -> tuple[list[nn.Parameter], list[nn.
         )
     kernels = [parameter for parameter in trainable if id(parameter) in chosen]
     return kernels, [parameter for parameter in trainable if id(parameter) not in chosen]
+
+
+def _share_of(network: nn.Module, rate_shares: Mapping[str, float]) -> dict[nn.Parameter, float]:
+    shares = dict.fromkeys(network.parameters(), 1.0)
+    for module, share in rate_shares.items():
+        shares |= dict.fromkeys(network.get_submodule(module).parameters(), share)
+    return shares
 
 
 def _layers_in(network: nn.Module, scope: str) -> list[nn.Conv2d | nn.Linear]:

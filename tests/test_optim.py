@@ -312,3 +312,24 @@ def test_a_state_that_does_not_fit_is_refused(
     with pytest.raises(CheckpointError) as caught:
         load_state(optimizer, saved.state_dict())
     assert str(caught.value) == MISFIT.format(what)
+
+
+def test_modules_learn_at_their_share_of_the_rate_and_kernels_keep_their_penalty() -> None:
+    network = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1))
+    penalty = pb.RegConfig(type="L2", scope="Dense", weight_decay=0.5)
+    sgd = pb.OptimizerConfig(sgd=pb.SgdOptimizerConfig(decay=1))
+    optimizer = make_optimizer(sgd, penalty, network, device=torch.device("cpu"), rate_shares={"0": 0.25, "1": 0.5})
+    # The rate reported is that of what has no share of its own: 2 / (1 + decay * step).
+    assert set_learning_rate(optimizer, 2.0, step=3) == 0.5
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    found = {
+        names[id(p)]: (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]
+    }
+    assert found == {
+        "0.weight": (0.125, 0.5),
+        "0.bias": (0.125, 0.0),
+        "1.weight": (0.25, 0.5),
+        "1.bias": (0.25, 0.0),
+        "2.weight": (0.5, 0.5),
+        "2.bias": (0.5, 0.0),
+    }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,17 @@ class Batch:
     paths: tuple[Path, ...]
     draws: Tensor
     number: int
+
+
+class Batches(Protocol):
+    """What the loops read: the batches of a data set, epoch by epoch."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch]: ...
 
 
 @dataclass(kw_only=True, eq=False)

@@ -1,13 +1,10 @@
 """Transfer learning: which blocks of a network stay as they are."""
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +13,15 @@ class Frozen:
 
     modules: tuple[str, ...]
     freeze_bn: bool
+
+
+def rate_shares(blocks: Mapping[int, tuple[str, ...]], decay: float) -> dict[str, float]:
+    """Module of a block -> share of the learning rate: decay for the block next to the head, its square before it, ...
+
+    Source: Howard & Ruder, arXiv:1801.06146, section 3.2.
+    """
+    last = max(blocks)
+    return {module: decay ** (last + 1 - number) for number, block in blocks.items() for module in block}
 
 
 def freeze(
@@ -39,8 +45,6 @@ def freeze(
         if not (exact and isinstance(layer, _BatchNorm)):
             for parameter in layer.parameters(recurse=False):
                 parameter.requires_grad_(False)
-    if modules:
-        _report(network, modules, " but their batch normalisation" if exact else "")
     return Frozen(() if exact else modules, freeze_bn)
 
 
@@ -57,9 +61,3 @@ def train_mode(network: nn.Module, frozen: Frozen) -> None:
         for layer in network.modules():
             if isinstance(layer, _BatchNorm):
                 layer.eval()
-
-
-def _report(network: nn.Module, modules: Iterable[str], exception: str) -> None:
-    frozen = sum(parameter.numel() for parameter in network.parameters() if not parameter.requires_grad)
-    total = sum(parameter.numel() for parameter in network.parameters())
-    log.info("Froze %s%s: %s of %s parameters", ", ".join(modules), exception, f"{frozen:,}", f"{total:,}")

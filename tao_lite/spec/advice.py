@@ -1,8 +1,10 @@
 """Settings that are allowed and do nothing, do harm, or do something else than in TAO: one warning each."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from tao_lite.spec import classification_pb2 as pb
+
+_RANDOM = "freezes random weights: train_config.pretrained_model_path is not set"
 
 # Field path and what is said of it.
 Advice = Iterator[tuple[str, str]]
@@ -20,6 +22,7 @@ def for_stage(experiment: pb.Experiment, stage: str) -> Advice:
         yield from _optimizer(experiment.train_config.optimizer)
         yield from _learning_rate(experiment.train_config.lr_config)
         yield from _images(experiment)
+        yield from _transfer(experiment)
         yield from _run(experiment)
     data = experiment.dataset_config
     if data.HasField("kitti") and data.format == pb.DatasetFormat.IMAGE_FOLDER:
@@ -32,7 +35,7 @@ def _model(experiment: pb.Experiment) -> Advice:
     if len(size) == 3 and size[1] != size[2]:
         words = f"is read as height {size[1]} and width {size[2]}, as TAO does, whose documentation writes 3,X,Y"
         yield f"{path}.input_image_size", words
-    if not model.HasField("use_batch_norm") and model.arch not in _FIXED_NORM:
+    if not model.HasField("use_batch_norm") and model.arch not in _FIXED_NORM and "/" not in model.arch:
         yield (
             f"{path}.use_batch_norm",
             "unset means no batch normalisation, as in TAO; most networks want use_batch_norm: true",
@@ -40,7 +43,7 @@ def _model(experiment: pb.Experiment) -> Advice:
     if not experiment.train_config.pretrained_model_path:
         for name in ("freeze_blocks", "freeze_bn"):
             if getattr(model, name):
-                yield f"{path}.{name}", "freezes random weights: train_config.pretrained_model_path is not set"
+                yield f"{path}.{name}", _RANDOM
 
 
 def _optimizer(optimizer: pb.OptimizerConfig) -> Advice:
@@ -80,6 +83,30 @@ def _images(experiment: pb.Experiment) -> Advice:
         )
 
 
+def _transfer(experiment: pb.Experiment) -> Advice:
+    train, blocks = experiment.train_config, experiment.model_config.freeze_blocks
+    if train.linear_probe:
+        yield from _probe(train, blocks)
+    if train.unfreeze_at_epoch and not (blocks or train.linear_probe):
+        yield "train_config.unfreeze_at_epoch", "has no effect: neither freeze_blocks nor linear_probe freezes anything"
+    elif train.unfreeze_at_epoch > train.n_epochs:
+        yield "train_config.unfreeze_at_epoch", f"has no effect: the run ends after {train.n_epochs} epochs"
+
+
+def _probe(train: pb.TrainConfig, blocks: Collection[int]) -> Advice:
+    if not train.pretrained_model_path:
+        yield "train_config.linear_probe", _RANDOM
+    if blocks:
+        yield "model_config.freeze_blocks", "has no effect: linear_probe freezes all blocks"
+    if train.unfreeze_at_epoch:
+        return
+    for name in ("enable_random_crop", "enable_color_augmentation", "mixup_alpha", "layer_decay"):
+        if train.HasField(name) and getattr(train, name):
+            yield f"train_config.{name}", "has no effect: linear_probe trains the head alone, on features computed once"
+    if train.HasField("distillation"):
+        yield "train_config.distillation", "has no effect: linear_probe trains on features, which a teacher can't read"
+
+
 def _unlike_tao(experiment: pb.Experiment, path: str, what: str) -> Advice:
     """A setting that TAO's code passes over against its documentation. A spec that says compat is not told."""
     if experiment.compat == pb.Compat.TAO_EXACT:
@@ -105,6 +132,3 @@ def _run(experiment: pb.Experiment) -> Advice:
             f"{path}.early_stopping.patience",
             f"has no effect: the run ends after {train.n_epochs} epochs, before it runs out",
         )
-    for name in ("enabled", "num_images"):
-        if train.visualizer.HasField(name) and getattr(train.visualizer, name):
-            yield f"{path}.visualizer.{name}", "has no effect: no pictures are written, as in TAO"

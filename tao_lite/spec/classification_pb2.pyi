@@ -1248,13 +1248,15 @@ class DistillationConfig(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     FEATURE_WEIGHT_FIELD_NUMBER: _builtins.int
     teacher_path: _builtins.str
-    """Checkpoint of tao_lite with the same classes."""
+    """Checkpoint of tao_lite with the same classes, of any architecture."""
     temperature: _builtins.float
     """Both networks' logits are divided by this; higher shows more of what the teacher thinks of the wrong classes."""
     weight: _builtins.float
     """Share of the divergence in the loss; the labels have the rest."""
     feature_weight: _builtins.float
-    """Weight of the distance between the two networks' last feature maps, added to the loss. 0 is off."""
+    """Weight of another term of the loss: how differently the two networks see which images of a batch are alike, by what
+    their heads read (0 to 4 per image; arXiv:1907.09682). 0 is off.
+    """
     def __init__(
         self,
         *,

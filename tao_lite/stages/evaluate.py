@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,7 +13,7 @@ from tao_lite.checkpoint import Checkpoint
 from tao_lite.data import dataset
 from tao_lite.data.augment import Preprocess
 from tao_lite.data.example import Report
-from tao_lite.data.loader import Loader, loader
+from tao_lite.data.loader import Batches, Loader, loader
 from tao_lite.distributed import World
 from tao_lite.engine import predict
 from tao_lite.metrics import Counts, Evaluation
@@ -22,6 +21,7 @@ from tao_lite.precision import Precision
 from tao_lite.run import Run, Summary, write_json
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
+from tao_lite.stages import preparation
 
 DEFAULT_TOP_K = 5
 
@@ -36,7 +36,7 @@ def evaluate(spec: Spec, run: Run) -> Summary:
     found = checkpoints.load(path)
     experiment = compat.effective(evaluated_experiment(spec.experiment, found))
     data = evaluation_loader(experiment, found, run)
-    network = checkpoints.network(found).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = preparation.on_device(checkpoints.network(found), run)
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Evaluation", len(data))
         result = evaluate_network(
@@ -61,10 +61,10 @@ def evaluate(spec: Spec, run: Run) -> Summary:
 
 def evaluate_network(
     network: nn.Module,
-    data: Loader,
+    data: Batches,
     *,
     k: int,
-    preprocess: Preprocess,
+    preprocess: Callable[[Tensor], Tensor],
     precision: Precision,
     world: World,
     each_batch: Callable[[int], None],

@@ -1,6 +1,7 @@
 """From the spec to what a training works with: data, learning rate, how a step computes, on how many processes."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,11 +9,16 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tao_lite import checkpoint as checkpoints
 from tao_lite import compat, console, optim, schedule
+from tao_lite.average import Average
 from tao_lite.data import augment, dataset, sample
 from tao_lite.data.example import Report
 from tao_lite.data.loader import Loader, loader
+from tao_lite.distillation import Teacher
 from tao_lite.engine import Recipe
+from tao_lite.errors import SpecError
+from tao_lite.models import architectures, freeze, head
 from tao_lite.precision import Precision
 from tao_lite.run import Run, write_json
 from tao_lite.spec import classification_pb2 as pb
@@ -75,12 +81,20 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
     """How a step computes, with a fresh optimizer of the network.
 
     Raises:
-        SpecError: the optimizer, the schedule or the normalisation can't be made.
+        SpecError: the optimizer, the schedule, the normalisation or the teacher can't be made.
+        CheckpointError: the teacher can't be read.
     """
     config, exact = experiment.train_config, compat.is_exact(experiment)
     rate, steps = learning_rate(experiment, data, run), num_steps(experiment, data)
     precision = Precision.of(config, run.device)
-    optimizer = optim.make_optimizer(config.optimizer, config.reg_config, network, device=run.device, exact=exact)
+    optimizer = optim.make_optimizer(
+        config.optimizer,
+        config.reg_config,
+        network,
+        device=run.device,
+        exact=exact,
+        rate_shares=freeze.rate_shares(architectures.blocks(experiment.model_config), config.layer_decay),
+    )
     mixup = augment.make_mixup(experiment)
     return Recipe(
         optimizer=optimizer,
@@ -94,16 +108,60 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
         max_grad_norm=config.max_grad_norm,
         seed=config.random_seed + 1_000_003 * run.world.rank,
         penalty=optim.make_penalty(config.reg_config, network) if exact else None,
+        teacher=teacher(experiment, network, data.class_names, run),
+        average=Average(network, config.ema_decay) if config.ema_decay else None,
     )
+
+
+def distributed(network: nn.Module, run: Run) -> nn.Module:
+    """The network for several processes where there are several."""
+    if run.world.world_size == 1:
+        return network
+    devices = [run.device.index] if run.device.type == "cuda" else None
+    return DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True)
 
 
 def wrapped(network: nn.Module, config: pb.TrainConfig, run: Run) -> nn.Module:
     """The network for several processes where there are several, compiled where the spec says so."""
-    trained: nn.Module = network
-    if run.world.world_size > 1:
-        devices = [run.device.index] if run.device.type == "cuda" else None
-        trained = DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True)
+    trained = distributed(network, run)
     return torch.compile(trained, dynamic=False) if config.compile else trained  # type: ignore[return-value]
+
+
+def teacher(experiment: pb.Experiment, network: nn.Module, class_names: Sequence[str], run: Run) -> Teacher | None:
+    """The network that the spec's training learns from; None without.
+
+    Raises:
+        CheckpointError: it can't be read.
+        SpecError: it has other classes or another number of input channels.
+    """
+    config, path = experiment.train_config.distillation, "train_config.distillation.teacher_path"
+    if not experiment.train_config.HasField("distillation"):
+        return None
+    found = checkpoints.load(Path(config.teacher_path))
+    channels, height, width = architectures.input_shape(found.experiment.model_config)
+    if channels != architectures.input_shape(experiment.model_config)[0]:
+        raise SpecError(f"{path}: {config.teacher_path} takes images of {channels} channels, this network does not")
+    if set(found.class_names) != set(class_names):
+        raise SpecError(
+            f"{path}: {config.teacher_path} knows the classes {', '.join(found.class_names)}; "
+            f"the data has {', '.join(class_names)}; a teacher must know the same classes"
+        )
+    trained = on_device(checkpoints.network(found).requires_grad_(False).eval(), run)
+    return Teacher(
+        network=trained,
+        preprocess=augment.Preprocess.from_dict(dict(found.preprocess)).to(run.device),
+        order=torch.tensor([found.class_names.index(name) for name in class_names], device=run.device),
+        size=(height, width),
+        temperature=config.temperature,
+        weight=config.weight,
+        feature_weight=config.feature_weight,
+        heads=[one.get_submodule(head.find(one)) for one in (trained, network)],
+    )
+
+
+def on_device(network: nn.Module, run: Run) -> nn.Module:
+    """The network on the device of the run, its weights laid out as the fastest kernels want them."""
+    return network.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _class_names(experiment: pb.Experiment) -> tuple[str, ...] | None:

@@ -4,16 +4,17 @@ import logging
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite import compat, console, optim, schedule
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.engine import Recipe
-from tao_lite.models import architectures, freeze
 from tao_lite.run import Run, Summary, write_atomically
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages import preparation, pretrained, restart
+from tao_lite.stages import phases, preparation, pretrained, restart
+from tao_lite.stages.phases import Phases
 from tao_lite.stages.restart import Progress
 from tao_lite.stages.stop import StopRequest, stop_request
 from tao_lite.stages.training import Training
@@ -40,28 +41,23 @@ def train(spec: Spec, run: Run) -> Summary:
 
 
 def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
-    experiment, config, device = spec.experiment, spec.experiment.train_config, run.device
+    experiment, config = spec.experiment, spec.experiment.train_config
     train_loader, val_loader = preparation.loaders(experiment, run)
     class_names = train_loader.class_names
     resumed = restart.resume_point(run, experiment, class_names)
     torch.manual_seed(config.random_seed)
     network = checkpoints.network(resumed) if resumed else pretrained.network(experiment, class_names)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model = experiment.model_config
-    frozen = freeze.freeze(
-        network, architectures.blocks(model), model.freeze_blocks, model.freeze_bn, exact=compat.is_exact(experiment)
-    )
+    preparation.on_device(network, run)
+    # The optimizer has to know every weight that will ever train.
+    phases.apply(experiment, network, is_frozen=not config.unfreeze_at_epoch)
     recipe = preparation.recipe(experiment, network, train_loader, run)
     training = Training(
         spec=spec,
         run=run,
-        train_loader=train_loader,
-        val_loader=val_loader,
-        network=network,
-        trained=preparation.wrapped(network, config, run),
-        frozen=frozen,
-        recipe=recipe,
-        progress=_restored(resumed, recipe, run),
+        phases=Phases(
+            experiment=experiment, run=run, network=network, recipe=recipe, train=train_loader, val=val_loader
+        ),
+        progress=_restored(resumed, network, recipe, run),
         request=request,
     )
     if run.is_main:
@@ -69,9 +65,12 @@ def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
     return training
 
 
-def _restored(resumed: Checkpoint | None, recipe: Recipe, run: Run) -> Progress:
+def _restored(resumed: Checkpoint | None, network: nn.Module, recipe: Recipe, run: Run) -> Progress:
     if resumed is None:
         return Progress()
+    if recipe.average:
+        # The checkpoint's network is the average; without an average in the run before, it starts at the weights.
+        network.load_state_dict(resumed.training.get("network", resumed.network))
     optim.load_state(recipe.optimizer, resumed.training["optimizer"])
     recipe.precision.load_state_dict(resumed.training["precision"])
     progress = Progress.of(resumed.training["progress"])
@@ -93,12 +92,12 @@ def _say_differences(experiment: pb.Experiment) -> None:
 
 def _announce(training: Training, *, is_resumed: bool) -> None:
     """Say what is about to happen: data, network, learning rate."""
-    config, data = training.config, training.train_loader
-    num_parameters = sum(parameter.numel() for parameter in training.network.parameters())
+    config, data = training.config, training.phases.train
+    num_parameters = sum(parameter.numel() for parameter in training.phases.network.parameters())
     console.line(
         f"{'Resuming' if is_resumed else 'Training'} {training.spec.experiment.model_config.arch} with "
-        f"{num_parameters:,} parameters in {training.recipe.precision.name} on {training.run.device}: "
-        f"{data.num_examples} training and {training.val_loader.num_examples} validation images of "
+        f"{num_parameters:,} parameters in {training.phases.recipe.precision.name} on {training.run.device}: "
+        f"{data.num_examples} training and {training.phases.val.num_examples} validation images of "
         f"{len(data.class_names)} classes ({', '.join(data.class_names[:20])})"
     )
     rate = preparation.learning_rate(training.spec.experiment, data, training.run)

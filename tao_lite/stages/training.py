@@ -10,12 +10,12 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite import console
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.data.loader import Loader
+from tao_lite.data.augment import Preprocess
 from tao_lite.engine import Recipe, train_epoch
 from tao_lite.errors import Interrupted, RunError
 from tao_lite.metrics import Evaluation
@@ -24,8 +24,9 @@ from tao_lite.monitor import EpochRow, Message, Monitor
 from tao_lite.run import Run, Summary, write_json
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages import restart
+from tao_lite.stages import phases, restart
 from tao_lite.stages.evaluate import evaluate_network, penalised
+from tao_lite.stages.phases import Phase, Phases
 from tao_lite.stages.restart import Progress
 from tao_lite.stages.stop import StopRequest
 
@@ -50,14 +51,10 @@ class Training:
 
     spec: Spec
     run: Run
-    train_loader: Loader
-    val_loader: Loader
-    network: nn.Module  # bare
-    trained: nn.Module  # the same, compiled or wrapped for several processes
-    frozen: freeze.Frozen
-    recipe: Recipe
+    phases: Phases
     progress: Progress
     request: StopRequest
+    phase: Phase | None = None  # of the epoch that runs
     failed_saves: int = 0
 
     @property
@@ -66,7 +63,11 @@ class Training:
 
     @property
     def steps_per_epoch(self) -> int:
-        return math.ceil(len(self.train_loader) / self.recipe.accumulation)
+        return math.ceil(len(self.phases.train) / self._recipe.accumulation)
+
+    @property
+    def _recipe(self) -> Recipe:
+        return self.phases.recipe
 
     def run_epochs(self) -> Summary:
         progress, max_epochs = self.progress, self.config.n_epochs
@@ -92,7 +93,7 @@ class Training:
 
     def _first_images(self, count: int) -> Tensor:
         """The first images that the coming epoch trains on, before augmentation: uint8 [count, C, H, W]."""
-        with closing(self.train_loader.epoch(self.progress.epoch)) as batches:
+        with closing(self.phases.train.epoch(self.progress.epoch)) as batches:
             return next(batches).images[:count]
 
     def _say_end(self) -> None:
@@ -107,7 +108,7 @@ class Training:
 
     def _step(self, batches: int) -> int:
         """Optimizer steps since the start of the run, after that many batches of the epoch."""
-        return self.progress.epoch * self.steps_per_epoch + math.ceil(batches / self.recipe.accumulation)
+        return self.progress.epoch * self.steps_per_epoch + math.ceil(batches / self._recipe.accumulation)
 
     @property
     def _is_over(self) -> bool:
@@ -120,10 +121,11 @@ class Training:
         """One epoch or the rest of it, its validation and its checkpoint."""
         progress, started = self.progress, time.perf_counter()
         done, first_step, stopped = progress.stats.batches, self._step(0), False
-        bar.begin(f"Epoch {progress.epoch + 1}/{self.config.n_epochs}", len(self.train_loader), done)
+        phase = self._begin_phase(bar)
+        bar.begin(f"Epoch {progress.epoch + 1}/{self.config.n_epochs}", len(phase.train), done)
 
         def report(step: int, values: Mapping[str, float]) -> None:
-            bar.advance((step + 1 - first_step) * self.recipe.accumulation)
+            bar.advance((step + 1 - first_step) * self._recipe.accumulation)
             bar.show(loss=values["loss"], accuracy=values["top1"], images_per_second=values["images_per_second"])
             monitor.log(step + 1, {_TAGS[name]: value for name, value in values.items() if name in _TAGS})
 
@@ -132,25 +134,34 @@ class Training:
             stopped = self.request.agreed(self.run.world)
             return stopped
 
-        freeze.train_mode(self.network, self.frozen)
+        freeze.train_mode(phase.network, phase.frozen)
         train_epoch(
-            self.trained,
-            self.train_loader.epoch(progress.epoch, start=done),
-            self.recipe,
+            phase.trained,
+            phase.train.epoch(progress.epoch, start=done),
+            phase.recipe,
             stats=progress.stats,
             first_step=first_step,
             report=report,
             stop=stop,
         )
         # By the vote, not by the signal: that may not have come to this process yet.
-        if stopped and progress.stats.batches < len(self.train_loader):
+        if stopped and progress.stats.batches < len(phase.train):
             self._stop(started)
-        result = self._validate(bar, started)
+        result = self._validate(phase, bar, started)
         self._finish_epoch(result, monitor, bar, time.perf_counter() - started)
 
-    def _validate(self, bar: console.Progress, started: float) -> Evaluation:
-        bar.begin(f"Validation {self.progress.epoch + 1}", len(self.val_loader))
-        self.run.world.share(self.network.buffers())
+    def _begin_phase(self, bar: console.Progress) -> Phase:
+        """The phase of the coming epoch: the one before it, unless frozen blocks are to train from now on."""
+        epoch = self.progress.epoch
+        if self.phase is None or self.phase.is_frozen != phases.holds(self.config, epoch):
+            self.phase = None  # frees its hooks on the network before others are put there
+            self.phase = self.phases.begin(epoch, bar)
+        return self.phase
+
+    def _validate(self, phase: Phase, bar: console.Progress, started: float) -> Evaluation:
+        bar.begin(f"Validation {self.progress.epoch + 1}", len(phase.val))
+        for network in (self.phases.network, phase.validated):
+            self.run.world.share(network.buffers())
 
         def each_batch(done: int) -> None:
             bar.advance(done)
@@ -159,15 +170,15 @@ class Training:
                 self._stop(started)
 
         result = evaluate_network(
-            self.network,
-            self.val_loader,
+            phase.validated,
+            phase.val,
             k=self.spec.experiment.eval_config.top_k,
-            preprocess=self.recipe.preprocess,
-            precision=self.recipe.precision,
+            preprocess=phase.recipe.preprocess,
+            precision=phase.recipe.precision,
             world=self.run.world,
             each_batch=each_batch,
         )
-        return penalised(result, self.recipe.penalty)
+        return penalised(result, phase.recipe.penalty)
 
     def _finish_epoch(self, result: Evaluation, monitor: Monitor, bar: console.Progress, seconds: float) -> None:
         self._sum_over_processes()
@@ -181,13 +192,13 @@ class Training:
             train_accuracy=stats.accuracy,
             val_loss=result.loss,
             val_accuracy=result.top1,
-            learning_rate=float(self.recipe.optimizer.param_groups[0]["lr"]),
+            learning_rate=float(self._recipe.optimizer.param_groups[0]["lr"]),
             seconds=seconds,
         )
         monitor.epoch(row)
         monitor.log(row.step, {"val/top_k": result.top_k, "images_per_second": stats.images / stats.seconds})
         if self.config.visualizer.weight_histograms:
-            monitor.histogram(row.step, self.network)
+            monitor.histogram(row.step, self.phases.network)
         bar.end(console.epoch_line(row, self.config.n_epochs))
         if is_best or self._is_over or progress.epoch % self.config.checkpoint.every_n_epochs == 0:
             self._save({"val_accuracy": result.top1, "val_loss": result.loss, "train_loss": stats.loss})
@@ -227,18 +238,23 @@ class Training:
         )
 
     def _checkpoint(self, metrics: Mapping[str, float]) -> Checkpoint:
+        recipe, network = self._recipe, self.phases.network.state_dict()
+        assert isinstance(recipe.preprocess, Preprocess)
+        # What is validated is what is saved as the network; where that is the average, the weights are kept beside it.
+        averaged = {"network": network} if recipe.average else {}
         return Checkpoint(
             spec=self.spec.text(),
-            class_names=self.train_loader.class_names,
-            preprocess=self.recipe.preprocess.to_dict(),
-            network=self.network.state_dict(),
+            class_names=self.phases.train.class_names,
+            preprocess=recipe.preprocess.to_dict(),
+            network=recipe.average.network.state_dict() if recipe.average else network,
             epoch=self.progress.epoch,
             batch=self.progress.stats.batches,
             metrics=dict(metrics),
             training={
-                "optimizer": self.recipe.optimizer.state_dict(),
-                "precision": self.recipe.precision.state_dict(),
+                "optimizer": recipe.optimizer.state_dict(),
+                "precision": recipe.precision.state_dict(),
                 "progress": asdict(self.progress),
+                **averaged,
             },
         )
 
@@ -255,8 +271,8 @@ class Training:
             "data_wait_fraction": progress.wait_seconds / max(progress.train_seconds, 1e-9),
             "peak_memory_bytes": _peak_memory_bytes(self.run.device),
             "duration_seconds": progress.total_seconds,
-            "precision": self.recipe.precision.name,
-            "num_parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "precision": self._recipe.precision.name,
+            "num_parameters": sum(parameter.numel() for parameter in self.phases.network.parameters()),
             "model_path": str(self.run.best),
         }
 

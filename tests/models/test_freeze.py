@@ -1,6 +1,5 @@
 """What is frozen stays, bit for bit, and nothing else does."""
 
-import logging
 from collections.abc import Sequence
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tao_lite.models.architectures import blocks, build
-from tao_lite.models.freeze import Frozen, freeze, train_mode
+from tao_lite.models.freeze import Frozen, freeze, rate_shares, train_mode
 from tao_lite.spec import classification_pb2 as pb
 
 RESNET_10 = pb.ModelConfig(
@@ -115,18 +114,6 @@ def test_blocks_that_do_not_exist_are_ignored() -> None:
     assert freeze(make(), BLOCKS, [7, 0, 5], freeze_bn=False).modules == ("conv1", "bn1")
 
 
-def test_log_says_how_much_is_frozen(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        freeze(make(), BLOCKS, [0], freeze_bn=False)
-    # 64 filters of 7x7x3, and scale and shift of 64 channels.
-    total = sum(parameter.numel() for parameter in make().parameters())
-    assert caplog.messages == [f"Froze conv1, bn1: {64 * 7 * 7 * 3 + 128:,} of {total:,} parameters"]
-
-
-def test_log_says_that_batch_normalisation_is_not_frozen_as_in_tao(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        freeze(make(), BLOCKS, [0], freeze_bn=False, exact=True)
-    total = sum(parameter.numel() for parameter in make().parameters())
-    assert caplog.messages == [
-        f"Froze conv1, bn1 but their batch normalisation: {64 * 7 * 7 * 3:,} of {total:,} parameters"
-    ]
+def test_each_block_learns_at_a_share_of_the_next_ones_rate() -> None:
+    expected = {"conv1": 1 / 32, "bn1": 1 / 32, "layer1": 1 / 16, "layer2": 1 / 8, "layer3": 1 / 4, "layer4": 1 / 2}
+    assert rate_shares(BLOCKS, 0.5) == expected

@@ -76,7 +76,22 @@ TRAIN_WARNINGS = [
     ("early_stopping { patience: 20 }", ["has no effect: the run ends after 20 epochs, before it runs out"]),
     ("early_stopping { patience: 19 }", []),
     ("precision: BF16 loss_scale { }", ["has no effect: only precision FP16 scales the loss"]),
-    ("visualizer { enabled: true weight_histograms: true }", ["has no effect: no pictures are written, as in TAO"]),
+    ("visualizer { enabled: true weight_histograms: true }", []),
+    ("linear_probe: true", ["freezes random weights: train_config.pretrained_model_path is not set"]),
+    (
+        'linear_probe: true pretrained_model_path: "x.pth" enable_random_crop: true layer_decay: 0.9',
+        ["has no effect: linear_probe trains the head alone, on features computed once"] * 2,
+    ),
+    (
+        'linear_probe: true pretrained_model_path: "x.pth" distillation { teacher_path: "x.pth" }',
+        ["has no effect: linear_probe trains on features, which a teacher can't read"],
+    ),
+    ('linear_probe: true pretrained_model_path: "x.pth" enable_random_crop: true unfreeze_at_epoch: 9', []),
+    (
+        'linear_probe: true pretrained_model_path: "x.pth" unfreeze_at_epoch: 21',
+        ["has no effect: the run ends after 20 epochs"],
+    ),
+    ("unfreeze_at_epoch: 5", ["has no effect: neither freeze_blocks nor linear_probe freezes anything"]),
     ("visualizer { wandb_config { } }", ["has no effect: tao_lite writes TensorBoard files only"]),
     (
         "model_parallelism: 0.5",
