@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/installed
 PORT    ?= 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help install train evaluate prune retrain tensorboard sample-data test lint format proto lock clean runner
+.PHONY: help install train evaluate prune retrain export tensorboard sample-data test lint format proto lock clean runner
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ prune: runner install ## Prune the best checkpoint of RESULTS
 
 retrain: ## Train specs/classification_retrain_spec.cfg (or SPEC), which starts from a pruned network
 	@$(MAKE) --no-print-directory train SPEC=$(if $(filter command line,$(origin SPEC)),$(SPEC),specs/classification_retrain_spec.cfg)
+
+export: runner install ## Export the best checkpoint of RESULTS to ONNX
+	$(BIN)/tao-lite export -e $(SPEC) -r $(RESULTS) $(ARGS)
 
 tensorboard: install ## Show the curves of RESULTS at http://localhost:6006 (PORT=)
 	$(BIN)/tensorboard --logdir $(RESULTS)/events --port $(PORT)

@@ -186,6 +186,38 @@ def prune(spec_file: Path | None, model: Path | None, dry_run: bool, **rest: Any
     return start("prune", stage, _options(rest, fields), spec_file=spec_file, model=model)
 
 
+@cli.command()
+@_spec_file(required=False)
+@click.option("-m", "--model", type=_PATH, help="Checkpoint.  [default: the best of the results folder]")
+@click.option("-o", "--output_file", type=_PATH, help="Default: the name of the checkpoint, ending in .onnx.")
+@click.option("--static_batch_size", type=int, default=-1, help="Images per batch.  [default: -1, any number]")
+@click.option("--raw_input", is_flag=True, help="Put normalisation into the graph: it then takes uint8 RGB or grey.")
+@click.option("--gen_ds_config", is_flag=True, help="Write labels.txt and nvinfer_config.txt for DeepStream too.")
+@click.option("--classmap_json", type=_PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
+@click.option("--target_opset", type=int, help="Accepted for TAO's sake; the opset is PyTorch's.")
+@_common
+def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
+    """Export a checkpoint to ONNX, checked against PyTorch."""
+    for name in ("classmap_json", "target_opset"):
+        if rest.pop(name) is not None:
+            click.echo(f"--{name} is not needed here", err=True)
+    output, size = rest.pop("output_file"), rest.pop("static_batch_size")
+    raw_input, for_deepstream = rest.pop("raw_input"), rest.pop("gen_ds_config")
+
+    def stage(_: "Spec", run: "Run") -> "Summary":
+        from tao_lite.stages.export import Form
+        from tao_lite.stages.export import export as export_stage
+
+        source = model or run.best
+        path = output or source.with_suffix(".onnx")
+        if "onnx" not in path.name:
+            path = path.with_name(f"{path.name}.onnx")  # as in TAO
+        form = Form(path=path, batch_size=size, raw_input=raw_input, for_deepstream=for_deepstream)
+        return export_stage(run, source, form)
+
+    return start("export", stage, _options(rest, {}), spec_file=spec_file, model=model)
+
+
 @cli.group()
 def dataset() -> None:
     """Data sets."""

@@ -62,10 +62,15 @@ class Preprocess(nn.Module):
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32), persistent=False)
         self.register_buffer("shift", torch.tensor(shift, dtype=torch.float32), persistent=False)
 
+    @property
+    def is_bgr(self) -> bool:
+        """Whether the network reads blue, green, red."""
+        return self.mode == "caffe" and self.channels == 3
+
     def forward(self, images: Tensor) -> Tensor:
         """uint8 or float32 [B, C, H, W] in 0 .. 255 -> float32 [B, C, H, W], channels last in memory."""
         values = torch.empty_like(images, dtype=torch.float32, memory_format=torch.channels_last)
-        if self.mode == "caffe" and self.channels == 3:
+        if self.is_bgr:
             # One channel at a time: 2.5 times as fast on a CPU as flipping the axis.
             for channel in range(3):
                 values[:, channel] = images[:, 2 - channel]
