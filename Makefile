@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/installed
 PORT    ?= 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help install train evaluate prune retrain export tensorboard sample-data test lint format proto lock clean runner
+.PHONY: help install train evaluate prune retrain export inference tensorboard sample-data test lint format proto lock clean runner
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ retrain: ## Train specs/classification_retrain_spec.cfg (or SPEC), which starts 
 
 export: runner install ## Export the best checkpoint of RESULTS to ONNX
 	$(BIN)/tao-lite export -e $(SPEC) -r $(RESULTS) $(ARGS)
+
+inference: runner install ## Classify the images in the folder IMAGES with the best checkpoint of RESULTS
+	$(BIN)/tao-lite inference -e $(SPEC) -r $(RESULTS) -d $(or $(IMAGES),$(error IMAGES=folder says what to classify)) $(ARGS)
 
 tensorboard: install ## Show the curves of RESULTS at http://localhost:6006 (PORT=)
 	$(BIN)/tensorboard --logdir $(RESULTS)/events --port $(PORT)

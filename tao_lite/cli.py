@@ -188,6 +188,31 @@ def prune(spec_file: Path | None, model: Path | None, dry_run: bool, **rest: Any
 
 @cli.command()
 @_spec_file(required=False)
+@click.option("-m", "--model_path", "model", type=_PATH, help="Checkpoint.  [default: the best of the results folder]")
+@click.option("-i", "--image", type=_PATH, help="One image.")
+@click.option("-d", "--image_dir", type=_PATH, help="Folder of images, at any depth.")
+@click.option("-b", "--batch_size", type=click.IntRange(1), help="Images per step.  [default: the spec's]")
+@click.option("-cm", "--classmap", type=_PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
+@_common
+def inference(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
+    """Classify images: the class and its probability for each, in result.csv."""
+    images = [path for path in (rest.pop("image"), rest.pop("image_dir")) if path]
+    if len(images) != 1:
+        raise click.UsageError("give one image with -i or a folder with -d")
+    if classmap := rest.pop("classmap"):
+        click.echo(f"-cm {classmap} is not needed: the checkpoint knows its classes", err=True)
+
+    def stage(spec: "Spec", run: "Run") -> "Summary":
+        from tao_lite.stages.inference import inference as inference_stage
+
+        return inference_stage(spec, run, images[0])
+
+    fields = {"eval_config.model_path": model, "eval_config.batch_size": rest.pop("batch_size")}
+    return start("inference", stage, _options(rest, fields), spec_file=spec_file, model=model)
+
+
+@cli.command()
+@_spec_file(required=False)
 @click.option("-m", "--model", type=_PATH, help="Checkpoint.  [default: the best of the results folder]")
 @click.option("-o", "--output_file", type=_PATH, help="Default: the name of the checkpoint, ending in .onnx.")
 @click.option("--static_batch_size", type=int, default=-1, help="Images per batch.  [default: -1, any number]")

@@ -61,6 +61,16 @@ class Run:
         return self.results / "events"
 
     @property
+    def result_csv(self) -> Path:
+        """Path, class and confidence of each image, in TAO's form."""
+        return self.results / "result.csv"
+
+    @property
+    def predictions_csv(self) -> Path:
+        """The same with a header and all probabilities."""
+        return self.results / "predictions.csv"
+
+    @property
     def lock(self) -> Path:
         return self.results / ".lock"
 

@@ -18,6 +18,8 @@ from tao_lite.stages import preflight
 if TYPE_CHECKING:
     from tao_lite.distributed import World
 
+_PARALLEL = ("train", "evaluate", "prune")  # stages that several processes can share
+
 Stage = Callable[[Spec, Run], Summary]
 
 _log = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
     if options.gpu_index:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, options.gpu_index))
     num_processes = options.num_processes or max(options.gpus or len(options.gpu_index), 1)
+    if num_processes > 1 and stage_name not in _PARALLEL:
+        raise RunError(f"{stage_name} runs in one process; leave -np out, and --gpus above 1")
     if num_processes > 1 and not distributed.launched():
         return distributed.launch(num_processes, sys.argv[1:])
     world = _world(options)

@@ -12,6 +12,7 @@ from tao_lite.errors import DataError
 # TAO's, and WebP. In any case.
 SUFFIXES = frozenset({"png", "jpg", "jpeg", "bmp", "ppm", "tif", "tiff", "webp"})
 
+_NO_FILE = "not a file, or a link to nothing"
 _TRAINING = frozenset({"train", "training"})
 _HELD_OUT = frozenset({"val", "valid", "validation", "test", "testing"})
 
@@ -40,7 +41,7 @@ def read(root: Path, options: Options) -> list[Example]:
             elif _is_file(entry):
                 examples.append(Example(Path(entry.path), folder, entry.path.removeprefix(f"{root}/")))
             else:
-                options.report(entry.path, "not a file, or a link to nothing")
+                options.report(entry.path, _NO_FILE)
     examples.sort(key=lambda example: example.group)
     class_names = sorted({example.label for example in examples})
     _log(root, sorted(set(folders).difference(class_names)), loose, suffixes)
@@ -52,6 +53,15 @@ def read(root: Path, options: Options) -> list[Example]:
         )
     logger.info("%s: read %d images of %d classes", root, len(examples), len(class_names))
     return examples
+
+
+def images_below(folder: Path, report: Report) -> list[Path]:
+    """Every visible image below the folder, by its suffix, sorted; what can't be one is reported."""
+    images = [entry for entry in _files_below(folder, report) if _suffix(entry.name) in SUFFIXES]
+    for entry in images:
+        if not _is_file(entry):
+            report(entry.path, _NO_FILE)
+    return sorted(Path(entry.path) for entry in images if _is_file(entry))
 
 
 def _inside(root: Path) -> tuple[list[str], int]:

@@ -12,6 +12,7 @@ from tao_lite import compat, console, optim
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data import dataset
 from tao_lite.data.augment import Preprocess
+from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Report
 from tao_lite.data.loader import Batches, Loader, loader
 from tao_lite.distributed import World
@@ -35,7 +36,7 @@ def evaluate(spec: Spec, run: Run) -> Summary:
     path = Path(spec.experiment.eval_config.model_path or run.best)
     found = checkpoints.load(path)
     experiment = compat.effective(evaluated_experiment(spec.experiment, found))
-    data = evaluation_loader(experiment, found, run)
+    data = evaluation_loader(experiment, dataset.evaluation(experiment, found.class_names), run)
     network = preparation.on_device(checkpoints.network(found), run)
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Evaluation", len(data))
@@ -94,12 +95,12 @@ def evaluated_experiment(experiment: pb.Experiment, found: Checkpoint) -> pb.Exp
     return merged
 
 
-def evaluation_loader(experiment: pb.Experiment, found: Checkpoint, run: Run) -> Loader:
-    """The images to evaluate, labelled by the checkpoint's classes."""
+def evaluation_loader(experiment: pb.Experiment, data: DataSet, run: Run) -> Loader:
+    """The images to evaluate, each exactly once over all processes."""
     config = experiment.eval_config
     return loader(
         experiment,
-        dataset.evaluation(experiment, found.class_names),
+        data,
         "eval",
         batch_size=config.batch_size or experiment.train_config.batch_size_per_gpu or 64,
         seed=0,

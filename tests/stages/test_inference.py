@@ -1,0 +1,84 @@
+"""Inference classifies what it is given as evaluation does, and writes TAO's rows."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.test_pipeline import spec, summary, tao_lite, trained
+
+__all__ = ["spec", "trained"]  # fixtures
+
+
+@pytest.fixture
+def folder(colours: Path, tmp_path: Path) -> Path:
+    """Two pictures at different depths, a broken one, and a text."""
+    root = tmp_path / "my images"
+    (root / "deep").mkdir(parents=True)
+    (root / "a.png").write_bytes((colours / "red" / "001.png").read_bytes())
+    (root / "deep" / "b.PNG").write_bytes((colours / "blue" / "002.png").read_bytes())
+    (root / "c.jpg").write_bytes(b"no picture")
+    (root / "notes.txt").write_text("not an image")
+    return root
+
+
+def test_every_readable_image_gets_its_class_and_probabilities(trained: Path, folder: Path, tmp_path: Path) -> None:
+    model = trained / "weights" / "best.pth"
+    finished = tao_lite("inference", "-m", model, "-d", folder, "-r", tmp_path / "out")
+    assert finished.returncode == 0, finished.stderr
+    assert f"{folder / 'c.jpg'}: " in finished.stderr
+    rows = list(csv.reader((tmp_path / "out" / "result.csv").read_text().splitlines()))
+    assert [(path, name) for path, name, _ in rows] == [
+        (str(folder / "a.png"), "red"),
+        (str(folder / "deep" / "b.PNG"), "blue"),
+    ]
+    full = list(csv.DictReader((tmp_path / "out" / "predictions.csv").read_text().splitlines()))
+    for short, row in zip(rows, full, strict=True):
+        probabilities = [float(row[name]) for name in ("blue", "green", "red")]
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+        assert float(short[2]) == float(row["confidence"]) == max(probabilities)
+    counts = json.loads((tmp_path / "out" / "inference.json").read_text())
+    assert (counts["images"], counts["unread"], counts["per_class"]) == (2, 1, {"blue": 1, "green": 0, "red": 1})
+
+
+def test_one_image_is_told_of_on_the_screen(trained: Path, folder: Path, tmp_path: Path) -> None:
+    arguments = ("-m", trained / "weights" / "best.pth", "-i", folder / "a.png", "-r", tmp_path / "out")
+    finished = tao_lite("inference", *arguments)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith(f"{folder / 'a.png'}: class 2, red, with confidence ")
+
+
+def test_classes_are_those_of_evaluation(spec: Path, trained: Path, colours: Path, tmp_path: Path) -> None:
+    out = ("-r", tmp_path / "out", "-b", 7)
+    model = trained / "weights" / "best.pth"
+    assert tao_lite("inference", "-m", model, "-d", colours, *out).returncode == 0
+    evaluated = tao_lite("evaluate", "-e", spec, "-m", model, "-i", colours, *out)
+    assert evaluated.returncode == 0, evaluated.stderr
+    rows = list(csv.reader((tmp_path / "out" / "result.csv").read_text().splitlines()))
+    right = sum(Path(path).parent.name == name for path, name, _ in rows)
+    assert right / len(rows) == pytest.approx(float(str(summary(tmp_path / "out", "evaluate")["top1"])))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-i", "none.png"), "none.png: no such image or folder; check the path"),
+        (("-d", "empty"), "empty: holds no image; suffixes are bmp, jpeg, jpg, png, ppm, tif, tiff, webp"),
+        ((), "give one image with -i or a folder with -d"),
+        (("-i", "a.png", "-d", "empty"), "give one image with -i or a folder with -d"),
+        (("-d", "empty", "-np", "2"), "inference runs in one process; leave -np out, and --gpus above 1"),
+    ],
+)
+def test_bad_input_is_one_clear_error(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    Image.new("RGB", (8, 8)).save("a.png")
+    finished = tao_lite("inference", "-m", trained / "weights" / "best.pth", "-r", tmp_path / "out", *arguments)
+    assert finished.returncode == 2
+    assert finished.stderr.splitlines()[-1] == f"Error: {message}"
+    assert "Traceback" not in finished.stderr
+    assert not (tmp_path / "out" / "result.csv").exists()
