@@ -6,7 +6,6 @@ Everything is element-wise arithmetic in float32, so that autocast and TF32 leav
 bits in any batch.
 """
 
-import logging
 import math
 from typing import Any
 
@@ -32,8 +31,6 @@ TORCH_STD = {3: (0.229, 0.224, 0.225), 1: (0.226,)}
 TAO_STD = {3: (0.224, 0.224, 0.224), 1: (0.224,)}
 
 _MIXUP_STEPS = 4096
-
-logger = logging.getLogger(__name__)
 
 
 class Preprocess(nn.Module):
@@ -178,10 +175,7 @@ def make_preprocess(experiment: pb.Experiment) -> Preprocess:
     channels = int(experiment.model_config.input_image_size.split(",")[0])
     exact = experiment.compat == pb.Compat.TAO_EXACT
     std = TAO_STD[channels] if exact and train.preprocess_mode == "torch" else None
-    if not train.image_mean:
-        return Preprocess(train.preprocess_mode, channels, std=std)
-    if train.preprocess_mode != "caffe":
-        logger.warning("train_config.image_mean was ignored: preprocess_mode is %s, not caffe", train.preprocess_mode)
+    if not train.image_mean or train.preprocess_mode != "caffe":
         return Preprocess(train.preprocess_mode, channels, std=std)
     keys = "bgr" if channels == 3 else "l"
     missing = [key for key in keys if key not in train.image_mean]
@@ -195,13 +189,10 @@ def make_preprocess(experiment: pb.Experiment) -> Preprocess:
 def make_augment(experiment: pb.Experiment) -> Augment:
     """Augmentation of training batches as the spec says."""
     train = experiment.train_config
-    has_colour = train.enable_color_augmentation
-    if has_colour and not experiment.model_config.input_image_size.strip().startswith("3"):
-        logger.warning("train_config.enable_color_augmentation was ignored: the images have one channel")
-        has_colour = False
+    is_coloured = experiment.model_config.input_image_size.strip().startswith("3")
     return Augment(
         has_flip=not train.disable_horizontal_flip,
-        has_colour=has_colour,
+        has_colour=train.enable_color_augmentation and is_coloured,
         exact=experiment.compat == pb.Compat.TAO_EXACT,
     )
 
