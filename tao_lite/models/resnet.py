@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from tao_lite.models import adapt
+
 if TYPE_CHECKING:
     from tao_lite.models.architectures import Options
 
@@ -37,14 +39,13 @@ def build(options: "Options") -> nn.Module:
     network: nn.Module = ResNet(
         block, list(REPEATS[options.n_layers]), num_classes=options.num_classes, norm_layer=norm
     )
-    if options.channels != 3:
-        network.conv1 = _convolution(options.channels, 64, kernel_size=7, stride=2)
+    adapt.set_channels(network, options.channels)
     if not options.use_pooling:
         _stride_instead_of_pooling(network, norm)
     if options.all_projections:
         _project_every_shortcut(network, norm)
     if options.use_bias:
-        _add_biases(network)
+        adapt.add_biases(network)
     if options.retain_head and not options.use_pooling:
         _classify_the_map(network, options)
     if options.dropout:
@@ -106,12 +107,6 @@ def _stride_instead_of_pooling(network: ResNet, norm: Norm) -> None:
         strided = block.conv2 if isinstance(block, Bottleneck) else block.conv1
         strided.stride = block.downsample[0].stride = (stride, stride)
         block.stride = stride
-
-
-def _add_biases(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.bias = nn.Parameter(torch.zeros(module.out_channels))
 
 
 def _classify_the_map(network: ResNet, options: "Options") -> None:

@@ -11,14 +11,19 @@ import safetensors.torch
 import torch
 
 from tao_lite.errors import CheckpointError
+from tao_lite.models import keras_files
 from tao_lite.spec.bind import did_you_mean
 
 SUFFIXES = (".pth", ".pt", ".th", ".tar", ".safetensors")
-_INSTEAD = 'give a .pth or .safetensors file with torchvision\'s tensor names, or "torchvision://IMAGENET1K_V1"'
+_INSTEAD = 'give a .pth or .safetensors file, an unencrypted .hdf5 of TAO, or "torchvision://IMAGENET1K_V1"'
 _FOREIGN = {
     (".tlt", ".etlt", ".tltb"): f"is in NVIDIA's encrypted format, which only TAO can read; {_INSTEAD}",
-    (".hdf5", ".h5", ".keras"): f"is a Keras file, which this version does not read; {_INSTEAD}",
+    (".keras",): f"is a file of Keras 3, which TAO does not write; {_INSTEAD}",
 }
+_KERAS = (
+    "holds Keras weights, which only a training can start from; "
+    "give it as train_config.pretrained_model_path, or a .pth checkpoint here"
+)
 # A stored (not compressed) archive is larger than its members. More is a sign of a bomb.
 _MAX_EXPANSION = 1.1
 
@@ -35,6 +40,26 @@ def load(path: Path) -> object:
         if path.suffix.lower() == ".safetensors":
             return safetensors.torch.load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def is_keras(path: Path) -> bool:
+    """Whether the file has Keras's ending or HDF5's first bytes."""
+    if path.suffix.lower() in keras_files.SUFFIXES or not path.is_file():
+        return path.suffix.lower() in keras_files.SUFFIXES
+    with path.open("rb") as file:
+        return file.read(len(keras_files.SIGNATURE)) == keras_files.SIGNATURE
+
+
+def load_keras(path: Path) -> keras_files.Layers:
+    """Tensors of an unencrypted Keras file by layer, in torch's layout.
+
+    Raises:
+        CheckpointError: missing, damaged, foreign or dangerous file; h5py is not installed.
+    """
+    with clear_errors(path):
+        _refuse_missing(path)
+        _refuse_other_content(path)
+        return keras_files.load(path)
 
 
 @contextlib.contextmanager
@@ -59,6 +84,15 @@ def refuse_by_content(path: Path) -> None:
     Raises:
         CheckpointError: empty file, Git LFS pointer, web page, Keras file, archive that is cut short or would expand.
     """
+    head = _refuse_other_content(path)
+    if head.startswith(keras_files.SIGNATURE):
+        raise CheckpointError(f"{path}: {_KERAS}")
+    if head.startswith(b"PK"):
+        _refuse_bomb(path)
+
+
+def _refuse_other_content(path: Path) -> bytes:
+    """First bytes of the file, which are of no text that stands in for it."""
     with path.open("rb") as file:
         head = file.read(256)
     if not head:
@@ -67,10 +101,7 @@ def refuse_by_content(path: Path) -> None:
         raise CheckpointError(f"{path}: is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`")
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise CheckpointError(f"{path}: is a web page, not weights; check the address and download it again")
-    if head.startswith(b"\x89HDF"):
-        raise CheckpointError(f"{path}: {_FOREIGN['.hdf5', '.h5', '.keras']}")
-    if head.startswith(b"PK"):
-        _refuse_bomb(path)
+    return head
 
 
 def _refuse_by_name(path: Path) -> None:
@@ -78,13 +109,19 @@ def _refuse_by_name(path: Path) -> None:
     for suffixes, reason in _FOREIGN.items():
         if suffix in suffixes:
             raise CheckpointError(f"{path}: {reason}")
+    if suffix in keras_files.SUFFIXES:
+        raise CheckpointError(f"{path}: {_KERAS}")
+    _refuse_missing(path)
+    if suffix not in SUFFIXES:
+        raise CheckpointError(f'{path}: unknown kind of file "{suffix}"; must be one of {", ".join(SUFFIXES)}')
+
+
+def _refuse_missing(path: Path) -> None:
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder; give the weights file in it")
     if not path.exists():
         beside = [file.name for file in path.parent.glob("*")]
         raise CheckpointError(f"{path}: no such file{did_you_mean(path.name, beside) or '; check the path'}")
-    if suffix not in SUFFIXES:
-        raise CheckpointError(f'{path}: unknown kind of file "{suffix}"; must be one of {", ".join(SUFFIXES)}')
 
 
 def _refuse_bomb(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who goes: TAO's rule for which channels of a layer, or of a group of coupled layers, are kept."""
+"""Who goes: from a statistic of the channels of a layer, or of a group of coupled layers, to those that are kept."""
 
 import math
 from collections.abc import Sequence
@@ -9,13 +9,14 @@ from torch import Tensor
 
 from tao_lite.errors import PruneError
 
-NORMALIZERS = ("max", "L2")
+NORMALIZERS = ("max", "L2", "off")
 EQUALIZATION_CRITERIA = ("union", "intersection", "arithmetic_mean", "geometric_mean")
+RANKINGS = ("GLOBAL", "PER_LAYER")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """The settings of a pruning; the defaults are TAO's.
+    """The settings of a pruning; the defaults are TAO's. With PER_LAYER the threshold is the share of channels to cut.
 
     Raises: PruneError naming each setting that is out of its range.
     """
@@ -26,6 +27,7 @@ class Rule:
     threshold: float = 0.1
     min_num_filters: int = 16
     excluded_layers: tuple[str, ...] = ()
+    ranking: str = "GLOBAL"
 
     def __post_init__(self) -> None:
         bounds = {
@@ -36,6 +38,7 @@ class Rule:
             ),
             "granularity": (self.granularity >= 1, "at least 1"),
             "threshold": (math.isfinite(self.threshold) and self.threshold >= 0, "a number, at least 0"),
+            "ranking": (self.ranking in RANKINGS, f"one of {', '.join(RANKINGS)}"),
             "min_num_filters": (self.min_num_filters >= 1, "at least 1: a layer without channels can't compute"),
         }
         problems = [
@@ -59,7 +62,10 @@ def normalise(norms: Tensor, normalizer: str) -> Tensor:
     """Norms of one layer made comparable with other layers', same shape.
 
     "max" gives 0 to 1; "L2" gives n * norms / ||norms||, sqrt(n) each for n equal channels. A layer of zeros stays so.
+    "off" changes nothing: for statistics that are in one unit in all layers.
     """
+    if normalizer == "off":
+        return norms
     scale = norms.max() if normalizer == "max" else torch.linalg.vector_norm(norms) / len(norms)
     return norms / scale if scale > 0 else norms
 
@@ -76,6 +82,17 @@ def equalise(norms: Sequence[Tensor], criterion: str) -> Tensor:
             return stacked.mean(dim=0)
         case _:
             return stacked.log().mean(dim=0).exp()
+
+
+def ranks(scores: Tensor) -> Tensor:
+    """Each channel's place among its own, 1 / width for the least to 1 for the greatest: the same for every layer.
+
+    A threshold t on it cuts the share t of every layer, whatever the scores are.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    places = torch.empty_like(scores)
+    places[order] = torch.arange(len(scores), 0, -1, dtype=scores.dtype) / len(scores)
+    return places
 
 
 def kept(norms: Tensor, threshold: float, granularity: int, min_num_filters: int) -> Tensor:

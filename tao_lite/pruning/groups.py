@@ -11,6 +11,7 @@ from tao_lite.errors import PruneError
 from tao_lite.pruning import rules, trace
 from tao_lite.pruning.channels import Channels, Layout
 from tao_lite.pruning.layers import BATCH_NORMS, makes_channels, named
+from tao_lite.pruning.step import Step
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Group:
     followers: dict[str, Tensor] = field(default_factory=dict)  # batch norms and depthwise Conv2d; at their channels
     consumers: dict[str, Tensor] = field(default_factory=dict)  # Conv2d and Linear; at their inputs
     kept_because: str = ""  # empty for a group that may be cut
+
+    @property
+    def name(self) -> str:
+        """The name of its first layer in the order of the computation."""
+        return next(iter(self.producers))
 
 
 def find(network: nn.Module, input_shape: trace.Shape, excluded_layers: Collection[str] = ()) -> list[Group]:
@@ -64,7 +70,7 @@ def _follow(network: nn.Module, input_shape: trace.Shape, excluded_layers: Colle
     channels, layouts = Channels(), dict[fx.Node, Layout]()
     for node in traced.graph.nodes:
         layer = traced.get_submodule(str(node.target)) if node.op == "call_module" else None
-        layouts[node] = rules.layout(rules.Step(node, layer, values, layouts, channels))
+        layouts[node] = rules.layout(Step(node, layer, values, layouts, channels))
         if layer is not None and node.target in excluded_layers:
             channels.keep(layouts[node], f"{node.target} is excluded")
     return channels

@@ -1,7 +1,7 @@
 """One layer with channels - Conv2d, Linear or batch norm: its tensors, narrowed, resized and counted."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import torch
@@ -9,6 +9,22 @@ from torch import Tensor, nn
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 LAYERS = (nn.Conv2d, nn.Linear, *BATCH_NORMS)
+
+# Classes of timm that treat each channel as torch's own class does, by name so that timm is not imported for it.
+# Other subclasses may do anything with their weights: those that standardise them read all inputs for each output.
+_KNOWN: Mapping[str, type[nn.Module]] = {
+    "BatchNormAct2d": nn.BatchNorm2d,
+    "Conv2dSame": nn.Conv2d,
+    "Linear": nn.Linear,
+    "MaxPool2dSame": nn.MaxPool2d,
+    "AvgPool2dSame": nn.AvgPool2d,
+}
+
+
+def known_base(module: nn.Module) -> type[nn.Module] | None:
+    """torch's class that a class of timm computes as; None for any other."""
+    kind = type(module)
+    return _KNOWN.get(kind.__qualname__) if kind.__module__.startswith("timm.layers.") else None
 
 
 def named(network: nn.Module) -> dict[str, nn.Module]:
@@ -62,7 +78,7 @@ def narrow(layer: nn.Module, outputs: Tensor, inputs: Tensor | None) -> None:
     stay = columns(layer, inputs)
     for key, tensor in list(tensors(layer)):
         rows = tensor.detach().index_select(0, outputs.to(tensor.device))
-        _put(layer, key, rows if stay is None or rows.dim() == 1 else rows.index_select(1, stay.to(rows.device)))
+        _put(layer, key, rows if stay is None or key != "weight" else rows.index_select(1, stay.to(rows.device)))
     _match_attributes(layer)
 
 
@@ -84,12 +100,18 @@ def resize(layer: nn.Module, shapes: dict[str, torch.Size]) -> None:
 
 def num_parameters(layer: nn.Module, outputs: Tensor, inputs: Tensor | None) -> int:
     """Parameters of the layer if it were narrowed to these channels."""
-    stay = columns(layer, inputs)
-    count = 0
-    for parameter in layer.parameters(recurse=False):
-        size = parameter.numel() // parameter.shape[0] * len(outputs)
-        count += size if stay is None or parameter.dim() == 1 else size // parameter.shape[1] * len(stay)
-    return count
+    own = layer.named_parameters(recurse=False)
+    return sum(
+        num_weights(layer, outputs, inputs) if key == "weight" else tensor.numel() // tensor.shape[0] * len(outputs)
+        for key, tensor in own
+    )
+
+
+def num_weights(layer: nn.Module, outputs: Tensor, inputs: Tensor | None) -> int:
+    """Numbers in the weight of the layer if it were narrowed to these channels."""
+    stay, shape = columns(layer, inputs), weight(layer).shape
+    size = weight(layer).numel() // shape[0] * len(outputs)
+    return size if stay is None else size // shape[1] * len(stay)
 
 
 def _put(layer: nn.Module, key: str, tensor: Tensor) -> None:

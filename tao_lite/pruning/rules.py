@@ -2,48 +2,18 @@
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torchvision.ops import stochastic_depth
 
 from tao_lite.errors import PruneError
-from tao_lite.pruning.channels import Channels, Layout
-from tao_lite.pruning.layers import BATCH_NORMS, is_depthwise
+from tao_lite.pruning.channels import Layout
+from tao_lite.pruning.layers import BATCH_NORMS, LAYERS, is_depthwise, known_base, makes_channels, width
+from tao_lite.pruning.step import Step
 from tao_lite.pruning.trace import tensors_in
-
-
-@dataclass(frozen=True)
-class Step:
-    """One operation of a traced network, and what is known of the operations before it."""
-
-    node: fx.Node
-    layer: nn.Module | None  # of a module call
-    values: Mapping[fx.Node, object]
-    layouts: Mapping[fx.Node, Layout]
-    channels: Channels
-
-    @property
-    def name(self) -> str:
-        """The name of the layer."""
-        return str(self.node.target)
-
-    def tensors(self) -> list[tuple[Tensor, Layout]]:
-        """The tensors that go in, each with its layout."""
-        values = [(self.values[node], self.layouts[node]) for node in self.node.all_input_nodes]
-        return [(value, layout) for value, layout in values if isinstance(value, Tensor)]
-
-    def shape(self) -> torch.Size:
-        """The shape of the tensor that comes out."""
-        return cast("Tensor", self.values[self.node]).shape
-
-    def argument(self, position: int, name: str, default: object) -> object:
-        """An argument as the forward function gives it."""
-        arguments = self.node.args
-        return arguments[position] if position < len(arguments) else self.node.kwargs.get(name, default)
 
 
 def layout(step: Step) -> Layout:
@@ -59,7 +29,10 @@ def layout(step: Step) -> Layout:
         return _stays(step, "meets a constant")
     if next(tensors_in(step.values[step.node]), None) is None:
         return []
-    return RULES.get(step.node.target if step.layer is None else type(step.layer), _unknown)(step)
+    if step.layer is None:
+        return RULES.get(step.node.target, _unknown)(step)
+    kind = known_base(step.layer) or type(step.layer)
+    return RULES.get(kind, _opaque if isinstance(step.layer, LAYERS) else _unknown)(step)
 
 
 def _stays(step: Step, reason: str) -> Layout:
@@ -81,6 +54,15 @@ def _unknown(step: Step) -> Layout:
             f"to prune the other layers, put {' '.join(sources)} in excluded_layers"
         )
     return _stays(step, f"passes {step.node.name}")
+
+
+def _opaque(step: Step) -> Layout:
+    """A layer of a class that may do anything with its weights: like an unknown operation, and it stays whole."""
+    result, layer = _unknown(step), cast("nn.Module", step.layer)
+    outputs = step.channels.new(width(layer))
+    step.channels.keep(outputs, f"{step.name} is a {type(layer).__name__}, whose channels may depend on one another")
+    step.channels.record(step.name, outputs, step.tensors()[0][1] if makes_channels(layer) else None)
+    return result
 
 
 def _whole(step: Step) -> Layout:

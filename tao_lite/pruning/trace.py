@@ -8,9 +8,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from tao_lite.errors import PruneError
+from tao_lite.pruning.layers import LAYERS, known_base
 
 Shape = tuple[int, int, int]  # channels, height, width
-_FAILURES = (ValueError, TypeError, RuntimeError, AssertionError)  # what a forward function may raise
+MAX_OPERATIONS = 20_000
+"""More than any network of a spec file has; what is beyond would take minutes and gigabytes to follow."""
+# What a forward function may raise that is traced, or gets an image that it can't take.
+_FAILURES = (ValueError, TypeError, RuntimeError, AssertionError, AttributeError, LookupError)
 
 
 def abstract(network: nn.Module) -> nn.Module:
@@ -32,11 +36,16 @@ def run(network: nn.Module, input_shape: Shape) -> tuple[fx.GraphModule, dict[fx
     """
     name = type(network).__name__
     try:
-        traced = fx.symbolic_trace(abstract(network))
+        ghost = abstract(network)
+        traced = fx.GraphModule(ghost, _Tracer().trace(ghost))
     except _FAILURES as error:
         raise PruneError(
             f"{name}: the computation can't be traced, so it can't be pruned: {_first_line(error)}"
         ) from error
+    if len(traced.graph.nodes) > MAX_OPERATIONS:
+        raise PruneError(
+            f"{name}: has {len(traced.graph.nodes):,} operations; more than {MAX_OPERATIONS:,} are not traced"
+        )
     interpreter = fx.Interpreter(traced, garbage_collect_values=False)
     try:
         # Two images, so that the batch axis is not mistaken for an axis of size 1.
@@ -54,6 +63,14 @@ def tensors_in(value: object) -> Iterator[Tensor]:
     elif isinstance(value, (tuple, list)):
         for part in value:
             yield from tensors_in(part)
+
+
+class _Tracer(fx.Tracer):
+    """Looks into all modules but torch's own, layers with channels, and what is known to compute as torch's own do."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        is_known = isinstance(m, LAYERS) or known_base(m) is not None
+        return is_known or super().is_leaf_module(m, module_qualified_name)
 
 
 def _first_line(error: Exception) -> str:

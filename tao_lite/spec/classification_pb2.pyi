@@ -1108,8 +1108,8 @@ class TrainConfig(_message.Message):
     val_dataset_path: _builtins.str
     """Validation images. Unset: dataset_config.val_split of the training images."""
     pretrained_model_path: _builtins.str
-    """Weights to start from: a checkpoint of tao_lite (pruned or not), a torchvision .pth or .safetensors file, or
-    "torchvision://IMAGENET1K_V1".
+    """Weights to start from: a checkpoint of tao_lite (pruned or not), a .pth or .safetensors file with the names of
+    torchvision or timm, an unencrypted .hdf5 of TAO, "torchvision://IMAGENET1K_V1", or "timm://" and a tag of timm's.
     """
     batch_size_per_gpu: _builtins.int
     """Images per step and process; validation uses the same."""
@@ -1688,7 +1688,9 @@ class PruneConfig(_message.Message):
     ROUNDS_FIELD_NUMBER: _builtins.int
     RETRAIN_EPOCHS_FIELD_NUMBER: _builtins.int
     normalizer: _builtins.str
-    """Scale of a layer's norms: "max" divides by the largest, "L2" by the root of their mean square."""
+    """Scale of a layer's scores: "max" divides by the largest, "L2" by the root of their mean square, "off" leaves them.
+    Unset: max for MIN_WEIGHT, off for the other criteria, whose scores compare across layers as they are.
+    """
     equalization_criterion: _builtins.str
     """How norms of coupled layers become one."""
     pruning_granularity: _builtins.int

@@ -16,6 +16,7 @@ _READ_BY = {
     "train_config.train_dataset_path": ("train", "evaluate"),
     "train_config.val_dataset_path": ("train", "evaluate"),
     "train_config.pretrained_model_path": ("train",),
+    "train_config.distillation.teacher_path": ("train",),
     "eval_config.eval_dataset_path": ("evaluate",),
     "eval_config.model_path": ("evaluate",),
     "dataset_config.classmap_path": ("train",),
@@ -27,8 +28,9 @@ _READ_BY = {
 # Fields that hold a weights file to read, and what to do where that can't be read.
 _WEIGHTS = {
     "train_config.pretrained_model_path": (
-        'give "torchvision://IMAGENET1K_V1" or a .pth or .safetensors file, or nothing for random weights'
+        'give "torchvision://IMAGENET1K_V1" or a .pth, .safetensors or .hdf5 file, or nothing for random weights'
     ),
+    "train_config.distillation.teacher_path": "give a checkpoint of tao_lite",
     "eval_config.model_path": "give a checkpoint of tao_lite with -m",
     "prune_config.model_path": "give a checkpoint of tao_lite with -m",
 }
@@ -37,15 +39,18 @@ _INSTEAD = {
     "train_config.pretrained_model_path": "training starts from random weights instead",
     "eval_config.model_path": "the best checkpoint of the results folder is evaluated instead",
 }
+_STARTS = "train_config.pretrained_model_path"
 # A weights file to write: scripts for TAO name it .tlt or .hdf5, and then start from it by that name.
 _WRITTEN = "prune_config.output_path"
 _FOREIGN = {
     **dict.fromkeys((".tlt", ".tltb", ".etlt"), "is encrypted by NVIDIA, so that only TAO can read it"),
-    **dict.fromkeys((".hdf5", ".h5"), "holds Keras weights, whose layers are not those of a PyTorch network"),
+    **dict.fromkeys((".hdf5", ".h5"), "holds Keras weights, which only a training can start from"),
     **dict.fromkeys((".onnx", ".uff"), "is an exported network, which can't be trained or pruned"),
     **dict.fromkeys((".engine", ".trt", ".plan"), "is a TensorRT engine, built for one GPU"),
 }
 _OURS = (".pth", ".safetensors")
+# What a training can start from besides.
+_KERAS = (".hdf5", ".h5")
 
 _VARIABLE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})")
 # TAO_DATA_PATH/train: notebooks replace such a word by a folder before they start TAO.
@@ -153,5 +158,9 @@ def _ours(path: str, text: str) -> tuple[str, list[tuple[Level, str]]]:
     for suffix in _OURS:
         if file.with_suffix(suffix).is_file():
             return str(file.with_suffix(suffix)), []
+    if path == _STARTS and file.suffix.lower() in _KERAS:
+        if file.is_file():
+            return text, []
+        why = "is not there"
     names = " or ".join(file.with_suffix(suffix).name for suffix in _OURS)
     return text, [(Level.BLOCKER, f'"{text}" {why}, and there is no {names} beside it; {_WEIGHTS[path]}')]

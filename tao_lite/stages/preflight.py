@@ -1,13 +1,12 @@
 """What a stage would say about a spec's network and learning rate, said when the spec is loaded. Imports no torch."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from tao_lite import schedule
 from tao_lite.errors import SpecError
 from tao_lite.models import architectures
 from tao_lite.models.architectures import Architecture
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import dialects
 from tao_lite.spec.findings import Finding, Level
 
 # Fields of model_config that mean the same for every architecture, or have a rule of their own.
@@ -28,26 +27,34 @@ def _network(experiment: pb.Experiment) -> Iterator[Finding]:
         architecture = architectures.find(model)
     except SpecError as error:
         path, _, text = str(error).partition(" is ")
-        is_planned = model.arch in dialects.ARCHITECTURES and model.arch not in architectures.ARCHITECTURES
-        yield Finding(Level.BLOCKER if is_planned else Level.ERROR, path, f"found {text}")
+        yield Finding(Level.ERROR, path, f"found {text}")
         return
-    known_blocks = architecture.blocks(model)
-    unknown = sorted(set(model.freeze_blocks) - set(known_blocks))
+    # The blocks of other libraries' networks are known only when these are built.
+    if "/" not in model.arch:
+        yield from _unknown_blocks(model, architecture.blocks(model))
+    for field, value in model.ListFields():
+        why = "" if field.name in _NO_SWITCHES else _why_ineffective(architecture, model, field.name, bool(value))
+        if why:
+            yield Finding(Level.WARNING, f"model_config.{field.name}", f"has no effect {why}")
+
+
+def _unknown_blocks(model: pb.ModelConfig, blocks: Collection[int]) -> Iterator[Finding]:
+    unknown = sorted(set(model.freeze_blocks) - set(blocks))
     if unknown:
-        ignored, known = (", ".join(map(str, numbers)) for numbers in (unknown, known_blocks))
+        ignored, known = (", ".join(map(str, numbers)) for numbers in (unknown, blocks))
         text = f"ignores {ignored}: the blocks of {model.arch} are {known}"
         yield Finding(Level.WARNING, "model_config.freeze_blocks", text)
-    yield from _ineffective(architecture, model)
 
 
-def _ineffective(architecture: Architecture, model: pb.ModelConfig) -> Iterator[Finding]:
-    """Switches of other networks."""
-    for field, value in model.ListFields():
-        is_used = field.name in architecture.switches or field.name in _NO_SWITCHES
-        needs_norm = field.name in ("batch_norm_config", "freeze_bn") and not model.use_batch_norm
-        if value and (needs_norm or not is_used):
-            why = "without use_batch_norm" if is_used else f"on {architecture.name}"
-            yield Finding(Level.WARNING, f"model_config.{field.name}", f"has no effect {why}")
+def _why_ineffective(architecture: Architecture, model: pb.ModelConfig, switch: str, is_on: bool) -> str:
+    """Why a switch that is written changes nothing, or nothing where it does or says what is so anyway."""
+    if switch in architecture.always:
+        return "" if is_on else f"on {architecture.name}: it is always on"
+    if switch not in architecture.switches:
+        return f"on {architecture.name}" if is_on else ""
+    can_be_off = "use_batch_norm" in architecture.switches and not model.use_batch_norm
+    needs_norm = switch in ("batch_norm_config", "freeze_bn")
+    return "without use_batch_norm" if is_on and needs_norm and can_be_off else ""
 
 
 def _learning_rate(experiment: pb.Experiment) -> Iterator[Finding]:

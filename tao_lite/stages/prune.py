@@ -1,90 +1,110 @@
-"""Prune a checkpoint by TAO's rule; retraining starts from what this writes."""
+"""Prune a checkpoint, measure what it cost, and write it; retraining starts from what this writes."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from torch import nn
+
 from tao_lite import checkpoint as checkpoints
 from tao_lite import console
-from tao_lite.models import architectures
-from tao_lite.pruning import surgery
-from tao_lite.pruning.criteria import Rule
+from tao_lite.pruning import report, surgery
+from tao_lite.pruning.report import Comparison
 from tao_lite.run import Run, Summary, write_json
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import schema
 from tao_lite.spec.load import Spec
+from tao_lite.stages import prune_choice, prune_measure, prune_subject, prune_text
+from tao_lite.stages.prune_choice import Choice
+from tao_lite.stages.prune_subject import Subject
 
 
-def prune(spec: Spec, run: Run, *, dry_run: bool = False) -> Summary:
+def prune(spec: Spec, run: Run, *, dry_run: bool = False, measure: bool = True) -> Summary:
     """Prune prune_config.model_path, else the best checkpoint of the folder; the summary is prune.json.
 
     The pruned checkpoint is written to prune_config.output_path, else to weights/pruned.pth; with dry_run nothing is.
+    Accuracy and latency are measured unless told else; images that can't be read are no error then.
 
     Raises:
-        TaoLiteError: the checkpoint can't be read, or the network or the rule does not allow it.
+        TaoLiteError: the checkpoint can't be read, or the network or a setting does not allow it.
     """
-    config = spec.experiment.prune_config
-    source = Path(config.model_path or run.best)
-    target = Path(config.output_path or run.pruned)
-    found = checkpoints.load(source)
-    network = checkpoints.network(found).eval()
-    shape = architectures.input_shape(found.experiment.model_config)
-    rule = _rule(config)
-    if config.target_ratio:
-        rule = replace(rule, threshold=surgery.threshold_for_ratio(network, shape, rule, config.target_ratio))
-    smaller = surgery.cut(network, surgery.plan(network, shape, rule))
-    changes = surgery.compare(network, smaller, shape)
-    summary: dict[str, object] = {
+    subject = prune_subject.load(spec, run)
+    choice = prune_choice.choose(subject)
+    smaller = cut(subject, choice)
+    changes = report.compare(subject.network, smaller, subject.shape)
+    summary = {**decision(subject.config, choice), **sizes(changes)}
+    if run.is_main:
+        prune_text.show(changes, choice, subject.config)
+    if not dry_run:
+        summary |= write(subject, smaller)
+    if measure:
+        summary |= measured(subject, smaller)
+    if run.is_main and not dry_run:
+        write_json(run.summary("prune"), summary)
+        prune_text.show_end(Path(str(summary["model_path"])))
+    return summary
+
+
+def cut(subject: Subject, choice: Choice) -> nn.Module:
+    """The pruned network, compared with the masked one on random images.
+
+    Raises:
+        PruneError: they differ, or the pruned one can't compute.
+    """
+    smaller = surgery.cut(subject.network, choice.plan)
+    surgery.check(subject.network, choice.plan, smaller, subject.shape)
+    return smaller
+
+
+def write(subject: Subject, smaller: nn.Module, target: Path | None = None) -> dict[str, object]:
+    """Save the pruned checkpoint, whole or not at all; its path and size in bytes.
+
+    Raises:
+        RunError: the disk refuses.
+    """
+    target = target or Path(subject.config.output_path or subject.run.pruned)
+    if subject.run.is_main:
+        pruned = replace(subject.found, network=smaller.state_dict(), training={}, metrics={})
+        checkpoints.save(target, pruned)
+        console.line(f"Wrote {target}, {target.stat().st_size / 1e6:.1f} MB")
+    subject.run.world.barrier()
+    return {"model_path": str(target), "bytes": target.stat().st_size}
+
+
+def measured(subject: Subject, smaller: nn.Module, when: str = "before retraining") -> dict[str, object]:
+    """Latency and validation top-1 before and after, printed; the reason where accuracy can't be measured."""
+    networks = (subject.network, smaller)
+    latencies = prune_measure.latencies(networks, subject.shape, subject.run.device) if subject.run.is_main else []
+    found, why_not = prune_measure.accuracies(subject, networks)
+    if subject.run.is_main:
+        prune_text.show_latencies(latencies)
+        prune_text.show_accuracies(found, why_not, when)
+    before, after = found or (None, None)
+    return {
+        "val_accuracy_before": before,
+        "val_accuracy": after,
+        **({"accuracy_not_measured": why_not} if why_not else {}),
+        "latency": [one.as_dict() for one in latencies],
+    }
+
+
+def decision(config: pb.PruneConfig, choice: Choice) -> dict[str, object]:
+    """What was asked for and what came of it, for a summary."""
+    return {
+        "criterion": pb.PruneCriterion.Kind.Name(config.criterion),
+        "ranking": pb.PruneRanking.Kind.Name(config.ranking),
+        "target": dict([choice.target]) if choice.target else {},
+        "threshold": choice.threshold,
+        **({"tried": [{"ratio": share, "val_accuracy": top1} for share, top1 in choice.tried]} if choice.tried else {}),
+        **({"judged_by_weights": list(choice.by_weights)} if choice.by_weights else {}),
+    }
+
+
+def sizes(changes: Comparison) -> dict[str, object]:
+    """Parameters and MACs before and after, for a summary."""
+    return {
         "pruning_ratio": changes.parameters_after / changes.parameters_before,
         "num_parameters": changes.parameters_after,
         "num_parameters_before": changes.parameters_before,
         "macs": changes.macs_after,
         "macs_before": changes.macs_before,
-        "threshold": rule.threshold,
         "layers": [asdict(change) for change in changes.layers],
     }
-    if run.is_main:
-        _show(changes, rule)
-    if run.is_main and not dry_run:
-        checkpoints.save(target, replace(found, network=smaller.state_dict(), training={}, metrics={}))
-        summary |= {"model_path": str(target), "bytes": target.stat().st_size}
-        write_json(run.summary("prune"), summary)
-        console.line(f"Wrote {target}, {target.stat().st_size / 1e6:.1f} MB")
-        console.line(f"To retrain it: tao-lite train -e SPEC --set train_config.pretrained_model_path={target}")
-    return summary
-
-
-def _rule(config: pb.PruneConfig) -> Rule:
-    return Rule(
-        normalizer=config.normalizer,
-        equalization_criterion=config.equalization_criterion,
-        granularity=config.pruning_granularity,
-        threshold=schema.as_written(config.pruning_threshold),
-        min_num_filters=config.min_num_filters,
-        excluded_layers=tuple(config.excluded_layers),
-    )
-
-
-def _show(changes: surgery.Comparison, rule: Rule) -> None:
-    """Print the layers that compute, and the totals."""
-    rows = [
-        (
-            change.name,
-            change.channels_before,
-            change.channels_after,
-            change.parameters_before,
-            change.parameters_after,
-            change.macs_before,
-            change.macs_after,
-        )
-        for change in changes.layers
-        if change.macs_before
-    ]
-    columns = ("layer", "channels", "pruned", "parameters", "pruned", "MACs", "pruned")
-    console.table(f"Layers at threshold {rule.threshold:.4g}", columns, rows)
-    console.line(
-        f"Pruning ratio (pruned model / original model): {changes.parameters_after / changes.parameters_before:.4f}"
-    )
-    console.line(
-        f"Parameters {changes.parameters_before:,} -> {changes.parameters_after:,}, "
-        f"MACs {changes.macs_before:,} -> {changes.macs_after:,}"
-    )

@@ -21,7 +21,11 @@ from tao_lite.models import weight_files
 
 TENSORS = {"conv1.weight": torch.arange(12.0).reshape(3, 4), "bn1.running_mean": torch.ones(5)}
 AGAIN = "download or copy it again"
-INSTEAD = 'give a .pth or .safetensors file with torchvision\'s tensor names, or "torchvision://IMAGENET1K_V1"'
+INSTEAD = 'give a .pth or .safetensors file, an unencrypted .hdf5 of TAO, or "torchvision://IMAGENET1K_V1"'
+KERAS = (
+    "holds Keras weights, which only a training can start from; "
+    "give it as train_config.pretrained_model_path, or a .pth checkpoint here"
+)
 
 
 class Malicious:
@@ -74,14 +78,20 @@ def test_encrypted_files_are_explained(suffix: str) -> None:
     assert error_of(Path(f"resnet18{suffix}")) == f"{reason}; {INSTEAD}"
 
 
-@pytest.mark.parametrize("suffix", [".hdf5", ".h5", ".keras"])
-def test_keras_files_are_explained(suffix: str) -> None:
-    assert error_of(Path(f"resnet18{suffix}")) == f"is a Keras file, which this version does not read; {INSTEAD}"
+@pytest.mark.parametrize("suffix", [".hdf5", ".h5"])
+def test_keras_files_are_for_training_only(suffix: str) -> None:
+    assert error_of(Path(f"resnet18{suffix}")) == KERAS
+    assert weight_files.is_keras(Path(f"resnet18{suffix}"))
 
 
-def test_keras_file_under_another_name_is_explained(tmp_path: Path) -> None:
+def test_files_of_keras_3_are_explained() -> None:
+    assert error_of(Path("resnet18.keras")) == f"is a file of Keras 3, which TAO does not write; {INSTEAD}"
+
+
+def test_keras_file_under_another_name_is_recognised(tmp_path: Path) -> None:
     content = b"\x89HDF\r\n\x1a\n" + bytes(100)
-    assert error_of(tmp_path / "x.pth", content) == f"is a Keras file, which this version does not read; {INSTEAD}"
+    assert error_of(tmp_path / "x.pth", content) == KERAS
+    assert weight_files.is_keras(tmp_path / "x.pth")
 
 
 def test_missing_file_is_named_with_its_neighbour(tmp_path: Path) -> None:

@@ -11,15 +11,17 @@ from torch import Tensor, nn
 
 from tao_lite.errors import CheckpointError
 from tao_lite.models.architectures import Options
+from tao_lite.models.assignment import Report, assign
+from tao_lite.models.recognise import looks_like
 from tao_lite.models.resnet import build
-from tao_lite.models.weights import Report, assign, looks_like, read
+from tao_lite.models.weights import read
 from tao_lite.spec import classification_pb2 as pb
 
 NUM_CLASSES = 5
 
 
 def resnet(n_layers: int) -> pb.ModelConfig:
-    return pb.ModelConfig(arch="resnet", n_layers=n_layers)
+    return pb.ModelConfig(arch="resnet", n_layers=n_layers, use_batch_norm=True, input_image_size="3,64,64")
 
 
 def network_of(n_layers: int = 18, num_classes: int = NUM_CLASSES, **switches: Any) -> nn.Module:
@@ -56,14 +58,14 @@ def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_containers_and_prefixes_are_taken_off(container: str | None, prefix: str, tmp_path: Path) -> None:
     state: dict[str, object] = {f"{prefix}fc.bias": torch.ones(3)}
     torch.save({container: state, "epoch": 3} if container else state, tmp_path / "x.pth")
-    tensors = read(str(tmp_path / "x.pth"), resnet(18))
+    tensors = read(str(tmp_path / "x.pth"), resnet(18)).tensors
     assert list(tensors) == ["fc.bias"]
     assert torch.equal(tensors["fc.bias"], torch.ones(3))
 
 
 def test_safetensors_are_read(tmp_path: Path) -> None:
     safetensors.torch.save_file({"fc.bias": torch.ones(3)}, tmp_path / "x.safetensors")
-    assert torch.equal(read(str(tmp_path / "x.safetensors"), resnet(18))["fc.bias"], torch.ones(3))
+    assert torch.equal(read(str(tmp_path / "x.safetensors"), resnet(18)).tensors["fc.bias"], torch.ones(3))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_sparse_tensors_are_refused(tmp_path: Path) -> None:
 
 def test_torchvision_weights_come_through_torchvision(torch_home: Path, reference: nn.Module) -> None:
     torch.save(reference.state_dict(), torch_home / "resnet18-f37072fd.pth")
-    tensors = read("torchvision://IMAGENET1K_V1", resnet(18))
+    tensors = read("torchvision://IMAGENET1K_V1", resnet(18)).tensors
     network = network_of()
     network.load_state_dict(tensors, strict=True)
     images = torch.randn(2, 3, 64, 64)
@@ -277,13 +279,13 @@ def test_every_tensor_of_the_network_is_reported_once(reference: nn.Module) -> N
     ("name", "taken", "kind"),
     [
         ("resnet20-12fca82f.th", 0, "ResNet-20 of 3 stages, as made for small images"),
-        ("mobilenetV1X0.25_pretrain.tar", 0, "a network with depthwise convolutions, such as MobileNet"),
+        ("mobilenetV1X0.25_pretrain.tar", 0, "MobileNet v1 of width 0.25"),
     ],
 )
 def test_real_weights_of_other_networks_are_recognised(name: str, taken: int, kind: str, shared: Path) -> None:
     source = str(shared / "data" / "weights" / name)
     with pytest.raises(CheckpointError) as error:
-        assign(network_of(), read(source, resnet(18)), head="fc", source=source)
+        assign(network_of(), read(source, resnet(18)).tensors, head="fc", source=source)
     text = str(error.value)
     assert text.startswith(f"{source}: only {taken} of ")
     assert f"it looks like {kind}, the network is ResNet-18; change" in text
@@ -313,7 +315,7 @@ def test_values_that_are_not_finite_are_refused_and_nothing_is_written(value: fl
 def test_tensor_that_expands_to_terabytes_is_a_mismatch(tmp_path: Path, reference: nn.Module) -> None:
     state = dict(reference.state_dict()) | {"fc.weight": torch.zeros(1).expand(10**6, 10**6)}
     torch.save(state, tmp_path / "x.pth")
-    report = assign(network_of(), read(str(tmp_path / "x.pth"), resnet(18)), head="fc")
+    report = assign(network_of(), read(str(tmp_path / "x.pth"), resnet(18)).tensors, head="fc")
     assert report.mismatched == {"fc.weight": ((10**6, 10**6), (5, 512))}
 
 
@@ -328,7 +330,8 @@ def test_tensor_that_expands_to_terabytes_is_a_mismatch(tmp_path: Path, referenc
         ("vit_b_16", "a vision transformer"),
         ("vgg16", "VGG or AlexNet"),
         ("alexnet", "VGG or AlexNet"),
-        ("mobilenet_v2", "a network with depthwise convolutions, such as MobileNet"),
+        ("mobilenet_v2", "MobileNet v2 of width 1"),
+        ("shufflenet_v2_x1_0", "a network with depthwise convolutions, such as MobileNet"),
     ],
 )
 def test_families_of_torchvision_are_recognised(model: str, family: str) -> None:

@@ -188,7 +188,7 @@ def test_a_rule_names_every_setting_out_of_range() -> None:
             min_num_filters=0,
         )
     assert str(caught.value) == (
-        "normalizer is 'l2', must be one of max, L2; "
+        "normalizer is 'l2', must be one of max, L2, off; "
         "equalization_criterion is 'mean', must be one of union, intersection, arithmetic_mean, geometric_mean; "
         "granularity is 0, must be at least 1; "
         "threshold is nan, must be a number, at least 0; "

@@ -12,9 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
 from tao_lite.errors import CheckpointError, PruneError
+from tao_lite.pruning import report as report_of
 from tao_lite.pruning import surgery
 from tao_lite.pruning.criteria import Rule
-from tao_lite.pruning.surgery import Plan
+from tao_lite.pruning.plans import Plan
 
 from . import zoo
 
@@ -32,7 +33,7 @@ class Case:
     shape: tuple[int, int, int]
 
 
-@pytest.fixture(scope="module", params=zoo.BUILDERS)
+@pytest.fixture(scope="module", params=zoo.BEYOND_THE_TABLE)
 def case(request: pytest.FixtureRequest) -> Case:
     """A network and its pruned form; pytest holds one at a time."""
     name, shape = request.param, zoo.shape(request.param)
@@ -62,7 +63,7 @@ def test_pruning_equals_masking(case: Case) -> None:
 
 
 def test_the_report_adds_up_to_the_parameters_and_names_every_layer(case: Case) -> None:
-    report = surgery.compare(case.network, case.smaller, case.shape)
+    report = report_of.compare(case.network, case.smaller, case.shape)
     assert report.parameters_before == sum(layer.parameters_before for layer in report.layers)
     assert report.parameters_before == num_parameters(case.network)
     assert report.parameters_after == sum(layer.parameters_after for layer in report.layers)
@@ -232,7 +233,7 @@ def test_a_ratio_out_of_reach_is_answered_with_the_least_that_is() -> None:
 
 def test_macs_of_resnet18_are_the_published_number() -> None:
     network = models.resnet18()
-    report = surgery.compare(network, network, (3, 224, 224))
+    report = report_of.compare(network, network, (3, 224, 224))
     assert report.macs_before == report.macs_after == 1_814_073_344  # 1.814 G: torchvision's model card has 1.81
     assert report.parameters_before == 11_689_512
     first = report.layers[0]
@@ -246,7 +247,7 @@ def test_macs_are_half_of_the_flops_that_torch_counts(name: str) -> None:
         counter = FlopCounterMode(display=False)
         with counter:
             network(torch.empty(1, *zoo.SHAPE))
-    assert surgery.compare(network, network, zoo.SHAPE).macs_before * 2 == counter.get_total_flops()
+    assert report_of.compare(network, network, zoo.SHAPE).macs_before * 2 == counter.get_total_flops()
 
 
 def test_a_checkpoint_without_a_layer_is_refused_by_the_name_of_the_tensor() -> None:

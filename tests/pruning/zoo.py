@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision import models
 
 SHAPE = (3, 64, 64)
@@ -26,6 +26,36 @@ def scrambled(network: nn.Module) -> nn.Module:
             if layer.bias is not None:
                 layer.bias.data.normal_(0, 0.1, generator=generator)
     return network.eval()
+
+
+def lively(network: nn.Module, images: Tensor) -> nn.Module:
+    """The scrambled network, scaled so that these images come through it: they differ at every layer's output."""
+    generator = torch.Generator().manual_seed(2)
+
+    def rescale(layer: nn.Module, _: object, out: Tensor) -> Tensor:
+        assert isinstance(layer, (nn.Conv2d, nn.Linear))
+        scale = out.std().clamp(min=1e-3)
+        layer.weight.data /= scale
+        if layer.bias is not None:
+            layer.bias.data /= scale
+        return out / scale
+
+    def calibrate(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, nn.BatchNorm2d)
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        mean, variance = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3))
+        noise = torch.randn(len(mean), generator=generator)
+        layer.running_mean.copy_(mean + 0.1 * noise * variance.sqrt())
+        layer.running_var.copy_(variance * (0.3 * noise).exp() + 1e-3)
+
+    hooks = [m.register_forward_hook(rescale) for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    hooks += [m.register_forward_pre_hook(calibrate) for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    with torch.no_grad():
+        scrambled(network)(images)
+    for hook in hooks:
+        hook.remove()
+    return network
 
 
 def plain(name: str) -> nn.Module:
@@ -100,6 +130,10 @@ BUILDERS: Mapping[str, Callable[[], nn.Module]] = {
     "without batch norm": without_batch_norm,
     "depthwise multiplier": depthwise_multiplier,
 }
+
+# Networks with the same layers are pruned in test_table.
+IN_THE_TABLE = ("resnet50", "vgg16_bn", "alexnet", "mobilenet_v2", "squeezenet1_0", "googlenet", "efficientnet_b0")
+BEYOND_THE_TABLE = [name for name in BUILDERS if name not in IN_THE_TABLE]
 
 
 def build(name: str) -> nn.Module:

@@ -144,9 +144,8 @@ def test_weights_that_only_tao_reads_are_left_out_of_the_stage_that_needs_them()
     assert training.lines(training.warnings) == (
         (
             "a.cfg:4:53: train_config.pretrained_model_path: training starts from random weights instead: "
-            '"/w/resnet_18.hdf5" holds Keras weights, whose layers are not those of a PyTorch network, and there is no '
-            'resnet_18.pth or resnet_18.safetensors beside it; give "torchvision://IMAGENET1K_V1" or a .pth or '
-            ".safetensors file, or nothing for random weights"
+            '"/w/resnet_18.hdf5" is not there, and there is no resnet_18.pth or resnet_18.safetensors beside it; '
+            'give "torchvision://IMAGENET1K_V1" or a .pth, .safetensors or .hdf5 file, or nothing for random weights'
         ),
     )
     assert not training.experiment.train_config.HasField("pretrained_model_path")
@@ -172,7 +171,27 @@ def test_weights_that_a_user_names_on_the_command_line_are_never_left_out() -> N
         load_text(spec(), Path("a.cfg"), overrides=overrides, running=True)
 
 
-@pytest.mark.parametrize("path", ["torchvision://IMAGENET1K_V1", "/nowhere/a.pth", "results/x/weights/pruned.pth"])
+def test_keras_weights_that_exist_are_left_to_the_training_and_to_no_other_stage(tmp_path: Path) -> None:
+    path = tmp_path / "resnet_18.hdf5"
+    path.touch()
+    found = report(pretrained_model_path=str(path))
+    assert pretrained(found) == str(path)
+    assert found.blockers == found.warnings == found.notes == []
+    (warning,) = report("evaluate", model_path=str(path)).warnings
+    assert f'"{path}" holds Keras weights, which only a training can start from, and there is no' in warning.text
+    (tmp_path / "resnet_18.pth").touch()
+    assert pretrained(report(pretrained_model_path=str(path))) == f"{tmp_path}/resnet_18.pth"
+
+
+def test_keras_weights_that_a_user_names_and_that_are_not_there_are_an_error() -> None:
+    overrides = [f"{PRETRAINED}=/w/a.hdf5"]
+    with pytest.raises(SpecError, match=f'^--set: {PRETRAINED}: "/w/a.hdf5" is not there, and there is no a.pth'):
+        load_text(spec(), Path("a.cfg"), overrides=overrides, running=True)
+
+
+@pytest.mark.parametrize(
+    "path", ["torchvision://IMAGENET1K_V1", "timm://a1_in1k", "/nowhere/a.pth", "results/x/weights/pruned.pth"]
+)
 def test_weights_in_our_forms_are_left_to_the_stage(path: str) -> None:
     found = report(pretrained_model_path=path)
     assert pretrained(found) == path

@@ -7,16 +7,21 @@ from pathlib import Path
 import pytest
 
 from tao_lite.models.architectures import ARCHITECTURES
-from tao_lite.spec import dialects
 from tao_lite.spec.load import Report, examine
 from tao_lite.stages import preflight
 
 
 def report(
-    network: str, rate: str = "cosine { learning_rate: 0.1 }", *, stage: str = "train", more: str = ""
+    network: str,
+    rate: str = "cosine { learning_rate: 0.1 }",
+    *,
+    stage: str = "train",
+    more: str = "",
+    off: bool = False,
 ) -> Report:
+    size = "" if "input_image_size" in network else 'input_image_size: "3,64,64"'
     text = f"""\
-model_config {{ {network} input_image_size: "3,64,64" use_batch_norm: true }}
+model_config {{ {network} {size} use_batch_norm: {str(not off).lower()} }}
 train_config {{
   train_dataset_path: "data" pretrained_model_path: "a.pth" preprocess_mode: "torch"
   optimizer {{ sgd {{ }} }} batch_size_per_gpu: 8 n_epochs: 20
@@ -34,13 +39,11 @@ def test_every_architecture_that_is_built_is_accepted_in_each_of_its_depths(arch
         assert report(f'arch: "{arch}" n_layers: {depth}').problems == []
 
 
-def test_an_architecture_of_tao_that_is_not_built_yet_stops_training_only() -> None:
-    for arch in (arch for arch in dialects.ARCHITECTURES if arch not in ARCHITECTURES):
-        found = report(f'arch: "{arch}"')
-        assert found.problems == []
-        (blocker,) = found.blockers
-        assert blocker.text.startswith(f'found "{arch}"; this version does not build it yet; choose one of ')
-        assert report(f'arch: "{arch}"', stage="evaluate").blockers == []
+@pytest.mark.parametrize("arch", ["timm/resnet50.a1_in1k", "timm/no_such", "torchvision/vit_b_16"])
+def test_names_of_other_libraries_are_not_looked_up(arch: str) -> None:
+    found = report(f'arch: "{arch}" freeze_blocks: [0, 99]')
+    assert found.problems == []
+    assert [warning.text for warning in found.warnings] == [f"has no effect on {arch}"]  # use_batch_norm
 
 
 WRONG = [
@@ -55,6 +58,16 @@ WRONG = [
         'arch: "resnet" n_layers: 20',
         "1:41: model_config.n_layers: ",
         "found 20; resnet has one of 10, 18, 34, 50, 101, 152, 200",
+    ),
+    (
+        'arch: "cspdarknet_tiny" activation { activation_type: "mush" }',
+        "1:70: model_config.activation.activation_type: ",
+        'found "mush"; choose one of relu, relu6, leaky_relu, elu, mish, swish, silu; did you mean mish?',
+    ),
+    (
+        'arch: "squeezenet" input_image_size: "3,16,32"',
+        "1:53: model_config.input_image_size: ",
+        'found "3,16,32"; squeezenet needs sides of at least 21 pixels',
     ),
 ]
 
@@ -78,6 +91,36 @@ def test_blocks_that_the_network_does_not_have_are_named_with_those_it_has() -> 
 def test_switches_of_other_networks_are_named() -> None:
     found = report('arch: "resnet" activation { activation_type: "mish" }')
     assert found.lines(found.warnings) == ("a.cfg:1:31: model_config.activation: has no effect on resnet",)
+
+
+@pytest.mark.parametrize(
+    ("network", "warnings"),
+    [
+        ('arch: "efficientnet_b0"', ()),
+        ('arch: "efficientnet_b0" batch_norm_config { epsilon: 0.001 } freeze_bn: true', ()),
+        ('arch: "alexnet" use_bias: true use_pooling: true', ("use_batch_norm: has no effect on alexnet",)),
+        (
+            'arch: "alexnet" use_bias: false freeze_bn: true',
+            (
+                "use_bias: has no effect on alexnet: it is always on",
+                "freeze_bn: has no effect on alexnet",
+                "use_batch_norm: has no effect on alexnet",
+            ),
+        ),
+        ('arch: "googlenet" use_pooling: false', ("use_pooling: has no effect on googlenet: it is always on",)),
+        ('arch: "mobilenet_v2" all_projections: true n_layers: 18', ("n_layers: has no effect on mobilenet_v2",)),
+    ],
+)
+def test_what_an_architecture_always_or_never_has_is_named_where_the_spec_differs(
+    network: str, warnings: tuple[str, ...]
+) -> None:
+    lines = report(network).lines(report(network).warnings)
+    assert tuple(line.partition("model_config.")[2] for line in lines) == warnings
+
+
+def test_switches_of_normalisation_need_it() -> None:
+    found = report('arch: "darknet" n_layers: 19 freeze_bn: true', off=True)
+    assert [warning.text for warning in found.warnings] == ["has no effect without use_batch_norm"]
 
 
 def test_a_rate_that_stops_learning_early_is_named() -> None:
@@ -113,5 +156,5 @@ def test_a_rate_that_makes_no_sense_ends_in_no_other_error(rate: str, compat: st
 
 
 def test_checking_imports_no_torch() -> None:
-    code = "import sys, tao_lite.stages.preflight; sys.exit('torch' in sys.modules)"
+    code = "import sys, tao_lite.stages.preflight; sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
