@@ -198,11 +198,12 @@ def _report(path: Path, overrides: tuple[str, ...]) -> "Report":
 def _first_spec(
     given: Sequence[str], *, layout: str, arch: str, n_layers: int | None, size: tuple[int, int] | None
 ) -> str:
-    from tao_lite.models.architectures import ARCHITECTURES
+    from tao_lite.models import architectures
     from tao_lite.spec import load, starting
     from tao_lite.stages import preflight
 
-    depths = ARCHITECTURES[arch].n_layers if arch in ARCHITECTURES else ()
+    row = architectures.ARCHITECTURES.get(arch)
+    depths = row.n_layers if row else ()
     n_layers = n_layers or (min(depths) if depths and starting.N_LAYERS not in depths else None)
     overrides = [*starting.overrides(layout), f"model_config.arch={arch}"]
     overrides += [f"model_config.n_layers={n_layers}"] if n_layers else []
@@ -211,10 +212,10 @@ def _first_spec(
         starting.TEXT, Path("spec init"), overrides=[*overrides, *given], check=preflight.check, running=True
     )
     model = spec.experiment.model_config
-    if "n_layers" not in ARCHITECTURES[model.arch].switches:
-        model.ClearField("n_layers")
-    if "use_batch_norm" not in ARCHITECTURES[model.arch].switches:
-        model.ClearField("use_batch_norm")
+    switches = architectures.find(model).switches
+    for name in ("n_layers", "use_batch_norm"):
+        if name not in switches:
+            model.ClearField(name)
     return starting.text(spec.experiment, "Every field: tao-lite spec docs, or specs/README.md")
 
 

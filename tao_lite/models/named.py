@@ -48,9 +48,10 @@ def blocks(arch: str) -> dict[int, tuple[str, ...]]:
     return dict(enumerate(names))
 
 
-def _refuse_misfit(network: nn.Module, options: "Options") -> None:
+def _refuse_misfit(library: str, name: str, options: "Options") -> None:
     size = f"{options.channels},{options.height},{options.width}"
     try:
+        network = _LIBRARIES[library].build(name, options)
         with torch.no_grad():
             logits = network.eval()(torch.zeros(1, options.channels, options.height, options.width))
     except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:

@@ -297,7 +297,7 @@ class ModelConfig(_message.Message):
     ACTIVATION_FIELD_NUMBER: _builtins.int
     BYOM_MODEL_FIELD_NUMBER: _builtins.int
     arch: _builtins.str
-    """Architecture."""
+    """Architecture: one of TAO's names, or "timm/NAME" or "torchvision/NAME" for a network of these libraries."""
     input_image_size: _builtins.str
     """Input as "channels,height,width": 1 or 3 channels, height and width of at least 16 pixels."""
     n_layers: _builtins.int

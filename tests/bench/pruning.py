@@ -85,7 +85,7 @@ def one_size(bench: Bench, removed: float) -> dict[str, object]:
 
 def retrained(bench: Bench, folder: Path, start: object) -> dict[str, object]:
     """Validation top-1 after training on from a checkpoint, without and with the unpruned network as teacher."""
-    own = ("-e", bench.spec, "--set", f"train_config.pretrained_model_path={start}")
+    own: tuple[object, ...] = ("-e", bench.spec, "--set", f"train_config.pretrained_model_path={start}")
     own += ("--set", f"train_config.n_epochs={bench.retrain_epochs}")
     teacher = ("--set", f"train_config.distillation.teacher_path={bench.teacher}")
     plain = stage(folder / "retrained", "train", *own)
