@@ -374,7 +374,7 @@ def test_upgrade_keeps_comments_order_and_meaning(text: str) -> None:
 
 
 @pytest.mark.parametrize("layout", _LAYOUTS)
-@pytest.mark.parametrize("arch", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("arch", [*sorted(ARCHITECTURES), "timm/resnet10t", "torchvision/mobilenet_v3_small"])
 def test_init_writes_a_spec_that_loads_without_a_warning(spec: Run, layout: str, arch: str) -> None:
     code, out, said = spec("init", "--format", layout, "--arch", arch, "-o", "new.cfg")
     assert (code, out, said) == (0, "", "")

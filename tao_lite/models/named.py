@@ -26,7 +26,7 @@ def build(options: "Options") -> nn.Module:
     library, name = options.arch.split("/", 1)
     # Without memory or numbers first: what can't be built is said before a large network is initialised.
     with torch.device("meta"):
-        _refuse_misfit(LIBRARIES[library].build(name, options).to("meta"), options)
+        _refuse_misfit(library, name, options)
     network: nn.Module = LIBRARIES[library].build(name, options)
     head.restart(network)
     if not options.keep_batch_norm:
@@ -51,7 +51,7 @@ def blocks(arch: str) -> dict[int, tuple[str, ...]]:
 def _refuse_misfit(library: str, name: str, options: "Options") -> None:
     size = f"{options.channels},{options.height},{options.width}"
     try:
-        network = _LIBRARIES[library].build(name, options)
+        network = LIBRARIES[library].build(name, options).to("meta")
         with torch.no_grad():
             logits = network.eval()(torch.zeros(1, options.channels, options.height, options.width))
     except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:

@@ -143,6 +143,7 @@ def test_unknown_names_are_explained_when_the_network_is_built(arch: str, messag
         ("torchvision/vit_b_32", "3,64,96", "torchvision/vit_b_32 takes square images only"),
         ("torchvision/alexnet", "3,48,48", "torchvision/alexnet can't take images of that size: "),
         ("torchvision/inception_v3", "3,64,64", "torchvision/inception_v3 can't take images of that size: "),
+        ("torchvision/maxvit_t", "3,64,64", "torchvision/maxvit_t can't take images of that size: "),
         ("timm/vit_tiny_patch16_224", "3,8,8", "timm/vit_tiny_patch16_224 can't take images of that size: "),
     ],
 )
