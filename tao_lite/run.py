@@ -60,6 +60,18 @@ class Run:
     def events(self) -> Path:
         return self.results / "events"
 
+    def round(self, number: int) -> Path:
+        """Results folder of a round of pruning and training, counted from 1."""
+        return self.results / "rounds" / str(number)
+
+    def comparison(self, criterion: str) -> Path:
+        """Results folder of the retraining after pruning by a criterion."""
+        return self.results / "compare" / criterion
+
+    @property
+    def sensitivity_picture(self) -> Path:
+        return self.results / "sensitivity.png"
+
     @property
     def result_csv(self) -> Path:
         """Path, class and confidence of each image, in TAO's form."""

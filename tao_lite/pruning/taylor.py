@@ -16,7 +16,7 @@ def by_loss(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Jud
     """The root of the mean square change of an image's loss, for each channel of each group.
 
     A group is judged as one, so there is nothing to equalise. The batches are images as the network reads them, float
-    [B, C, H, W], and labels, int64 [B], on its device; the network computes as in evaluation.
+    [B, C, H, W], and labels, int64 [B], where the network shall compute, which it does as in evaluation.
     Source: Molchanov et al., arXiv:1906.10771, equation 8, with the gate where the cut is: at the layers that read the
     channel, summed over them and over its positions.
     """
@@ -25,7 +25,7 @@ def by_loss(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Jud
         watched = copy.deepcopy(network).eval().requires_grad_(False)
         sums, count = [torch.zeros(group.width, dtype=torch.float64) for group in groups], 0
         for images, labels in batches:
-            changes = _changes(watched, groups, images, labels)
+            changes = _changes(watched.to(images.device), groups, images, labels)
             sums = [total + own.square().sum(dim=0).cpu() for total, own in zip(sums, changes, strict=True)]
             count += len(labels)
         return [[of_group(group, (total / count).sqrt())] for group, total in zip(groups, sums, strict=True)]

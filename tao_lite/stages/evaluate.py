@@ -37,7 +37,7 @@ def evaluate(spec: Spec, run: Run) -> Summary:
     found = checkpoints.load(path)
     experiment = compat.effective(evaluated_experiment(spec.experiment, found))
     data = evaluation_loader(experiment, dataset.evaluation(experiment, found.class_names), run)
-    network = preparation.on_device(checkpoints.network(found), run)
+    network = preparation.on_device(checkpoints.network(found), run.device)
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Evaluation", len(data))
         result = evaluate_network(

@@ -36,7 +36,7 @@ def inference(spec: Spec, run: Run, source: Path) -> Summary:
     # A label is needed for an example and read by nobody.
     examples = tuple(Example(path, found.class_names[0], str(path)) for path in paths)
     data = evaluation_loader(experiment, DataSet(examples, found.class_names), run)
-    network = preparation.on_device(checkpoints.network(found), run)
+    network = preparation.on_device(checkpoints.network(found), run.device)
     preprocess = Preprocess.from_dict(dict(found.preprocess)).to(run.device)
     precision = Precision.of(experiment.train_config, run.device)
     rows: Rows = []

@@ -146,7 +146,7 @@ def teacher(experiment: pb.Experiment, network: nn.Module, class_names: Sequence
             f"{path}: {config.teacher_path} knows the classes {', '.join(found.class_names)}; "
             f"the data has {', '.join(class_names)}; a teacher must know the same classes"
         )
-    trained = on_device(checkpoints.network(found).requires_grad_(False).eval(), run)
+    trained = on_device(checkpoints.network(found).requires_grad_(False).eval(), run.device)
     return Teacher(
         network=trained,
         preprocess=augment.Preprocess.from_dict(dict(found.preprocess)).to(run.device),
@@ -159,9 +159,9 @@ def teacher(experiment: pb.Experiment, network: nn.Module, class_names: Sequence
     )
 
 
-def on_device(network: nn.Module, run: Run) -> nn.Module:
-    """The network on the device of the run, its weights laid out as the fastest kernels want them."""
-    return network.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+def on_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network, moved to the device, its weights laid out as the fastest kernels want them."""
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _class_names(experiment: pb.Experiment) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ from tao_lite.pruning.importance import Judge
 from tao_lite.pruning.plans import Plan, Scored
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
-from tao_lite.stages.prune_subject import Subject, on_device
+from tao_lite.stages.prune_subject import Subject
 
 TARGETS = ("target_ratio", "target_macs", "max_accuracy_drop")
 
@@ -84,7 +84,7 @@ def judge(subject: Subject) -> Judge:
             return importance.by_batch_norms(subject.network)
         case pb.PruneCriterion.TAYLOR:
             batches = subject.training_batches(subject.config.criterion_batches)
-            return taylor.by_loss(on_device(subject.network, subject.run), batches)
+            return taylor.by_loss(subject.network, batches)
         case pb.PruneCriterion.RANDOM:
             return importance.by_chance(subject.experiment.train_config.random_seed)
         case _:

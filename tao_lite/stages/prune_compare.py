@@ -43,7 +43,7 @@ class Contender:
 
 
 def compare(spec: Spec, run: Run) -> Summary:
-    """Prune by every criterion, and where prune_config.retrain_epochs is set retrain those of the spec's ranking.
+    """Prune by every criterion, and retrain those of the spec's ranking for prune_config.retrain_epochs.
 
     The summary is compare.json; retrainings are in the folder compare, and are not repeated.
 
@@ -55,13 +55,12 @@ def compare(spec: Spec, run: Run) -> Summary:
     target = prune_choice.target_of(subject.config)
     before = subject.top1(subject.network, "Validation before pruning")
     contenders = _contenders(subject, target)
-    if subject.config.HasField("retrain_epochs"):
-        _retrain(spec, subject, contenders)
+    _retrain(spec, subject, contenders)
     networks = [subject.network, *(one.smaller for one in contenders)]
     times = prune_measure.latencies(networks, subject.shape, run.device) if run.is_main else []
     summary = {
         "val_accuracy_before": before,
-        "retrain_epochs": subject.config.retrain_epochs if subject.config.HasField("retrain_epochs") else 0,
+        "retrain_epochs": subject.config.retrain_epochs,
         "contenders": [_facts(one) for one in contenders],
         "latency": [one.as_dict() for one in times],
     }
@@ -105,7 +104,7 @@ def _retrain(spec: Spec, subject: Subject, contenders: Sequence[Contender]) -> N
     for one in contenders:
         if one.subject.config.ranking != subject.config.ranking and one.names[0] != "RANDOM":
             continue
-        run = replace(subject.run, results=subject.run.results / "compare" / one.names[0].lower())
+        run = replace(subject.run, results=subject.run.comparison(one.names[0].lower()))
         prune_retrain.claim(run, one.subject.config, subject.source)
         if not prune_retrain.is_there(run.pruned, run):
             write(one.subject, one.smaller, run.pruned)

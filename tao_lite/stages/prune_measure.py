@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tao_lite.errors import TaoLiteError
 from tao_lite.pruning.trace import Shape
+from tao_lite.stages import preparation
 from tao_lite.stages.prune_subject import Subject
 
 MIN_ROUNDS, MAX_ROUNDS = 5, 100
@@ -49,7 +50,7 @@ def _latency(networks: Sequence[nn.Module], shape: Shape, device: torch.device) 
     """Networks take turns in every round, so that whatever else slows the machine down slows all of them."""
     image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0)).to(device)
     image = image.contiguous(memory_format=torch.channels_last)
-    copies = [_laid_out(network, device) for network in networks]
+    copies = [preparation.on_device(copy.deepcopy(network).eval(), device) for network in networks]
     rounds = list[list[float]]()
     with torch.inference_mode():
         for network in copies * 2:
@@ -65,11 +66,6 @@ def _latency(networks: Sequence[nn.Module], shape: Shape, device: torch.device) 
         milliseconds=tuple(1000 * statistics.median(own_times) for own_times in times),
         speedups=tuple(map(statistics.median, ratios)),
     )
-
-
-def _laid_out(network: nn.Module, device: torch.device) -> nn.Module:
-    moved: nn.Module = copy.deepcopy(network).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return moved
 
 
 def _seconds(network: nn.Module, image: Tensor) -> float:

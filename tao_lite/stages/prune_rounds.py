@@ -40,7 +40,7 @@ def rounds(spec: Spec, run: Run, *, measure: bool = True) -> Summary:
     source, rows = subject.source, list[dict[str, object]]()
     for number in range(1, subject.config.rounds + 1):
         share = value ** (number / subject.config.rounds)  # each round leaves the same part of what it finds
-        one = Round(number, replace(run, results=run.results / "rounds" / str(number)), share)
+        one = Round(number, replace(run, results=run.round(number)), share)
         pruned = _prune(spec, subject, source, one)
         accuracy = prune_retrain.retrain(training, one.run, pruned)["val_accuracy"]
         source = one.run.best

@@ -47,7 +47,7 @@ def sensitivity(spec: Spec, run: Run) -> Summary:
     if run.is_main:
         _show(before, found)
         write_json(run.summary("sensitivity"), summary)
-        _draw(run.results / "sensitivity.png", before, found)
+        _draw(run.sensitivity_picture, before, found)
     return summary
 
 

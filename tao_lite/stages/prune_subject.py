@@ -7,7 +7,6 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from tao_lite import checkpoint as checkpoints
@@ -24,6 +23,7 @@ from tao_lite.pruning.trace import Shape
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
+from tao_lite.stages import preparation
 from tao_lite.stages.evaluate import evaluate_network, evaluated_experiment, evaluation_loader
 
 
@@ -85,7 +85,7 @@ class Subject:
         with console.Progress(is_main=self.run.is_main) as bar:
             bar.begin(title, len(self.validation))
             return evaluate_network(
-                on_device(network, self.run),
+                preparation.on_device(copy.deepcopy(network), self.run.device),
                 self.validation,
                 k=1,
                 preprocess=self._preprocess,
@@ -150,9 +150,3 @@ def _refuse_other_network(ours: pb.ModelConfig, theirs: pb.ModelConfig, source: 
                 f"model_config.{name} is {getattr(ours, name)!r}, but the network in {source} has "
                 f"{getattr(theirs, name)!r}; give the spec it was trained with, or none"
             )
-
-
-def on_device(network: nn.Module, run: Run) -> nn.Module:
-    """A copy where the run computes, laid out as in training."""
-    moved: nn.Module = copy.deepcopy(network).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return moved

@@ -47,7 +47,7 @@ def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
     resumed = restart.resume_point(run, experiment, class_names)
     torch.manual_seed(config.random_seed)
     network = checkpoints.network(resumed) if resumed else pretrained.network(experiment, class_names)
-    preparation.on_device(network, run)
+    preparation.on_device(network, run.device)
     # The optimizer has to know every weight that will ever train.
     phases.apply(experiment, network, is_frozen=not config.unfreeze_at_epoch)
     recipe = preparation.recipe(experiment, network, train_loader, run)
