@@ -34,6 +34,8 @@ _PRUNE_FIELDS = (
     *("min_num_filters", "criterion", "criterion_batches", "ranking"),
     *("target_ratio", "target_macs", "max_accuracy_drop", "rounds", "retrain_epochs"),
 )
+# How much is pruned: one of these decides, and one on the command line replaces all of the spec's.
+_PRUNE_TARGETS = ("target_ratio", "target_macs", "max_accuracy_drop")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -172,7 +174,7 @@ def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, 
     help="How coupled layers agree: union, intersection, arithmetic_mean, geometric_mean.  [default: union]",
 )
 @click.option("-pg", "--pruning_granularity", type=int, help="Channel counts stay a multiple of this.  [default: 8]")
-@click.option("-pth", "--pruning_threshold", type=float, help="Channels with norms up to this go.  [default: 0.1]")
+@click.option("-pth", "--pruning_threshold", type=float, help="Channels with scores up to this go.  [default: 0.1]")
 @click.option("-nf", "--min_num_filters", type=int, help="Fewest channels of a layer.  [default: 16]")
 @click.option("-el", "--excluded_layers", multiple=True, help="Layers that stay whole.")
 @click.option(
@@ -184,13 +186,13 @@ def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, 
 @click.option(
     "--ranking", type=click.Choice(["GLOBAL", "PER_LAYER"]), help="Between which channels.  [default: GLOBAL]"
 )
-@click.option("--target_ratio", type=float, help="Share of the parameters to keep; replaces the threshold.")
-@click.option("--target_macs", type=float, help="Share of the multiply-accumulates to keep; replaces the threshold.")
-@click.option("--max_accuracy_drop", type=float, help="Loss of validation top-1 to allow; replaces the threshold.")
+@click.option("--target_ratio", type=float, help="Share of the parameters to keep, in place of a threshold.")
+@click.option("--target_macs", type=float, help="Share of the multiply-accumulates to keep.")
+@click.option("--max_accuracy_drop", type=float, help="Loss of validation top-1 to allow, 0 to 1.")
 @click.option("--rounds", type=int, help="Reach the target in so many rounds, each followed by training.")
 @click.option("--retrain_epochs", type=int, help="Epochs of training after each round, or of --compare.  [default: 3]")
 @click.option("--sensitivity", is_flag=True, help="Measure what pruning each layer alone costs, prune nothing.")
-@click.option("--compare", is_flag=True, help="Measure all criteria at the size asked for, prune nothing.")
+@click.option("--compare", is_flag=True, help="Measure all criteria at that size, before and after retraining.")
 @click.option("--dry_run", is_flag=True, help="Show what would go, write nothing.")
 @click.option("--no_measure", is_flag=True, help="Do not measure accuracy and latency.")
 @_common
@@ -217,7 +219,10 @@ def prune(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
 
         return prune_stage(spec, run, dry_run="dry_run" in flags, measure="no_measure" not in flags)
 
-    fields = {f"prune_config.{name}": rest.pop(name) for name in _PRUNE_FIELDS}
+    given = {name: rest.pop(name) for name in _PRUNE_FIELDS}
+    if any(given[name] is not None for name in (*_PRUNE_TARGETS, "pruning_threshold")):
+        given |= {name: given[name] or 0 for name in _PRUNE_TARGETS}
+    fields = {f"prune_config.{name}": value for name, value in given.items()}
     excluded = rest.pop("excluded_layers")
     if excluded:
         fields["prune_config.excluded_layers"] = f"[{', '.join(map(_quoted, excluded))}]"

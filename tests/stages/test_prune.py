@@ -372,6 +372,21 @@ def test_the_command_line_goes_its_rounds(trained: Path, tmp_path: Path, capfd: 
     assert "pruned and trained, ready to use" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "target"),
+    [(("-pth", "0.7"), {}), (("--target_macs", "0.6"), {"target_macs": 0.6}), ((), {"target_ratio": 0.5})],
+)
+def test_a_size_on_the_command_line_replaces_the_one_of_the_spec(
+    trained: Path, tmp_path: Path, arguments: tuple[str, ...], target: dict[str, float]
+) -> None:
+    spec, best = tmp_path / "spec.cfg", trained / "weights" / "best.pth"
+    spec.write_text((trained / "spec.cfg").read_text() + "prune_config { target_ratio: 0.5 }")
+    with pytest.raises(SystemExit) as stopped:
+        main(["prune", "-e", str(spec), "-m", str(best), "-r", str(tmp_path), "--no_measure", *arguments])
+    assert stopped.value.code == 0
+    assert json.loads((tmp_path / "prune.json").read_text())["target"] == target
+
+
 def test_weights_are_normalised_and_losses_are_not_unless_the_spec_says_so() -> None:
     taylor = pb.PruneConfig(criterion=pb.PruneCriterion.TAYLOR)
     assert prune_choice.rule(pb.PruneConfig()).normalizer == "max"
