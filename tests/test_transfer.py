@@ -64,6 +64,22 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
     assert moved(ours.training["network"], theirs.training["network"]) == set()
 
 
+def test_a_run_stopped_while_it_computes_features_goes_on(
+    transferred: Path, tmp_path: Path, whole: tuple[object, ...]
+) -> None:
+    arguments = ("train", "-r", tmp_path, *whole)
+    with subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stderr is not None
+        while "Froze" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        errors = process.stderr.read()
+    assert process.returncode == 143, errors
+    resumed = tao_lite(*arguments)
+    assert resumed.returncode == 0, resumed.stderr
+    assert moved(load(tmp_path, 4).network, load(transferred, 4).network) == set()
+
+
 def test_a_linear_probe_moves_the_head_and_nothing_else(spec: Path, trained: Path, tmp_path: Path) -> None:
     finished = tao_lite("train", "-e", spec, "-r", tmp_path, *settings(trained, linear_probe="true"))
     assert finished.returncode == 0, finished.stderr

@@ -1,6 +1,7 @@
 """The phases of a training - blocks are frozen, blocks train too - and what the epochs of each work with."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
@@ -42,8 +43,10 @@ class Phases:
     train: Loader
     val: Loader
 
-    def begin(self, epoch: int, bar: console.Progress) -> Phase:
+    def begin(self, epoch: int, bar: console.Progress, each_batch: Callable[[int], None]) -> Phase:
         """The phase that holds after `epoch` whole epochs.
+
+        `each_batch` is told how many batches are done where features are computed first; what it raises ends that.
 
         Raises:
             SpecError: a linear probe is not possible with this network.
@@ -53,7 +56,7 @@ class Phases:
         if frozen.modules:
             _report(self.network, frozen)
         if config.linear_probe and is_frozen:
-            return self._probe(bar)
+            return self._probe(bar, each_batch)
         return Phase(
             is_frozen=is_frozen,
             network=self.network,
@@ -68,10 +71,10 @@ class Phases:
     def _averaged(self, network: nn.Module) -> nn.Module:
         return self.recipe.average.network if self.recipe.average else network
 
-    def _probe(self, bar: console.Progress) -> Phase:
+    def _probe(self, bar: console.Progress, each_batch: Callable[[int], None]) -> Phase:
         world, layer = self.run.world, head.find(self.network)
         plain = replace(self.train, training=False, geometry=self.val.geometry, cache_bytes=0)
-        train = probe.shuffled(self._features(plain, bar), self.train.seed, len(self.train), world)
+        train, val = (self._features(data, bar, each_batch) for data in (plain, self.val))
         tail = probe.Tail(self.network.get_submodule(layer))
         return Phase(
             is_frozen=True,
@@ -79,16 +82,16 @@ class Phases:
             trained=preparation.distributed(tail, self.run),
             validated=probe.Tail(self._averaged(self.network).get_submodule(layer)),
             frozen=Frozen((), freeze_bn=False),
-            train=train,
-            val=self._features(self.val, bar),
+            train=probe.shuffled(train, self.train.seed, len(self.train), world),
+            val=val,
             recipe=replace(self.recipe, preprocess=_same, augment=_same, mixup=None, teacher=None),
         )
 
-    def _features(self, data: Loader, bar: console.Progress) -> probe.Features:
+    def _features(self, data: Loader, bar: console.Progress, each_batch: Callable[[int], None]) -> probe.Features:
         bar.begin("Features", len(data))
         recipe = self.recipe
         return probe.compute(
-            self.network, data, preprocess=recipe.preprocess, precision=recipe.precision, each_batch=bar.advance
+            self.network, data, preprocess=recipe.preprocess, precision=recipe.precision, each_batch=each_batch
         )
 
 

@@ -5,7 +5,7 @@ import math
 import resource
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 
@@ -121,7 +121,7 @@ class Training:
         """One epoch or the rest of it, its validation and its checkpoint."""
         progress, started = self.progress, time.perf_counter()
         done, first_step, stopped = progress.stats.batches, self._step(0), False
-        phase = self._begin_phase(bar)
+        phase = self._begin_phase(bar, started)
         bar.begin(f"Epoch {progress.epoch + 1}/{self.config.n_epochs}", len(phase.train), done)
 
         def report(step: int, values: Mapping[str, float]) -> None:
@@ -150,24 +150,29 @@ class Training:
         result = self._validate(phase, bar, started)
         self._finish_epoch(result, monitor, bar, time.perf_counter() - started)
 
-    def _begin_phase(self, bar: console.Progress) -> Phase:
+    def _begin_phase(self, bar: console.Progress, started: float) -> Phase:
         """The phase of the coming epoch: the one before it, unless frozen blocks are to train from now on."""
         epoch = self.progress.epoch
         if self.phase is None or self.phase.is_frozen != phases.holds(self.config, epoch):
             self.phase = None  # frees its hooks on the network before others are put there
-            self.phase = self.phases.begin(epoch, bar)
+            self.phase = self.phases.begin(epoch, bar, self._each_batch(bar, started))
         return self.phase
 
-    def _validate(self, phase: Phase, bar: console.Progress, started: float) -> Evaluation:
-        bar.begin(f"Validation {self.progress.epoch + 1}", len(phase.val))
-        for network in (self.phases.network, phase.validated):
-            self.run.world.share(network.buffers())
+    def _each_batch(self, bar: console.Progress, started: float) -> Callable[[int], None]:
+        """Show how many batches are done without training, and stop there where that was asked for."""
 
         def each_batch(done: int) -> None:
             bar.advance(done)
             # Several processes would have to agree, and each has its own number of batches here.
             if self.request.signal_number and self.run.world.world_size == 1:
                 self._stop(started)
+
+        return each_batch
+
+    def _validate(self, phase: Phase, bar: console.Progress, started: float) -> Evaluation:
+        bar.begin(f"Validation {self.progress.epoch + 1}", len(phase.val))
+        for network in (self.phases.network, phase.validated):
+            self.run.world.share(network.buffers())
 
         result = evaluate_network(
             phase.validated,
@@ -176,7 +181,7 @@ class Training:
             preprocess=phase.recipe.preprocess,
             precision=phase.recipe.precision,
             world=self.run.world,
-            each_batch=each_batch,
+            each_batch=self._each_batch(bar, started),
         )
         return penalised(result, phase.recipe.penalty)
 
