@@ -22,7 +22,7 @@ from tao_lite.precision import Precision
 from tao_lite.run import Run, Summary, write_json
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages import preparation
+from tao_lite.stages import preparation, trial
 
 DEFAULT_TOP_K = 5
 
@@ -38,6 +38,7 @@ def evaluate(spec: Spec, run: Run) -> Summary:
     experiment = compat.effective(evaluated_experiment(spec.experiment, found))
     data = evaluation_loader(experiment, dataset.evaluation(experiment, found.class_names), run)
     network = preparation.on_device(checkpoints.network(found), run.device)
+    trial.set_threads(network, experiment, run)
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Evaluation", len(data))
         result = evaluate_network(

@@ -16,7 +16,7 @@ from tao_lite.errors import DataError
 from tao_lite.precision import Precision
 from tao_lite.run import Run, Summary, write_atomically, write_json
 from tao_lite.spec.load import Spec
-from tao_lite.stages import preparation
+from tao_lite.stages import preparation, trial
 from tao_lite.stages.evaluate import evaluated_experiment, evaluation_loader
 
 Rows = list[tuple[Path, list[float]]]
@@ -37,6 +37,7 @@ def inference(spec: Spec, run: Run, source: Path) -> Summary:
     examples = tuple(Example(path, found.class_names[0], str(path)) for path in paths)
     data = evaluation_loader(experiment, DataSet(examples, found.class_names), run)
     network = preparation.on_device(checkpoints.network(found), run.device)
+    trial.set_threads(network, experiment, run)
     preprocess = Preprocess.from_dict(dict(found.preprocess)).to(run.device)
     precision = Precision.of(experiment.train_config, run.device)
     rows: Rows = []

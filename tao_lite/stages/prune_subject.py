@@ -23,7 +23,7 @@ from tao_lite.pruning.trace import Shape
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages import preparation
+from tao_lite.stages import preparation, trial
 from tao_lite.stages.evaluate import evaluate_network, evaluated_experiment, evaluation_loader
 
 
@@ -140,7 +140,9 @@ def load(spec: Spec, run: Run) -> Subject:
     found = checkpoints.load(source)
     _refuse_other_network(spec.experiment.model_config, found.experiment.model_config, source)
     experiment = compat.effective(evaluated_experiment(spec.experiment, found))
-    return Subject(source, found, checkpoints.network(found).eval(), experiment, run)
+    network = checkpoints.network(found).eval()
+    trial.set_threads(network, experiment, run)
+    return Subject(source, found, network, experiment, run)
 
 
 def _refuse_other_network(ours: pb.ModelConfig, theirs: pb.ModelConfig, source: Path) -> None:

@@ -13,7 +13,7 @@ from tao_lite.engine import Recipe
 from tao_lite.run import Run, Summary, write_atomically
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages import phases, preparation, pretrained, restart
+from tao_lite.stages import phases, preparation, pretrained, restart, trial
 from tao_lite.stages.phases import Phases
 from tao_lite.stages.restart import Progress
 from tao_lite.stages.stop import StopRequest, stop_request
@@ -48,6 +48,7 @@ def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
     torch.manual_seed(config.random_seed)
     network = checkpoints.network(resumed) if resumed else pretrained.network(experiment, class_names)
     preparation.on_device(network, run.device)
+    trial.set_threads(network, experiment, run, resumed.training.get("threads") if resumed else None)
     # The optimizer has to know every weight that will ever train.
     phases.apply(experiment, network, is_frozen=not config.unfreeze_at_epoch)
     recipe = preparation.recipe(experiment, network, train_loader, run)

@@ -259,6 +259,7 @@ class Training:
                 "optimizer": recipe.optimizer.state_dict(),
                 "precision": recipe.precision.state_dict(),
                 "progress": asdict(self.progress),
+                "threads": torch.get_num_threads(),
                 **averaged,
             },
         )
