@@ -28,6 +28,8 @@ def effective(experiment: pb.Experiment) -> pb.Experiment:
     # Only what is set is cleared: asking a block that is not there to clear something would put it there.
     if model.dropout and not _applies_dropout(model):
         model.ClearField("dropout")
+    if model.arch == "efficientnet_b0":
+        model.ClearField("activation")
     if _lacks_momentum(model.batch_norm_config):
         model.batch_norm_config.momentum = 0
     if train.label_smoothing:
@@ -62,6 +64,11 @@ def _of_network(experiment: pb.Experiment) -> Iterator[str]:
         yield (
             f"model_config.dropout: CORRECTED drops features with probability {as_written(model.dropout):g}; TAO_EXACT "
             "none, because only vgg with retain_head reads it"
+        )
+    if model.arch == "efficientnet_b0" and model.HasField("activation"):
+        yield (
+            f"model_config.activation: CORRECTED takes {model.activation.activation_type}; TAO_EXACT swish, because TAO "
+            "does not read it for b0"
         )
     if _lacks_momentum(model.batch_norm_config):
         yield (
@@ -147,8 +154,23 @@ def _of_rate(experiment: pb.Experiment) -> Iterator[str]:
         )
 
 
+# What else the definitions of torchvision and timm do in another way, for the architectures where it is more.
+_DEFINITIONS = {
+    "resnet": ", and a bottleneck's stride stands in its 3x3 convolution, in TAO in the first 1x1",
+    "alexnet": ", and so are the widths of its layers, which are larger in TAO",
+    "googlenet": ", and 3x3 convolutions stand where TAO has 5x5",
+    "mobilenet_v1": ", and so is ReLU6, where TAO has ReLU",
+    "mobilenet_v2": ", and so is ReLU6, where TAO has ReLU",
+}
+
+
 def _beyond_network(model: pb.ModelConfig) -> Iterator[str]:
-    yield "model_config.arch: initial weights, paddings of strided layers and a bottleneck's stride are torchvision's"
+    if "/" in model.arch:
+        yield f"model_config.arch: TAO has no {model.arch}"
+        return
+    library = "timm" if model.arch in ("mobilenet_v1", "darknet", "cspdarknet") else "torchvision"
+    more = _DEFINITIONS.get(model.arch, "")
+    yield f"model_config.arch: initial weights and paddings of strided layers are as in {library}{more}"
     if model.use_batch_norm:
         yield (
             "model_config.use_batch_norm: TAO's running statistics forget their start value at once, and take the "

@@ -335,6 +335,11 @@ def test_a_spec_without_a_quirk_has_no_difference() -> None:
     axis of greys; TAO_EXACT adds to the saturation in HSV, which tints greys, and cuts colours to whole numbers""",
         ),
         (
+            'model_config { arch: "efficientnet_b0" activation { activation_type: "relu" } }',
+            """model_config.activation: CORRECTED takes relu; TAO_EXACT swish, because TAO does not read it for b0""",
+        ),
+        ('model_config { arch: "efficientnet_b1" activation { activation_type: "relu" } }', ""),
+        (
             "train_config { label_smoothing: 0.1 }",
             "train_config.label_smoothing: CORRECTED smooths by 0.1; TAO_EXACT never smooths",
         ),
@@ -395,6 +400,29 @@ def test_every_point_that_differs_goes_when_the_spec_says_what_tao_does() -> Non
     assert spec.SerializeToString() == before
     corrected = experiment(text)
     assert effective(corrected) is corrected
+
+
+@pytest.mark.parametrize(
+    ("arch", "told"),
+    [
+        ("vgg", "initial weights and paddings of strided layers are as in torchvision"),
+        ("darknet", "initial weights and paddings of strided layers are as in timm"),
+        (
+            "mobilenet_v1",
+            "initial weights and paddings of strided layers are as in timm, and so is ReLU6, where TAO has ReLU",
+        ),
+        ("timm/vit_tiny_patch16_224", "TAO has no timm/vit_tiny_patch16_224"),
+    ],
+)
+def test_definitions_that_are_not_taos_are_named(arch: str, told: str) -> None:
+    spec = experiment(f'model_config {{ arch: "{arch}" }} compat: TAO_EXACT')
+    assert not_reproduced(spec)[0] == f"model_config.arch: {told}"
+
+
+def test_an_activation_that_tao_does_not_read_goes() -> None:
+    text = 'model_config {{ arch: "efficientnet_b0" {} }} compat: TAO_EXACT'
+    spec = experiment(text.format('activation { activation_type: "relu" }'))
+    assert effective(spec) == experiment(text.format(""))
 
 
 def test_what_tao_applies_stays() -> None:
