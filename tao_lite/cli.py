@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tao_lite import distributed
+from tao_lite.cli_dataset import dataset_group
 from tao_lite.cli_spec import spec_group
 from tao_lite.errors import Interrupted, TaoLiteError
 from tao_lite.session import Options, start
@@ -287,23 +288,7 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
     return start("export", stage, _options(rest, {}), spec_file=spec_file, model=model)
 
 
-@cli.group()
-def dataset() -> None:
-    """Data sets."""
-
-
-@dataset.command("sample")
-@click.option("-o", "--output_dir", required=True, type=_PATH, help="Folder to make.")
-@click.option("--frames", default=400, show_default=True, type=click.IntRange(1), help="Frames to draw.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the drawing.")
-def draw_sample(output_dir: Path, frames: int, seed: int) -> None:
-    """Draw the sample data set, in KITTI format."""
-    from tao_lite.data import sample
-
-    sample.write(output_dir, num_frames=frames, seed=seed)
-    click.echo(f"Drew {frames} frames in {output_dir}")
-
-
+cli.add_command(dataset_group)
 cli.add_command(spec_group)
 
 

@@ -21,7 +21,7 @@ _ANY_STAGE = "export"
 _SPARKLINE_WIDTH = 60
 
 # By the names of DatasetFormat; a test compares them.
-_LAYOUTS = ("sample", "image_folder", "kitti")
+_LAYOUTS = ("sample", "image_folder", "kitti", "tfrecord", "yolo")
 
 _PATH = click.Path(path_type=Path)
 _spec = click.argument("spec", type=_PATH)

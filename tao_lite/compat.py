@@ -67,8 +67,8 @@ def _of_network(experiment: pb.Experiment) -> Iterator[str]:
         )
     if model.arch == "efficientnet_b0" and model.HasField("activation"):
         yield (
-            f"model_config.activation: CORRECTED takes {model.activation.activation_type}; TAO_EXACT swish, because TAO "
-            "does not read it for b0"
+            f"model_config.activation: CORRECTED takes {model.activation.activation_type}; TAO_EXACT swish, because "
+            "TAO does not read it for b0"
         )
     if _lacks_momentum(model.batch_norm_config):
         yield (

@@ -36,6 +36,7 @@ LAYERS = {
     "stages": 5,
     "session": 6,
     "diagnosis": 6,
+    "cli_dataset": 6,
     "cli_spec": 6,
     "cli": 6,
 }

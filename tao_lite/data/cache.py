@@ -73,8 +73,9 @@ class Images:
     def _decode(self, indices: Sequence[int]) -> dict[int, Pixels]:
         """The finished images of examples that share a frame; those that can't be had are noted as bad."""
         images = {}
+        first = self._examples[indices[0]]
         try:
-            frame = decode(self._examples[indices[0]].path, self._channels)
+            frame = decode(first.path, self._channels, first.span)
         except DataError as error:
             self._bad.update(dict.fromkeys(indices, str(error)))
             return {}
@@ -135,7 +136,7 @@ def _areas(examples: Iterable[Example]) -> Iterable[int]:
             yield (right - left) * (bottom - top)
             continue
         with contextlib.suppress(DataError):  # It is reported when its turn comes.
-            width, height = image_size(example.path)
+            width, height = image_size(example.path, example.span)
             yield width * height
 
 

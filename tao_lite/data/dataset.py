@@ -1,22 +1,26 @@
 """Data sets: the examples that a spec names, divided into training and validation, with one list of class names."""
 
 import hashlib
-import json
 import logging
 import os
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tao_lite.data.example import Example, KittiOptions, Options, Report
-from tao_lite.data.formats import FORMATS, detect
+from tao_lite.data.class_names import read_classmap
+from tao_lite.data.example import Example, KittiOptions, Options, Report, Split, TfrecordOptions
+from tao_lite.data.formats import FORMATS, detect, has_splits
+from tao_lite.data.tfrecord import record_files
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
+
+__all__ = ["DataSet", "divide", "evaluation", "load", "options_of", "paths", "read_classmap", "root_of", "splits"]
 
 TRAIN = "train_config.train_dataset_path"
 VALIDATION = "train_config.val_dataset_path"
 EVALUATION = "eval_config.eval_dataset_path"
+
+_SPLITS: Mapping[str, Split] = {TRAIN: "train", VALIDATION: "val", EVALUATION: "test"}
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +50,8 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
         raise DataError(f"{TRAIN}: {train_path} holds one class only ({names[0]}); a classifier needs at least two")
     if val_path:
         validation = _examples(experiment, VALIDATION, val_path)
-        if _same(train_path, val_path):
+        # Of one data.yaml, they are different parts.
+        if _same(train_path, val_path) and not set(training).isdisjoint(validation):
             logger.warning("%s is the training folder too: validation measured what was learned by heart", VALIDATION)
     else:
         training, validation = divide(training, experiment.dataset_config.val_split)
@@ -66,6 +71,7 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     """
     eval_path, train = experiment.eval_config.eval_dataset_path, experiment.train_config
     on_training_data = bool(eval_path and train.train_dataset_path) and _same(eval_path, train.train_dataset_path)
+    on_training_data = on_training_data and not has_splits(root_of(eval_path), _kind(experiment))
     if not train.val_dataset_path and (on_training_data or (not eval_path and train.train_dataset_path)):
         logger.info("evaluated the examples of %s that are held out for validation", TRAIN)
         return splits(experiment, class_names)[1]
@@ -79,13 +85,14 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
 
 
 def load(root: Path, kind: str, options: Options) -> list[Example]:
-    """The examples below `root`; `kind` is a name in FORMATS, or AUTO.
+    """The examples of `root`, a folder or a file; `kind` is a name in FORMATS, or AUTO.
 
     Raises:
-        DataError: the folder can't be read, or its format is not recognised; names `options.name`.
+        DataError: it can't be read, or its format is not recognised; names `options.name`.
     """
     try:
-        next(root.iterdir(), None)
+        if root.is_dir() or not (root.is_file() or record_files(root)):
+            next(root.iterdir(), None)
     except OSError as error:
         raise DataError(f"{options.name}: {root} can't be read ({error.strerror})") from error
     if kind == "AUTO":
@@ -125,40 +132,20 @@ def divide(examples: Collection[Example], val_split: float) -> tuple[list[Exampl
     return training, validation
 
 
-def read_classmap(path: Path) -> tuple[str, ...]:
-    """Class names in the order of their indices, from JSON such as {"cat": 0, "dog": 1}.
-
-    Raises:
-        DataError: the file can't be read, is no such JSON, or its indices are not 0, 1, 2, ... once each.
-    """
-    try:
-        pairs = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=list)
-    except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror})") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}:{error.colno}: not JSON ({error.msg})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not JSON (byte {error.start} is not UTF-8)") from error
-    if not isinstance(pairs, list) or not pairs or not all(isinstance(pair, tuple) for pair in pairs):
-        raise DataError(f'{path}: must be an object of class names and indices, such as {{"cat": 0, "dog": 1}}')
-    for name, index in pairs:
-        if type(index) is not int:
-            raise DataError(f"{path}: the index of {name!r} is {index!r}, must be a whole number")
-    if twice := sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1):
-        raise DataError(f"{path}: {', '.join(map(repr, twice))} stands there more than once")
-    if sorted(index for _, index in pairs) != list(range(len(pairs))):
-        found = ", ".join(str(index) for _, index in sorted(pairs, key=lambda pair: pair[1]))
-        raise DataError(f"{path}: the indices are {found}; must be 0 to {len(pairs) - 1}, each once")
-    return tuple(name for name, _ in sorted(pairs, key=lambda pair: pair[1]))
+def paths(experiment: pb.Experiment) -> dict[str, str]:
+    """The data sets that the spec names: field and path."""
+    train = experiment.train_config
+    named = (train.train_dataset_path, train.val_dataset_path, experiment.eval_config.eval_dataset_path)
+    return {field: path for field, path in zip(_SPLITS, named, strict=True) if path}
 
 
-def _examples(experiment: pb.Experiment, field: str, path: str) -> list[Example]:
-    if not path:
-        raise DataError(f"{field} is not set; it must be a folder of images")
+def options_of(experiment: pb.Experiment, field: str, report: Report | None = None) -> Options:
+    """What a reader needs to know of the data set that this field names."""
     config, kitti = experiment.dataset_config, experiment.dataset_config.kitti
-    options = Options(
-        report=Report(fail=config.on_bad_example == pb.BadExample.FAIL),
+    return Options(
+        report=report or Report(fail=config.on_bad_example == pb.BadExample.FAIL),
         name=field,
+        split=_SPLITS.get(field, "train"),
         kitti=KittiOptions(
             image_dir=kitti.image_dir,
             label_dir=kitti.label_dir,
@@ -170,8 +157,24 @@ def _examples(experiment: pb.Experiment, field: str, path: str) -> list[Example]
             class_mapping=dict(kitti.class_mapping),
             ignored_classes=frozenset(kitti.ignored_classes),
         ),
+        tfrecord=TfrecordOptions(image_dir=config.tfrecord.image_dir, label_map=config.tfrecord.label_map),
+        yolo_root=config.yolo_root,
     )
-    return load(_root(path), pb.DatasetFormat.Kind.Name(config.format), options)
+
+
+def root_of(path: str) -> Path:
+    """The path of a spec as an absolute one."""
+    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+
+
+def _examples(experiment: pb.Experiment, field: str, path: str) -> list[Example]:
+    if not path:
+        raise DataError(f"{field} is not set; it must be a folder of images")
+    return load(root_of(path), _kind(experiment), options_of(experiment, field))
+
+
+def _kind(experiment: pb.Experiment) -> str:
+    return pb.DatasetFormat.Kind.Name(experiment.dataset_config.format)
 
 
 def _decimal(value: float) -> float:
@@ -179,12 +182,8 @@ def _decimal(value: float) -> float:
     return float(f"{value:.7g}")
 
 
-def _root(path: str) -> Path:
-    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
-
-
 def _same(path: str, other: str) -> bool:
-    return os.path.realpath(_root(path)) == os.path.realpath(_root(other))
+    return os.path.realpath(root_of(path)) == os.path.realpath(root_of(other))
 
 
 def _share(group: str) -> float:

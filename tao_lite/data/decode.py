@@ -1,6 +1,7 @@
 """Image files to arrays, through Pillow: whatever a file holds, the outcome is pixels or a DataError with its path."""
 
 import contextlib
+import io
 import os
 import re
 import stat
@@ -8,13 +9,14 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from tao_lite.data.example import Span
 from tao_lite.errors import DataError
 
 # So many take 1.3 GiB while they are decoded (measured). Pillow itself warns at 85 Mi and refuses at 171 Mi.
@@ -37,10 +39,19 @@ _FROM_PILLOW = re.compile(r"PIL\.")
 _warnings_lock = threading.Lock()
 
 
-def decode(path: Path, channels: int) -> npt.NDArray[np.uint8]:
+class Header(NamedTuple):
+    """Pillow's name of a picture's format, such as JPEG, and of its mode, such as RGB; whether it has more frames."""
+
+    format: str
+    mode: str
+    is_animated: bool
+
+
+def decode(path: Path, channels: int, span: Span | None = None) -> npt.NDArray[np.uint8]:
     """The picture, upright, as uint8 [H, W, C] with C = `channels`: 3 is RGB, 1 is luma (ITU-R 601-2, as in TAO).
 
-    The array is contiguous and may be written to. May be called from several threads.
+    `span` says where its bytes are, if not in a file of its own. The array is contiguous and may be written to. May be
+    called from several threads.
 
     * EXIF orientation is applied; of an animation, the first frame is taken; colour profiles are not applied.
     * Transparent pixels are laid on white, as a viewer or browser shows them: it is what the person saw who chose the
@@ -54,7 +65,7 @@ def decode(path: Path, channels: int) -> npt.NDArray[np.uint8]:
         DataError: the file can't be read, is not a whole image, or has more than MAX_PIXELS.
     """
     mode = "RGB" if channels == 3 else "L"
-    with _opened(path) as (image, file):
+    with _opened(path, span) as (image, file):
         _load(image, file)
         eight_bit = image if image.mode == mode and not image.has_transparency_data else _converted(image, mode)
         upright = _UPRIGHT.get(_orientation(image))
@@ -65,22 +76,49 @@ def decode(path: Path, channels: int) -> npt.NDArray[np.uint8]:
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path, span: Span | None = None) -> tuple[int, int]:
     """Width and height of the upright picture in pixels, from the file's header only.
 
     Raises:
         DataError: the file can't be read, is not an image, or has more than MAX_PIXELS.
     """
-    with _opened(path) as (image, _):
+    with _opened(path, span) as (image, _):
         sideways = _orientation(image) >= 5
         return (image.height, image.width) if sideways else image.size
 
 
+def header(path: Path, span: Span | None = None) -> Header:
+    """What the head of the file says.
+
+    Raises:
+        DataError: as image_size.
+    """
+    with _opened(path, span) as (image, _):
+        return Header(str(image.format), image.mode, bool(getattr(image, "is_animated", False)))
+
+
+def open_picture(path: Path, span: Span | None = None) -> BinaryIO:
+    """The bytes of the picture called `path`, wherever they are.
+
+    Raises:
+        DataError: they can't be read; names `path`.
+    """
+    file = _open_regular(path, path if span is None else span.file)
+    if span is None:
+        return file
+    # Read, not mapped into memory: of a mapped file that is cut off meanwhile, a touch ends the process (SIGBUS).
+    with file:
+        content = os.pread(file.fileno(), span.length, span.offset)
+    if len(content) < span.length:
+        raise DataError(f"{path}: {span.file} is shorter than when its records were counted; it was changed meanwhile")
+    return io.BytesIO(content)
+
+
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
+def _opened(path: Path, span: Span | None) -> Iterator[tuple[Image.Image, BinaryIO]]:
     """The image with its header read, and its file; whatever goes wrong with it in the block becomes a DataError."""
     _silence_pillow()
-    with _open_regular(path) as file:
+    with open_picture(path, span) as file:
         try:
             image = Image.open(file, formats=FORMATS)
             width, height = image.size
@@ -95,10 +133,10 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, BinaryIO]]:
             raise DataError(f"{path}: can't be decoded: {error or type(error).__name__}") from error
 
 
-def _open_regular(path: Path) -> BinaryIO:
+def _open_regular(path: Path, source: Path) -> BinaryIO:
     # O_NONBLOCK: opening a FIFO would wait for a writer, perhaps for ever. It means nothing to regular files.
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise DataError(f"{path}: can't be opened ({error.strerror})") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

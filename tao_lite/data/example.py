@@ -5,6 +5,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from tao_lite.errors import DataError
 
@@ -13,30 +14,44 @@ LOGGED = 20
 logger = logging.getLogger(__name__)
 
 
+Split = Literal["train", "val", "test"]
+
+
+class Span(NamedTuple):
+    """Bytes of one picture inside a file that holds many."""
+
+    file: Path
+    offset: int
+    length: int
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """What the network sees in one go.
 
-    `group` names what must not be torn between training and validation: the frame of a KITTI object, the picture
-    itself (its path below the root) elsewhere. `box` is the part to cut out as (left, top, right, bottom) in whole
-    pixels, right and bottom exclusive, inside the picture and not empty; None is the whole picture.
+    `path` is how the picture is called: its file or, where `span` says in which bytes of a file it is, file#number.
+    `group` names what must not be torn between training and validation: the frame of an object, the picture itself
+    (its path below the root) elsewhere. `box` is the part to cut out as (left, top, right, bottom) in whole pixels,
+    right and bottom exclusive, inside the picture and not empty; None is the whole picture.
     """
 
     path: Path
     label: str
     group: str
     box: tuple[int, int, int, int] | None = None
+    span: Span | None = None
 
 
 class Report:
     """Counts examples that can't be used, and logs the first of them; with `fail`, the first one ends the run.
 
-    May be called from several threads.
+    With `kept`, a list, they are put there in place of the log. May be called from several threads.
     """
 
-    def __init__(self, *, fail: bool = False) -> None:
+    def __init__(self, *, fail: bool = False, kept: list[tuple[str, str]] | None = None) -> None:
         self.fail = fail
         self.count = 0
+        self._kept = kept
         self._lock = threading.Lock()
 
     def __call__(self, place: str, problem: str) -> None:
@@ -52,6 +67,9 @@ class Report:
         with self._lock:
             self.count += 1
             count = self.count
+            if self._kept is not None:
+                self._kept.append((place, problem))
+                return
         if count <= LOGGED:
             logger.warning("%s: %s", place, problem)
         if count == LOGGED:
@@ -60,7 +78,10 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class KittiOptions:
-    """Which objects of KITTI labels become examples; see KittiConfig in proto/classification.proto. Empty is unset."""
+    """Which labelled objects become examples; see KittiConfig in proto/classification.proto. Empty is unset.
+
+    The folders are KITTI's only; everything else holds for each format with boxes.
+    """
 
     image_dir: str = ""
     label_dir: str = ""
@@ -74,9 +95,24 @@ class KittiOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TfrecordOptions:
+    """What record files leave open; see TfrecordConfig in proto/classification.proto. Empty is unset."""
+
+    image_dir: str = ""
+    label_map: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a reader needs besides the folder. `name` is how messages call the folder, such as its field in the spec."""
+    """What a reader needs besides the folder. `name` is how messages call the folder, such as its field in the spec.
+
+    `split` is the part to read where the data set itself is divided, as in data.yaml; `yolo_root` the folder below
+    which data.yaml's paths must be, its own where that is empty.
+    """
 
     report: Report = field(default_factory=Report)
     name: str = "the data set"
+    split: Split = "train"
     kitti: KittiOptions = KittiOptions()
+    tfrecord: TfrecordOptions = TfrecordOptions()
+    yolo_root: str = ""

@@ -64,6 +64,16 @@ def images_below(folder: Path, report: Report) -> list[Path]:
     return sorted(Path(entry.path) for entry in images if _is_file(entry))
 
 
+def splits_in(root: Path) -> list[str]:
+    """The folders in `root` if they are splits of a data set, not classes; else none.
+
+    Raises:
+        DataError: the folder can't be listed.
+    """
+    folders, _ = _inside(root)
+    return folders if _are_splits(folders) else []
+
+
 def _inside(root: Path) -> tuple[list[str], int]:
     """Names of the visible folders in `root`, sorted, and the number of images beside them."""
     try:
@@ -75,10 +85,14 @@ def _inside(root: Path) -> tuple[list[str], int]:
     return folders, sum(_suffix(entry.name) in SUFFIXES for entry in visible if not _is_folder(entry))
 
 
-def _refuse_splits(root: Path, folders: list[str], options: Options) -> None:
+def _are_splits(folders: list[str]) -> bool:
     names = {name.lower() for name in folders}
     # A class may be called train, beside bus and tram; with a test or validation folder it is none.
-    if names and (names <= _TRAINING | _HELD_OUT or (names & _TRAINING and names & _HELD_OUT)):
+    return bool(names and (names <= _TRAINING | _HELD_OUT or (names & _TRAINING and names & _HELD_OUT)))
+
+
+def _refuse_splits(root: Path, folders: list[str], options: Options) -> None:
+    if _are_splits(folders):
         raise DataError(
             f"{options.name}: the folders of {root} are splits of a data set, not classes ({', '.join(folders)}); "
             f"give one of them, such as {root / folders[0]}"

@@ -3,39 +3,22 @@
 import logging
 import math
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-from tao_lite.data.decode import image_size
 from tao_lite.data.example import Example, KittiOptions, Options, Report
 from tao_lite.data.image_folder import SUFFIXES
+from tao_lite.data.objects import DONT_CARE, Chooser, LabelledObject, checked_box
 from tao_lite.errors import DataError
 
 IMAGE_DIRS = ("image_2", "training/image_2", "images", "image")
 LABEL_DIRS = ("label_2", "training/label_2", "labels", "label")
-DONT_CARE = "DontCare"
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class KittiObject:
-    """One line of a label file. Box: left, top, right, bottom in pixels. Truncated or occluded -1: not annotated."""
-
-    line: int
-    name: str
-    truncated: float
-    occluded: float
-    box: tuple[float, ...]
-
-
 def read(root: Path, options: Options) -> list[Example]:
     """One example per labelled object that passes the filters of `options.kitti`, sorted by frame and line.
-
-    A class is renamed by class_mapping first, then looked up in ignored_classes. An object whose occlusion or
-    truncation is not annotated (-1) passes that filter; "unknown" occlusion (3) counts as more than any other.
 
     Raises:
         DataError: there is no folder of images or of labels, or no object is left.
@@ -48,24 +31,23 @@ def read(root: Path, options: Options) -> list[Example]:
     for frame, image in images.items():
         if frame not in labels:
             options.report(str(image), f"has no label file {label_dir / frame}.txt")
-    counts: Counter[str] = Counter()
-    names: set[str] = set()
+    chooser = Chooser(options)
     examples: list[Example] = []
     for frame, label in labels.items():
         if frame not in images:
             options.report(str(label), f"has no image {image_dir / frame}.*")
             continue
         objects = read_labels(label, options.report)
-        names.update(found.name for found in objects)
-        examples += _examples_of_frame(images[frame], label, _filtered(objects, options.kitti, counts), options)
-    _log_unmatched(names, options.kitti)
-    left_out = ", ".join(f"{count} {reason}" for reason, count in counts.most_common()) or "none"
+        examples += chooser.examples(Example(images[frame], "", frame), objects)
+    chooser.log_unmatched()
     if not examples:
         raise DataError(
             f"{options.name}: no object is left of the {len(labels)} label files in {label_dir}; "
-            f"left out: {left_out}; {options.report.count} problems were reported; see dataset_config.kitti"
+            f"left out: {chooser.left_out}; {options.report.count} problems were reported; see dataset_config.kitti"
         )
-    logger.info("%s: read %d objects of %d frames; left out: %s", label_dir, len(examples), len(labels), left_out)
+    logger.info(
+        "%s: read %d objects of %d frames; left out: %s", label_dir, len(examples), len(labels), chooser.left_out
+    )
     return examples
 
 
@@ -86,7 +68,7 @@ def expected(kitti: KittiOptions) -> str:
     return f"folder of images ({image_dirs}) with one of KITTI labels ({label_dirs})"
 
 
-def read_labels(path: Path, report: Report) -> list[KittiObject]:
+def read_labels(path: Path, report: Report) -> list[LabelledObject]:
     """The objects of a label file in their order, DontCare among them. Lines of another format are reported."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -102,7 +84,7 @@ def read_labels(path: Path, report: Report) -> list[KittiObject]:
         columns = line.split()
         try:
             if columns:
-                objects.append(_parsed(number, columns))
+                objects.append(_parsed(f"{path}:{number}", columns))
         except ValueError as error:
             problems[number] = str(error)
     if len(problems) > 1 and not objects:
@@ -112,26 +94,6 @@ def read_labels(path: Path, report: Report) -> list[KittiObject]:
     for number, problem in problems.items():
         report(f"{path}:{number}", problem)
     return objects
-
-
-def crop(box: tuple[float, ...], size: tuple[int, int], kitti: KittiOptions) -> tuple[int, int, int, int] | None:
-    """The part of a frame of `size` (width, height) that shows the object, in whole pixels; None if the box misses it.
-
-    The box is clipped to the frame, widened by the margin, rounded outwards, made square about its centre, and
-    clipped again; at the frame's border a crop may therefore not be square.
-    """
-    width, height = size
-    left, top, right, bottom = box
-    left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-    if right <= left or bottom <= top:
-        return None
-    beside, above = kitti.margin * (right - left), kitti.margin * (bottom - top)
-    x, y = math.floor(left - beside), math.floor(top - above)
-    across, down = math.ceil(right + beside) - x, math.ceil(bottom + above) - y
-    if kitti.square:
-        side = max(across, down)
-        x, y, across, down = x - (side - across) // 2, y - (side - down) // 2, side, side
-    return max(x, 0), max(y, 0), min(x + across, width), min(y + down, height)
 
 
 def _by_frame(folder: Path, suffixes: Collection[str], report: Report) -> dict[str, Path]:
@@ -153,7 +115,7 @@ def _by_frame(folder: Path, suffixes: Collection[str], report: Report) -> dict[s
     return files
 
 
-def _parsed(number: int, columns: list[str]) -> KittiObject:
+def _parsed(place: str, columns: list[str]) -> LabelledObject:
     """The object of one line.
 
     Raises:
@@ -162,94 +124,30 @@ def _parsed(number: int, columns: list[str]) -> KittiObject:
     if len(columns) not in {15, 16}:
         raise ValueError(f"{len(columns)} columns, must be 15 or 16{_guess(columns)}")
     values = []
-    for place, text in enumerate(columns[1:], 2):
+    for column, text in enumerate(columns[1:], 2):
         try:
             values.append(float(text))
         except ValueError:
             values.append(math.nan)
         if not math.isfinite(values[-1]):
-            raise ValueError(f"column {place} is {text!r}, must be a number")
-    found = KittiObject(number, columns[0], values[0], values[1], tuple(values[3:7]))
+            raise ValueError(f"column {column} is {text!r}, must be a number")
+    left, top, right, bottom = values[3:7]
+    found = LabelledObject(place, columns[0], (left, top, right, bottom), values[0], values[1])
     if found.name != DONT_CARE:
         if not (found.truncated == -1 or 0 <= found.truncated <= 1):
             raise ValueError(f"truncated (column 2) is {columns[1]}, must be 0 to 1, or -1")
         if found.occluded not in {-1, 0, 1, 2, 3}:
             raise ValueError(f"occluded (column 3) is {columns[2]}, must be 0, 1, 2 or 3, or -1")
-        left, top, right, bottom = found.box
-        if right <= left or bottom <= top:
-            raise ValueError(f"the box is empty: left {left:g}, top {top:g}, right {right:g}, bottom {bottom:g}")
+        checked_box(found.box)
     return found
 
 
 def _guess(columns: list[str]) -> str:
     """What a line with the wrong number of columns may be."""
     if len(columns) == 5 and columns[0].isdigit():
-        return "; it looks like a YOLO label"
+        return "; it looks like a YOLO label: give the data.yaml"
     if len(columns) in {17, 18} and columns[0].isdigit():
         return "; it looks like a KITTI tracking label, with frame and track in front"
     # Where lines run together, the last number of one and the name of the next are one column: 0.00Car
     run_together = any(re.fullmatch(r"-?[0-9.]+[A-Za-z]\w*", column) for column in columns)
     return "; line breaks are missing" if run_together else ""
-
-
-def _filtered(
-    objects: Iterable[KittiObject], kitti: KittiOptions, counts: Counter[str]
-) -> list[tuple[KittiObject, str]]:
-    """Objects that pass the filters, each with its label. The others are counted by reason."""
-    kept = []
-    for found in objects:
-        label = kitti.class_mapping.get(found.name, found.name)
-        if reason := _reason_to_leave_out(found, label, kitti):
-            counts[reason] += 1
-        else:
-            kept.append((found, label))
-    return kept
-
-
-def _reason_to_leave_out(found: KittiObject, label: str, kitti: KittiOptions) -> str:
-    if DONT_CARE in {found.name, label}:
-        return DONT_CARE
-    if label in kitti.ignored_classes:
-        return "of ignored classes"
-    if found.box[3] - found.box[1] < kitti.min_height_pixels:
-        return f"lower than {kitti.min_height_pixels:g} pixels"
-    if found.occluded > kitti.max_occlusion:
-        return f"more occluded than {kitti.max_occlusion}"
-    if found.truncated > kitti.max_truncation:
-        return f"more truncated than {kitti.max_truncation:g}"
-    return ""
-
-
-def _examples_of_frame(
-    image: Path, label: Path, kept: Collection[tuple[KittiObject, str]], options: Options
-) -> list[Example]:
-    if not kept:
-        return []
-    try:
-        size = image_size(image)
-    except DataError as error:
-        options.report(str(image), str(error).removeprefix(f"{image}: "))
-        return []
-    examples = []
-    for found, name in kept:
-        box = crop(found.box, size, options.kitti)
-        if box is None:
-            left, top, right, bottom = found.box
-            options.report(
-                f"{label}:{found.line}",
-                f"the box lies outside its frame of {size[0]} x {size[1]} pixels: "
-                f"left {left:g}, top {top:g}, right {right:g}, bottom {bottom:g}",
-            )
-        else:
-            examples.append(Example(image, name, image.stem, box))
-    return examples
-
-
-def _log_unmatched(names: set[str], kitti: KittiOptions) -> None:
-    """Name the settings that had no effect."""
-    present = ", ".join(sorted(names))
-    if unused := sorted(kitti.class_mapping.keys() - names):
-        logger.warning("dataset_config.kitti.class_mapping: no label is %s; there are %s", ", ".join(unused), present)
-    labels = {kitti.class_mapping.get(name, name) for name in names}
-    if unused := sorted(kitti.ignored_classes - labels):
-        logger.warning("dataset_config.kitti.ignored_classes: no class is %s; there are %s", ", ".join(unused), present)

@@ -122,9 +122,6 @@ def _run(experiment: pb.Experiment) -> Advice:
         yield f"{path}.reg_config.weight_decay", "has no effect: reg_config.type is None"
     if train.HasField("loss_scale") and train.precision not in (pb.Precision.FP16, pb.Precision.AUTO):
         yield f"{path}.loss_scale", "has no effect: only precision FP16 scales the loss"
-    if train.val_dataset_path and train.val_dataset_path.rstrip("/") == train.train_dataset_path.rstrip("/"):
-        words = "is the training folder: validation measures what was learnt by heart; leave it out to hold images out"
-        yield f"{path}.val_dataset_path", words
     if experiment.dataset_config.HasField("val_split") and train.val_dataset_path:
         yield "dataset_config.val_split", "has no effect: val_dataset_path is set"
     if train.HasField("early_stopping") and 0 < train.n_epochs <= train.early_stopping.patience:

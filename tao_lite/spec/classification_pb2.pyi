@@ -1333,6 +1333,12 @@ class DatasetFormat(_message.Message):
         """One sub-folder per class."""
         KITTI: DatasetFormat._Kind.ValueType  # 2
         """KITTI object labels; every labelled object is one example."""
+        TFRECORD: DatasetFormat._Kind.ValueType  # 3
+        """TensorFlow's record files: pictures with a class, or with boxes, of which each is one example."""
+        YOLO: DatasetFormat._Kind.ValueType  # 4
+        """A data.yaml with YOLO labels; every labelled object is one example. It gives train, val and test to the
+        training, validation and evaluation that name it.
+        """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The choices."""
@@ -1343,6 +1349,12 @@ class DatasetFormat(_message.Message):
     """One sub-folder per class."""
     KITTI: DatasetFormat.Kind.ValueType  # 2
     """KITTI object labels; every labelled object is one example."""
+    TFRECORD: DatasetFormat.Kind.ValueType  # 3
+    """TensorFlow's record files: pictures with a class, or with boxes, of which each is one example."""
+    YOLO: DatasetFormat.Kind.ValueType  # 4
+    """A data.yaml with YOLO labels; every labelled object is one example. It gives train, val and test to the
+    training, validation and evaluation that name it.
+    """
 
     def __init__(
         self,
@@ -1433,7 +1445,7 @@ Global___Cache: _TypeAlias = Cache  # noqa: Y015
 
 @_typing.final
 class KittiConfig(_message.Message):
-    """Which objects of KITTI labels become examples."""
+    """Which labelled objects become examples. All but the folders holds for TFRECORD and YOLO too."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1510,6 +1522,36 @@ class KittiConfig(_message.Message):
 Global___KittiConfig: _TypeAlias = KittiConfig  # noqa: Y015
 
 @_typing.final
+class TfrecordConfig(_message.Message):
+    """What record files leave open."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_DIR_FIELD_NUMBER: _builtins.int
+    LABEL_MAP_FIELD_NUMBER: _builtins.int
+    image_dir: _builtins.str
+    """Folder of pictures, for records that hold none; relative to the records' folder. Unset: that folder, or the one
+    around it.
+    """
+    label_map: _builtins.str
+    """File with the names of numbered classes; relative to the records' folder. Unset: the only .pbtxt there, else
+    labels.txt or classmap.json, else the numbers are the names.
+    """
+    def __init__(
+        self,
+        *,
+        image_dir: _builtins.str | None = ...,
+        label_map: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image_dir", b"image_dir", "label_map", b"label_map"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_dir", b"image_dir", "label_map", b"label_map"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TfrecordConfig: _TypeAlias = TfrecordConfig  # noqa: Y015
+
+@_typing.final
 class SampleConfig(_message.Message):
     """The procedural sample data set."""
 
@@ -1548,6 +1590,8 @@ class DatasetConfig(_message.Message):
     CACHE_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
     CLASSMAP_PATH_FIELD_NUMBER: _builtins.int
+    TFRECORD_FIELD_NUMBER: _builtins.int
+    YOLO_ROOT_FIELD_NUMBER: _builtins.int
     format: Global___DatasetFormat.Kind.ValueType
     """Layout on disk."""
     val_split: _builtins.float
@@ -1558,6 +1602,10 @@ class DatasetConfig(_message.Message):
     """Whether decoded images stay in memory."""
     classmap_path: _builtins.str
     """JSON file {"class name": index} that fixes the order of the classes. Unset: sorted names."""
+    yolo_root: _builtins.str
+    """Folder that every path in a data.yaml must lead to or below; relative to the data.yaml. Unset: the folder of the
+    data.yaml.
+    """
     @_builtins.property
     def kitti(self) -> Global___KittiConfig:
         """KITTI options."""
@@ -1565,6 +1613,10 @@ class DatasetConfig(_message.Message):
     @_builtins.property
     def sample(self) -> Global___SampleConfig:
         """Draw the sample data set at train_dataset_path if nothing is there."""
+
+    @_builtins.property
+    def tfrecord(self) -> Global___TfrecordConfig:
+        """TFRECORD options."""
 
     def __init__(
         self,
@@ -1576,10 +1628,12 @@ class DatasetConfig(_message.Message):
         cache: Global___Cache.Mode.ValueType | None = ...,
         sample: Global___SampleConfig | None = ...,
         classmap_path: _builtins.str | None = ...,
+        tfrecord: Global___TfrecordConfig | None = ...,
+        yolo_root: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "classmap_path", b"classmap_path", "format", b"format", "kitti", b"kitti", "on_bad_example", b"on_bad_example", "sample", b"sample", "val_split", b"val_split"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "classmap_path", b"classmap_path", "format", b"format", "kitti", b"kitti", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "classmap_path", b"classmap_path", "format", b"format", "kitti", b"kitti", "on_bad_example", b"on_bad_example", "sample", b"sample", "val_split", b"val_split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "classmap_path", b"classmap_path", "format", b"format", "kitti", b"kitti", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,6 +22,9 @@ _READ_BY = {
     "dataset_config.classmap_path": ("train",),
     "dataset_config.kitti.image_dir": ("train", "evaluate"),
     "dataset_config.kitti.label_dir": ("train", "evaluate"),
+    "dataset_config.tfrecord.image_dir": ("train", "evaluate"),
+    "dataset_config.tfrecord.label_map": ("train", "evaluate"),
+    "dataset_config.yolo_root": ("train", "evaluate"),
     "prune_config.model_path": ("prune",),
     "prune_config.output_path": ("prune",),
 }

@@ -10,7 +10,7 @@ from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tao_lite.data.dataset import DataSet, divide, evaluation, load, read_classmap, splits
+from tao_lite.data.dataset import DataSet, divide, evaluation, load, options_of, read_classmap, splits
 from tao_lite.data.example import Example, KittiOptions, Options, Report
 from tao_lite.data.formats import FORMATS, detect
 from tao_lite.errors import DataError
@@ -232,7 +232,7 @@ def test_path_that_is_not_there_is_named_with_its_field(tmp_path: Path) -> None:
         f"{TRAIN}: {tmp_path}/nowhere can't be read (No such file or directory)"
     )
     assert problem(lambda: splits(spec(folder(tmp_path / "train", a=1, b=1), tmp_path / "file"), None)) == (
-        f"{VALIDATION}: {tmp_path}/file can't be read (Not a directory)"
+        f"{VALIDATION}: {tmp_path}/file is neither a data.yaml nor a file of records, nor a folder"
     )
     assert problem(lambda: splits(spec(), None)) == f"{TRAIN} is not set; it must be a folder of images"
     assert problem(lambda: evaluation(spec(), None)) == (
@@ -318,6 +318,10 @@ def test_formats_have_the_names_of_the_schema() -> None:
         ("kitti_jpeg_named_png/training", "KITTI"),
         ("folders/imagenette_tiny/train", "IMAGE_FOLDER"),
         ("folders/hymenoptera_small/val", "IMAGE_FOLDER"),
+        ("tfrecord", "TFRECORD"),
+        ("tfrecord/raccoon", "TFRECORD"),
+        ("yolo/sign6", "YOLO"),
+        ("yolo/sign6/data.yaml", "YOLO"),
     ],
 )
 def test_real_data_sets_are_recognised(shared: Path, path: str, expected: str) -> None:
@@ -335,16 +339,69 @@ def test_format_may_be_said_instead(tmp_path: Path) -> None:
 
 def test_unknown_format_is_an_error_that_says_what_was_looked_for(tmp_path: Path) -> None:
     looked_for = (
-        f"the data set: {tmp_path} is in no known format; looked for one folder of images per class, and for a folder "
+        f"the data set: {tmp_path} is in no known format; looked for one folder of images per class, for a folder "
         "of images (image_2, training/image_2, images, image) with one of KITTI labels (label_2, training/label_2, "
-        "labels, label); found "
+        "labels, label), for record files, and for a data.yaml; found "
     )
     assert problem(lambda: detect(tmp_path, Options())) == f"{looked_for}an empty folder"
-    for name in ("a.tfrecord", "b.tfrecord", "README", ".hidden"):
+    for name in ("a.jpg", "b.jpg", "README", ".hidden"):
         (tmp_path / name).touch()
-    assert problem(lambda: detect(tmp_path, Options())) == f"{looked_for}only files (2 x .tfrecord, 1 x no suffix)"
+    assert problem(lambda: detect(tmp_path, Options())) == f"{looked_for}only files (2 x .jpg, 1 x no suffix)"
     chosen = Options(kitti=KittiOptions(image_dir="frames", label_dir="texts"))
     assert "a folder of images (frames) with one of KITTI labels (texts)" in problem(lambda: detect(tmp_path, chosen))
+
+
+def yolo(root: Path, **counts: int) -> Path:
+    """A data.yaml with so many pictures of two classes in each split."""
+    for split, count in counts.items():
+        for name in ("images", "labels"):
+            (root / split / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("L", (100, 50)).save(root / f"{split}/images/{number}.png")
+            (root / f"{split}/labels/{number}.txt").write_text(f"{number % 2} 0.5 0.5 1 1")
+    splits_of = "\n".join(f"{split}: {split}/images" for split in counts)
+    (root / "data.yaml").write_text(f"{splits_of}\nnames: [cat, dog]\n")
+    return root
+
+
+def parts(data_set: DataSet) -> set[str]:
+    return {example.path.parts[-3] for example in data_set.examples}
+
+
+def test_one_data_yaml_serves_training_validation_and_evaluation(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = yolo(tmp_path, train=6, val=4, test=2)
+    for path in (root, root / "data.yaml"):
+        experiment = spec(path, path, path)
+        training, validation = splits(experiment, None)
+        assert (parts(training), parts(validation)) == ({"train"}, {"val"})
+        assert (len(training.examples), len(validation.examples)) == (6, 4)
+        assert parts(evaluation(experiment, None)) == {"test"}
+    assert parts(evaluation(spec(root, root), None)) == {"val"}
+    assert parts(evaluation(spec(root, evaluate=root), None)) == {"test"}
+    assert caplog.messages == []
+
+
+def test_data_yaml_that_validates_on_its_training_pictures_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = yolo(tmp_path, train=6)
+    (root / "data.yaml").write_text("train: train/images\nval: train/images\nnames: [cat, dog]\n")
+    splits(spec(root, root), None)
+    assert caplog.messages == [
+        f"{VALIDATION} is the training folder too: validation measured what was learned by heart"
+    ]
+
+
+def test_options_of_record_files_and_of_data_yaml_reach_the_readers(tmp_path: Path) -> None:
+    experiment = spec("a", "b", "c")
+    experiment.dataset_config.tfrecord.image_dir = "pictures"
+    experiment.dataset_config.tfrecord.label_map = "map.pbtxt"
+    experiment.dataset_config.yolo_root = ".."
+    options = options_of(experiment, VALIDATION)
+    assert (options.tfrecord.image_dir, options.tfrecord.label_map) == ("pictures", "map.pbtxt")
+    assert (options.yolo_root, options.split, options.name) == ("..", "val", VALIDATION)
 
 
 def test_class_map_is_read_in_the_order_of_its_indices(tmp_path: Path) -> None:

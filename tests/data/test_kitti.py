@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tao_lite.data.example import Example, KittiOptions, Options, Report
-from tao_lite.data.kitti import crop, read, read_labels
+from tao_lite.data.kitti import read, read_labels
+from tao_lite.data.objects import Box, crop
 from tao_lite.errors import DataError
 
 NAME = "train_config.train_dataset_path"
@@ -83,7 +84,7 @@ def test_sixteenth_column_is_a_score_and_windows_line_ends_do_not_matter(tmp_pat
     ],
 )
 def test_crop_is_clipped_widened_squared_and_clipped(
-    box: tuple[float, ...], kitti: KittiOptions, expected: tuple[int, int, int, int] | None
+    box: Box, kitti: KittiOptions, expected: tuple[int, int, int, int] | None
 ) -> None:
     assert crop(box, (200, 100), kitti) == expected
 
@@ -95,7 +96,7 @@ def test_crop_is_clipped_widened_squared_and_clipped(
     size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
 )
 def test_crop_is_never_empty_and_never_outside_the_frame(
-    box: tuple[float, ...], margin: float, square: bool, size: tuple[int, int]
+    box: Box, margin: float, square: bool, size: tuple[int, int]
 ) -> None:
     part = crop(box, size, KittiOptions(margin=margin, square=square))
     if part is not None:
@@ -146,7 +147,7 @@ def test_classes_are_renamed_before_they_are_ignored(tmp_path: Path, caplog: pyt
     ("bad", "expected"),
     [
         ("Car 0 0 1", "4 columns, must be 15 or 16"),
-        ("3 0.19 0.89 0.06 0.08", "5 columns, must be 15 or 16; it looks like a YOLO label"),
+        ("3 0.19 0.89 0.06 0.08", "5 columns, must be 15 or 16; it looks like a YOLO label: give the data.yaml"),
         (
             f"0 1 {CAR}",
             "17 columns, must be 15 or 16; it looks like a KITTI tracking label, with frame and track in front",
@@ -168,7 +169,7 @@ def test_line_that_is_no_label_is_reported_with_its_place(
 ) -> None:
     path = tmp_path / "1.txt"
     assert problems(path, f"{CAR}\n{bad}\n{CAR}", caplog) == [f":2: {expected}"]
-    assert [found.line for found in read_labels(path, Report())] == [1, 3]
+    assert [found.place for found in read_labels(path, Report())] == [f"{path}:1", f"{path}:3"]
     with pytest.raises(DataError) as caught:
         read_labels(path, Report(fail=True))
     assert str(caught.value) == (
@@ -204,7 +205,7 @@ def test_real_label_files_of_other_formats_are_named(shared: Path, caplog: pytes
         [
             "yolo_lines_in_label_2_000010.txt: none of its 26 lines is a KITTI label",
             "line 1: 5 columns, must be 15 or 16",
-            "it looks like a YOLO label",
+            "it looks like a YOLO label: give the data.yaml",
         ],
     ]
 
@@ -307,7 +308,7 @@ def test_yolo_folder_is_refused_with_its_kind_named(shared: Path, caplog: pytest
         read(root, Options())
     # The first 20 problems, then that there are more.
     assert len(caplog.messages) == 21
-    assert all(message.endswith("it looks like a YOLO label") for message in caplog.messages[:20])
+    assert all(message.endswith("it looks like a YOLO label: give the data.yaml") for message in caplog.messages[:20])
 
 
 @pytest.mark.parametrize(

@@ -69,10 +69,6 @@ TRAIN_WARNINGS = [
         ["makes training accuracy read low, for it is measured on mixed images; go by validation accuracy"],
     ),
     ('reg_config { type: "None" weight_decay: 1e-5 }', ["has no effect: reg_config.type is None"]),
-    (
-        'val_dataset_path: "data/"',
-        ["is the training folder: validation measures what was learnt by heart; leave it out to hold images out"],
-    ),
     ("early_stopping { patience: 20 }", ["has no effect: the run ends after 20 epochs, before it runs out"]),
     ("early_stopping { patience: 19 }", []),
     ("precision: BF16 loss_scale { }", ["has no effect: only precision FP16 scales the loss"]),

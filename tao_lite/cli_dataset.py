@@ -1,0 +1,165 @@
+"""The commands `tao-lite dataset ...`. None imports torch; each imports what it needs when it runs."""
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from tao_lite.data.example import Report
+    from tao_lite.spec import classification_pb2 as pb
+    from tao_lite.stages.dataset_sources import Source
+
+USER_ERROR = 2
+MAX_REMARKS = 100
+
+# The stage that asks least of a spec: the data sets alone matter here.
+_ANY_STAGE = "export"
+
+# By the names of TARGETS; a test compares them.
+_TARGETS = ("image_folder", "kitti", "tfrecord")
+
+_PATH = click.Path(path_type=Path)
+_overrides = click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print an object in place of the table.")
+_spec = click.option(
+    *("-e", "--experiment_spec_file", "--experiment_spec", "spec_file"), type=_PATH, help="Spec file that names it."
+)
+_path = click.argument("path", required=False, type=_PATH)
+
+
+@click.group("dataset")
+def dataset_group() -> None:
+    """Data sets: image folders, KITTI, TFRecord, YOLO."""
+
+
+@dataset_group.command("sample")
+@click.option("-o", "--output_dir", required=True, type=_PATH, help="Folder to make.")
+@click.option("--frames", default=400, show_default=True, type=click.IntRange(1), help="Frames to draw.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the drawing.")
+def draw_sample(output_dir: Path, frames: int, seed: int) -> None:
+    """Draw the sample data set, in KITTI format."""
+    from tao_lite.data import sample
+
+    sample.write(output_dir, num_frames=frames, seed=seed)
+    click.echo(f"Drew {frames} frames in {output_dir}")
+
+
+@dataset_group.command()
+@_path
+@_spec
+@_overrides
+@_json
+def check(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
+    """Decode every picture of a data set, at PATH or named by a spec, and list what is wrong. Exit code 2 if anything.
+
+    Errors: what training would leave out or refuse, and equal pictures under different classes. Remarks: pictures that
+    are read, but not as one may expect.
+    """
+    import dataclasses
+
+    from tao_lite import console
+    from tao_lite.data.example import Report
+    from tao_lite.stages.dataset_check import REMARK
+    from tao_lite.stages.dataset_check import check as check_stage
+
+    _log()
+    reported: list[tuple[str, str]] = []
+    result = check_stage(_sources(path, spec_file, overrides, Report(kept=reported)), reported)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(result), indent=2))
+    else:
+        remarks = [one for one in result.findings if one.severity == REMARK]
+        shown = [*(one for one in result.findings if one.severity != REMARK), *remarks[:MAX_REMARKS]]
+        if shown:
+            rows = [(one.severity, one.kind, one.place, one.text) for one in shown]
+            console.table("Findings", ("", "kind", "place", "what"), rows)
+        if len(remarks) > MAX_REMARKS:
+            click.echo(f"and {len(remarks) - MAX_REMARKS} more remarks; --json lists them all")
+        click.echo(
+            f"{result.num_examples} examples in {result.num_pictures} pictures: "
+            f"{result.num_errors} errors, {len(remarks)} remarks"
+        )
+    return USER_ERROR if result.num_errors else 0
+
+
+@dataset_group.command()
+@_path
+@_spec
+@_overrides
+@_json
+def stats(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Count the examples of a data set, at PATH or named by a spec, per class and split, and take their sizes."""
+    from tao_lite import console
+    from tao_lite.stages import dataset_sources, dataset_stats
+
+    _log()
+    if spec_file and not path:
+        sides = dict(dataset_sources.sides(_experiment(spec_file, overrides)))
+    else:
+        sides = {source.name: tuple(source.read()) for source in _sources(path, spec_file, overrides, None)}
+    values = dataset_stats.stats(sides)
+    if as_json:
+        click.echo(json.dumps(values, indent=2, ensure_ascii=False))
+        return
+    heads, rows = dataset_stats.table(values)
+    console.table("Examples", heads, rows)
+    click.echo("\n".join(["", *dataset_stats.lines(values)]))
+
+
+@dataset_group.command()
+@click.option(
+    *("-e", "--experiment_spec_file", "--experiment_spec", "spec_file"), required=True, type=_PATH, help="Spec file."
+)
+@_overrides
+@click.option("-o", "--output_dir", required=True, type=_PATH, help="Folder to make, or to go on with.")
+@click.option("--to", "target", required=True, type=click.Choice(_TARGETS), help="Format to write.")
+def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, target: str) -> None:
+    """Write the data sets of a spec in another format, read them back and compare. Objects are cut out, but for KITTI.
+
+    The folder gets train, val (held out as the spec says) and test. The same command goes on after an interruption.
+    """
+    from tao_lite.data.example import Report
+    from tao_lite.spec import classification_pb2 as pb
+    from tao_lite.stages import dataset_convert, dataset_sources
+
+    _log()
+    experiment = _experiment(spec_file, overrides)
+    report = Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
+    output = output_dir.absolute()
+    counts = dataset_convert.convert(dataset_sources.sides(experiment), output, target, report)
+    found = ", ".join(f"{count} examples for {split}" for split, count in counts.items())
+    click.echo(f"Wrote {found} in {output}, read back and compared. For a spec:")
+    click.echo("\n".join(dataset_convert.fields(output, target, counts)))
+
+
+def _sources(
+    path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], report: "Report | None"
+) -> "list[Source]":
+    from tao_lite.stages import dataset_sources
+
+    if (path is None) == (spec_file is None):
+        raise click.UsageError("give a PATH, or a spec file with -e")
+    if path:
+        if overrides:
+            raise click.UsageError("--set is for a spec file, given with -e")
+        return dataset_sources.of_path(path, report)
+    assert spec_file
+    return dataset_sources.of_spec(_experiment(spec_file, overrides), report)
+
+
+def _experiment(spec_file: Path, overrides: tuple[str, ...]) -> "pb.Experiment":
+    from tao_lite.spec.load import load
+
+    return load(spec_file, stage=_ANY_STAGE, overrides=overrides).experiment
+
+
+def _log() -> None:
+    """Send the log to standard error."""
+    from tao_lite import console
+
+    form = "%(asctime)s [%(levelname)s] %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=form, datefmt="%H:%M:%S", handlers=[console.log_handler()])
+    logging.getLogger("tao_lite").setLevel(logging.INFO)

@@ -1,0 +1,169 @@
+"""Labelled objects of any format with boxes: which become examples, and what part of the frame each shows."""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from tao_lite.data.decode import image_size
+from tao_lite.data.example import Example, KittiOptions, Options
+from tao_lite.errors import DataError
+
+DONT_CARE = "DontCare"
+
+Box = tuple[float, float, float, float]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledObject:
+    """One object of a frame. Box: left, top, right, bottom in pixels. Truncated or occluded -1: not annotated.
+
+    `place` is where its label stands, for messages.
+    """
+
+    place: str
+    name: str
+    box: Box
+    truncated: float = -1
+    occluded: float = -1
+
+
+class Chooser:
+    """Makes examples of labelled objects, and counts those it leaves out.
+
+    A class is renamed by class_mapping first, then looked up in ignored_classes. An object whose occlusion or
+    truncation is not annotated passes that filter; KITTI's "unknown" occlusion (3) counts as more than any other.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._counts: Counter[str] = Counter()
+        self._names: set[str] = set()
+
+    @property
+    def left_out(self) -> str:
+        """How many objects were left out and why, in words."""
+        return ", ".join(f"{count} {reason}" for reason, count in self._counts.most_common()) or "none"
+
+    def label(self, name: str) -> str:
+        """The class that a name means in the network; empty if it is one to ignore."""
+        self._names.add(name)
+        label = self._options.kitti.class_mapping.get(name, name)
+        if DONT_CARE in {name, label}:
+            self._counts[DONT_CARE] += 1
+            return ""
+        if label in self._options.kitti.ignored_classes:
+            self._counts["of ignored classes"] += 1
+            return ""
+        return label
+
+    def leave_out(self, reason: str) -> None:
+        self._counts[reason] += 1
+
+    def examples(self, frame: Example, objects: Collection[LabelledObject], *, relative: bool = False) -> list[Example]:
+        """One example for each object that passes the filters; `frame` is the whole picture, its label is not used.
+
+        relative: the boxes are shares of the frame's width and height. The picture's head is read only where it is
+        needed.
+        """
+        size = self._size(frame) if relative and objects else None
+        if relative and size is None:
+            return []
+        found = [_in_pixels(one, size) for one in objects] if size else objects
+        kept = [(one, label) for one in found if (label := self.label(one.name)) and self._passes(one)]
+        size = size or (self._size(frame) if kept else None)
+        return self._cut(frame, kept, size) if size else []
+
+    def log_unmatched(self) -> None:
+        """Name the settings that had no effect."""
+        kitti, present = self._options.kitti, ", ".join(sorted(self._names))
+        if unused := sorted(kitti.class_mapping.keys() - self._names):
+            logger.warning(
+                "dataset_config.kitti.class_mapping: no label is %s; there are %s", ", ".join(unused), present
+            )
+        labels = {kitti.class_mapping.get(name, name) for name in self._names}
+        if unused := sorted(kitti.ignored_classes - labels):
+            logger.warning(
+                "dataset_config.kitti.ignored_classes: no class is %s; there are %s", ", ".join(unused), present
+            )
+
+    def _passes(self, found: LabelledObject) -> bool:
+        kitti = self._options.kitti
+        if found.box[3] - found.box[1] < kitti.min_height_pixels:
+            self._counts[f"lower than {kitti.min_height_pixels:g} pixels"] += 1
+        elif found.occluded > kitti.max_occlusion:
+            self._counts[f"more occluded than {kitti.max_occlusion}"] += 1
+        elif found.truncated > kitti.max_truncation:
+            self._counts[f"more truncated than {kitti.max_truncation:g}"] += 1
+        else:
+            return True
+        return False
+
+    def _size(self, frame: Example) -> tuple[int, int] | None:
+        try:
+            return image_size(frame.path, frame.span)
+        except DataError as error:
+            self._options.report(str(frame.path), str(error).removeprefix(f"{frame.path}: "))
+            return None
+
+    def _cut(
+        self, frame: Example, kept: Collection[tuple[LabelledObject, str]], size: tuple[int, int]
+    ) -> list[Example]:
+        examples = []
+        for found, label in kept:
+            box = crop(found.box, size, self._options.kitti)
+            if box is None:
+                left, top, right, bottom = found.box
+                self._options.report(
+                    found.place,
+                    f"the box lies outside its frame of {size[0]} x {size[1]} pixels: "
+                    f"left {left:g}, top {top:g}, right {right:g}, bottom {bottom:g}",
+                )
+            else:
+                examples.append(replace(frame, label=label, box=box))
+        return examples
+
+
+def crop(box: Box, size: tuple[int, int], kitti: KittiOptions) -> tuple[int, int, int, int] | None:
+    """The part of a frame of `size` (width, height) that shows the object, in whole pixels; None if the box misses it.
+
+    The box is clipped to the frame, widened by the margin, rounded outwards, made square about its centre, and
+    clipped again; at the frame's border a crop may therefore not be square.
+    """
+    width, height = size
+    left, top, right, bottom = box
+    left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+    if right <= left or bottom <= top:
+        return None
+    beside, above = kitti.margin * (right - left), kitti.margin * (bottom - top)
+    x, y = math.floor(left - beside), math.floor(top - above)
+    across, down = math.ceil(right + beside) - x, math.ceil(bottom + above) - y
+    if kitti.square:
+        side = max(across, down)
+        x, y, across, down = x - (side - across) // 2, y - (side - down) // 2, side, side
+    return max(x, 0), max(y, 0), min(x + across, width), min(y + down, height)
+
+
+def checked_box(box: Box, *, relative: bool = False) -> Box:
+    """The same box. It may reach beyond its picture; if relative, its sides are shares of width and height.
+
+    Raises:
+        ValueError: it is empty, no number, or should be relative and is in pixels by the look of it.
+    """
+    left, top, right, bottom = box
+    sides = f"left {left:g}, top {top:g}, right {right:g}, bottom {bottom:g}"
+    if not all(map(math.isfinite, box)):
+        raise ValueError(f"the box has a side that is no number: {sides}")
+    if relative and (min(left, top) < -1 or max(right, bottom) > 2):
+        raise ValueError(f"the box must be in shares of the picture, 0 to 1; these look like pixels: {sides}")
+    if right <= left or bottom <= top:
+        raise ValueError(f"the box is empty: {sides}")
+    return box
+
+
+def _in_pixels(found: LabelledObject, size: tuple[int, int]) -> LabelledObject:
+    (width, height), (left, top, right, bottom) = size, found.box
+    return replace(found, box=(left * width, top * height, right * width, bottom * height))

@@ -1,0 +1,105 @@
+"""Files of records as TensorFlow writes them: length, checksum, content, checksum. Needs no TensorFlow.
+
+Source: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import google_crc32c
+
+from tao_lite.data.decode import open_picture
+from tao_lite.data.example import Report
+from tao_lite.errors import DataError
+
+# What protobuf can hold; nobody is to make this process ask for more memory.
+MAX_LENGTH = 2**31 - 1
+
+_HEADER = struct.Struct("<QI")
+_CHECKSUM = struct.Struct("<I")
+
+
+class Record(NamedTuple):
+    """One record: its number in the file, from 1, where its content starts there, and the content."""
+
+    number: int
+    offset: int
+    content: bytes
+
+
+def records(path: Path, report: Report) -> Iterator[Record]:
+    """The intact records of a file, in order; each other one is reported as file#number.
+
+    A wrong content costs one record. After a wrong length nobody knows where the next record starts: the rest of the
+    file is left out.
+    """
+    try:
+        file = open_picture(path)
+    except DataError as error:
+        report(str(path), str(error).removeprefix(f"{path}: "))
+        return
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        number = 0
+        while file.tell() < size:
+            number += 1
+            start = file.tell()
+            try:
+                content = _content(file, size)
+            except ValueError as error:
+                report(f"{path}#{number}", f"{error}; left out with the {size - start:,} bytes from there to the end")
+                return
+            if content is None:
+                report(f"{path}#{number}", "damaged: the checksum of its content is wrong")
+            else:
+                yield Record(number, start + _HEADER.size, content)
+
+
+def is_record_file(path: Path) -> bool:
+    """Whether the file starts with the length of a record and its checksum."""
+    try:
+        with open_picture(path) as file:
+            header = file.read(_HEADER.size)
+    except (DataError, OSError):
+        return False
+    return len(header) == _HEADER.size and _HEADER.unpack(header)[1] == _masked(header[:8])
+
+
+def framed(content: bytes) -> bytes:
+    """The content as a record."""
+    length = struct.pack("<Q", len(content))
+    return b"".join((length, _CHECKSUM.pack(_masked(length)), content, _CHECKSUM.pack(_masked(content))))
+
+
+def _content(file: BinaryIO, size: int) -> bytes | None:
+    """The content of the record at the file's position; None if its checksum is wrong.
+
+    Raises:
+        ValueError: there is no saying where the record ends, or the file ends first.
+    """
+    header = file.read(_HEADER.size)
+    if header.startswith(b"\x1f\x8b") and file.tell() <= _HEADER.size:
+        raise ValueError("compressed with gzip; unpack it first with gunzip")
+    if len(header) < _HEADER.size:
+        raise ValueError("cut off inside the length of the record")
+    length, checksum = _HEADER.unpack(header)
+    if _masked(header[:8]) != checksum:
+        raise ValueError("damaged: the checksum of its length is wrong")
+    left = size - file.tell() - _CHECKSUM.size
+    if length > left:
+        raise ValueError(f"cut off: the record is of {length:,} bytes, the file has {max(left, 0):,} more")
+    if length > MAX_LENGTH:
+        raise ValueError(f"of {length:,} bytes, more than the {MAX_LENGTH:,} that a record can have")
+    content, end = file.read(length), file.read(_CHECKSUM.size)
+    if len(content) + len(end) < length + _CHECKSUM.size:
+        raise ValueError("cut off: the file has become shorter")
+    return content if _CHECKSUM.unpack(end)[0] == _masked(content) else None
+
+
+def _masked(content: bytes) -> int:
+    """CRC-32C, turned by 15 bits and shifted, so that the checksum of a checksum is no fixed value."""
+    crc: int = google_crc32c.value(content)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
