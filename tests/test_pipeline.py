@@ -88,8 +88,9 @@ def command(*arguments: object) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    # One thread: a small network gains nothing from two, and the tests share the machine.
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
+    # One thread: a small network gains nothing from two, and the tests share the machine. No GPU: sums there come in
+    # any order, so the same numbers twice are not to be had; test_gpu.py is for them.
+    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def summary(results: Path, stage: str) -> dict[str, object]:
