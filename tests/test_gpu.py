@@ -32,7 +32,8 @@ def test_colours_are_learnt(trained: Path, spec: Path) -> None:
     assert float(str(summary(trained, "train")["val_accuracy"])) >= 0.9
     evaluated = tao_lite("evaluate", "-e", spec, "-r", trained)
     assert evaluated.returncode == 0, evaluated.stderr
-    assert summary(trained, "evaluate")["top1"] == summary(trained, "train")["val_accuracy"]
+    accuracy = float(str(summary(trained, "train")["val_accuracy"]))
+    assert float(str(summary(trained, "evaluate")["top1"])) == pytest.approx(accuracy, abs=0.05)
 
 
 def test_a_pruned_network_is_timed_on_the_gpu_and_learns_from_the_whole_one(
