@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -38,6 +37,7 @@ class Recipe:
     max_grad_norm: float
     seed: int
     penalty: Callable[[], Tensor] | None = None  # added to the loss that is reported, not to the one that is minimised
+    class_weights: Tensor | None = None  # float32 [num_classes], how much an image's loss counts by its class
     teacher: Teacher | None = None
     average: Average | None = None
 
@@ -129,15 +129,20 @@ def _forward(network: nn.Module, batch: Batch, recipe: Recipe, device: torch.dev
         images, partners, shares = _mixed(recipe.preprocess(pixels), labels, draws, recipe.mixup)
     with recipe.precision.autocast():
         logits = network(images).float()
-    cross_entropy = partial(F.cross_entropy, reduction="none", label_smoothing=recipe.label_smoothing)
-    losses = cross_entropy(logits, labels)
+    losses = _losses(logits, labels, recipe)
     if recipe.mixup:
-        losses = shares * losses + (1 - shares) * cross_entropy(logits, partners)
+        losses = shares * losses + (1 - shares) * _losses(logits, partners, recipe)
     if teacher:
         with torch.no_grad(), recipe.precision.autocast():
             teacher_logits = teacher.logits(_mixed(teacher.images(pixels), labels, draws, recipe.mixup)[0])
         losses = teacher.blend(losses, logits, teacher_logits)
     return losses, logits.detach().argmax(dim=1) == labels
+
+
+def _losses(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=recipe.label_smoothing)
+    # Not by cross_entropy itself, which would weigh the smoothed part of an image by the other classes.
+    return losses if recipe.class_weights is None else losses * recipe.class_weights[labels]
 
 
 def _mixed(images: Tensor, labels: Tensor, draws: Tensor, mixup: Mixup | None) -> tuple[Tensor, Tensor, Tensor]:

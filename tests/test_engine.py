@@ -109,6 +109,22 @@ def test_an_epoch_does_what_a_plain_loop_does() -> None:
     assert (stats.accuracy, stats.images, stats.batches) == (correct / 32, 32, 4)
 
 
+def test_a_loss_counts_by_its_class() -> None:
+    ours, plain, (batch,) = network(), network(), batches(1, 8)
+    by_class = torch.tensor([0.5, 1.0, 4.0])
+    stats = run(ours, [batch], replace(recipe(ours), class_weights=by_class))
+    own = [F.cross_entropy(logits[None], label[None]) * by_class[label] for logits, label in _pairs(plain, batch)]
+    loss = torch.stack(own).mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9).step()
+    assert torch.allclose(weights(ours), weights(plain), atol=1e-6)
+    assert stats.loss == pytest.approx(loss.item(), abs=1e-6)
+
+
+def _pairs(network: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(network(Preprocess("torch", 3)(batch.images)), batch.labels, strict=True))
+
+
 def test_two_accumulated_batches_weigh_as_one_of_twice_the_size() -> None:
     halves, whole = network(), network()
     run(halves, batches(6, 4), recipe(halves, accumulation=2))

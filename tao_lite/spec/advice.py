@@ -124,6 +124,8 @@ def _run(experiment: pb.Experiment) -> Advice:
         yield f"{path}.loss_scale", "has no effect: only precision FP16 scales the loss"
     if experiment.dataset_config.HasField("val_split") and train.val_dataset_path:
         yield "dataset_config.val_split", "has no effect: val_dataset_path is set"
+    if train.class_weights and train.HasField("class_weighting"):
+        yield f"{path}.class_weighting", "has no effect: class_weights is set"
     if train.HasField("early_stopping") and 0 < train.n_epochs <= train.early_stopping.patience:
         yield (
             f"{path}.early_stopping.patience",

@@ -1071,6 +1071,26 @@ class TrainConfig(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ClassWeightsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str | None = ...,
+            value: _builtins.float | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TRAIN_DATASET_PATH_FIELD_NUMBER: _builtins.int
     VAL_DATASET_PATH_FIELD_NUMBER: _builtins.int
     PRETRAINED_MODEL_PATH_FIELD_NUMBER: _builtins.int
@@ -1103,6 +1123,8 @@ class TrainConfig(_message.Message):
     EMA_DECAY_FIELD_NUMBER: _builtins.int
     LINEAR_PROBE_FIELD_NUMBER: _builtins.int
     DISTILLATION_FIELD_NUMBER: _builtins.int
+    CLASS_WEIGHTING_FIELD_NUMBER: _builtins.int
+    CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
     train_dataset_path: _builtins.str
     """Training images: a folder with one sub-folder per class, or a KITTI folder."""
     val_dataset_path: _builtins.str
@@ -1153,6 +1175,8 @@ class TrainConfig(_message.Message):
     """Train the head alone, on features that the frozen rest of the network computes once. Until unfreeze_at_epoch, where
     that is set. No augmentation then.
     """
+    class_weighting: Global___ClassWeighting.Kind.ValueType
+    """How much an image's loss counts by its class. The weights average 1 over the training images."""
     @_builtins.property
     def optimizer(self) -> Global___OptimizerConfig:
         """Optimizer."""
@@ -1193,6 +1217,10 @@ class TrainConfig(_message.Message):
     def distillation(self) -> Global___DistillationConfig:
         """Learn from a trained network too. Unset: off."""
 
+    @_builtins.property
+    def class_weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """How much an image's loss counts: class name to weight, in the place of class_weighting. Classes not named have 1."""
+
     def __init__(
         self,
         *,
@@ -1228,14 +1256,56 @@ class TrainConfig(_message.Message):
         ema_decay: _builtins.float | None = ...,
         linear_probe: _builtins.bool | None = ...,
         distillation: Global___DistillationConfig | None = ...,
+        class_weighting: Global___ClassWeighting.Kind.ValueType | None = ...,
+        class_weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "compile", b"compile", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "random_seed", b"random_seed", "reg_config", b"reg_config", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "visualizer", b"visualizer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "compile", b"compile", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "random_seed", b"random_seed", "reg_config", b"reg_config", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "visualizer", b"visualizer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "compile", b"compile", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "random_seed", b"random_seed", "reg_config", b"reg_config", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "visualizer", b"visualizer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "compile", b"compile", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "random_seed", b"random_seed", "reg_config", b"reg_config", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "visualizer", b"visualizer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainConfig: _TypeAlias = TrainConfig  # noqa: Y015
+
+@_typing.final
+class ClassWeighting(_message.Message):
+    """Whether rare classes count more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ClassWeighting._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        NONE: ClassWeighting._Kind.ValueType  # 0
+        """All images count alike."""
+        BALANCED: ClassWeighting._Kind.ValueType  # 1
+        """All classes count alike: an image counts 1 / number of images of its class."""
+        EFFECTIVE_NUMBER: ClassWeighting._Kind.ValueType  # 2
+        """In between: (1 - b) / (1 - b^n) for n images of the class, b = 0.999. Source: Cui et al., arXiv:1901.05555."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    NONE: ClassWeighting.Kind.ValueType  # 0
+    """All images count alike."""
+    BALANCED: ClassWeighting.Kind.ValueType  # 1
+    """All classes count alike: an image counts 1 / number of images of its class."""
+    EFFECTIVE_NUMBER: ClassWeighting.Kind.ValueType  # 2
+    """In between: (1 - b) / (1 - b^n) for n images of the class, b = 0.999. Source: Cui et al., arXiv:1901.05555."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassWeighting: _TypeAlias = ClassWeighting  # noqa: Y015
 
 @_typing.final
 class DistillationConfig(_message.Message):

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tao_lite import checkpoint as checkpoints
 from tao_lite import compat, console, optim, schedule
 from tao_lite.average import Average
-from tao_lite.data import augment, dataset, sample
+from tao_lite.data import augment, balance, dataset, sample
 from tao_lite.data.example import Report
 from tao_lite.data.loader import Loader, loader
 from tao_lite.distillation import Teacher
@@ -96,6 +96,7 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
         rate_shares=freeze.rate_shares(architectures.blocks(experiment.model_config), config.layer_decay),
     )
     mixup = augment.make_mixup(experiment)
+    weights = balance.class_weights(config, data.data_set)
     return Recipe(
         optimizer=optimizer,
         precision=precision,
@@ -104,6 +105,7 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
         mixup=mixup.to(run.device) if mixup else None,
         set_learning_rate=lambda step: optim.set_learning_rate(optimizer, rate(step / steps), step),
         label_smoothing=config.label_smoothing,
+        class_weights=torch.tensor(weights, device=run.device) if weights else None,
         accumulation=config.gradient_accumulation_steps,
         max_grad_norm=config.max_grad_norm,
         seed=config.random_seed + 1_000_003 * run.world.rank,
