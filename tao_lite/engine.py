@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from tao_lite.average import Average
 from tao_lite.data.augment import Mixup
 from tao_lite.data.loader import Batch
+from tao_lite.data.prefetch import on_device
 from tao_lite.distillation import Teacher
 from tao_lite.errors import RunError
 from tao_lite.precision import Precision
@@ -82,7 +83,7 @@ def train_epoch(
     """
     device = next(network.parameters()).device
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    timed = _Timed(batches, stats)
+    timed = _Timed(on_device(batches, device), stats)
     interval = _Interval(stats, recipe, report)
     for group in _groups(timed, recipe.accumulation):
         step = first_step + group[0].number // recipe.accumulation
@@ -93,7 +94,7 @@ def train_epoch(
         recipe.optimizer.zero_grad()
         penalty = recipe.penalty() if recipe.penalty else None
         for batch in group:
-            losses, hits = _forward(network, batch, recipe, device)
+            losses, hits = _forward(network, batch, recipe)
             recipe.precision.backward(losses.sum() / num_images)
             interval.add(losses.detach() if penalty is None else losses.detach() + penalty, hits, batch)
         recipe.precision.step(recipe.optimizer, trainable, recipe.max_grad_norm)
@@ -112,20 +113,18 @@ def predict(
     """Each batch with its labels and logits (float32 [B, num_classes]) on the device, the network in eval mode."""
     device = next(network.parameters()).device
     network.eval()
-    for batch in batches:
+    for batch in on_device(batches, device):
         with torch.inference_mode(), precision.autocast():
-            images = preprocess(batch.images.to(device, non_blocking=True))
+            images = preprocess(batch.images)
             logits = network(images)
-        yield batch, batch.labels.to(device, non_blocking=True), logits.float()
+        yield batch, batch.labels, logits.float()
 
 
-def _forward(network: nn.Module, batch: Batch, recipe: Recipe, device: torch.device) -> tuple[Tensor, Tensor]:
+def _forward(network: nn.Module, batch: Batch, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """Loss of each image (float32 [B]) and whether its label had the largest logit (bool [B])."""
-    labels = batch.labels.to(device, non_blocking=True)
-    draws = batch.draws.to(device, non_blocking=True)
-    teacher = recipe.teacher
+    labels, draws, teacher = batch.labels, batch.draws, recipe.teacher
     with torch.no_grad():
-        pixels = recipe.augment(batch.images.to(device, non_blocking=True), draws)
+        pixels = recipe.augment(batch.images, draws)
         images, partners, shares = _mixed(recipe.preprocess(pixels), labels, draws, recipe.mixup)
     with recipe.precision.autocast():
         logits = network(images).float()

@@ -1,4 +1,4 @@
-"""Image files to arrays, through Pillow: whatever a file holds, the outcome is pixels or a DataError with its path."""
+"""Image files to arrays, as Pillow makes them: whatever a file holds, the outcome is pixels or a DataError."""
 
 import contextlib
 import io
@@ -19,11 +19,18 @@ from PIL.TiffImagePlugin import TiffImageFile
 from tao_lite.data.example import Span
 from tao_lite.errors import DataError
 
+try:
+    import simplejpeg  # type: ignore[import-not-found, import-untyped, unused-ignore]
+except ImportError:  # With it, photos decode 1.2 to 1.5 times as fast; the bits are the same.
+    simplejpeg = None
+
 # So many take 1.3 GiB while they are decoded (measured). Pillow itself warns at 85 Mi and refuses at 171 Mi.
 MAX_PIXELS = 2**27
 
 # By content, not by suffix. Naming them keeps Pillow from trying its riskier ones, such as EPS, which runs Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "GIF", "TIFF", "WEBP")
+
+SIMPLEJPEG_VERSION = str(getattr(simplejpeg, "__version__", "none"))
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -35,6 +42,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_END_OF_IMAGE = b"\xff\xd9"
 _FROM_PILLOW = re.compile(r"PIL\.")
 _warnings_lock = threading.Lock()
 
@@ -66,9 +74,12 @@ def decode(path: Path, channels: int, span: Span | None = None) -> npt.NDArray[n
     """
     mode = "RGB" if channels == 3 else "L"
     with _opened(path, span) as (image, file):
+        upright = _UPRIGHT.get(_orientation(image))
+        fast = _plain_jpeg(image, file) if channels == 3 else None
+        if fast is not None:
+            return fast if upright is None else np.array(Image.fromarray(fast).transpose(upright))
         _load(image, file)
         eight_bit = image if image.mode == mode and not image.has_transparency_data else _converted(image, mode)
-        upright = _UPRIGHT.get(_orientation(image))
         if upright is not None:
             eight_bit = eight_bit.transpose(upright)
         # np.asarray would save a copy (1 % of decoding) but is read-only, which torch warns about.
@@ -157,6 +168,25 @@ def _silence_pillow() -> None:
             warnings.filterwarnings("ignore", module=_FROM_PILLOW.pattern)
 
 
+def _plain_jpeg(image: Image.Image, file: BinaryIO) -> npt.NDArray[np.uint8] | None:
+    """RGB pixels of a whole colour JPEG, decoded by simplejpeg; None for all else, on which Pillow has the last word.
+
+    Both decode with libjpeg-turbo and its default settings. On the first doubt about the data simplejpeg raises.
+    """
+    if simplejpeg is None or image.format != "JPEG" or image.mode != "RGB":
+        return None
+    place = file.tell()
+    file.seek(0)
+    content = file.read()
+    file.seek(place)
+    try:
+        pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(content, "RGB", strict=True)
+    except ValueError:
+        return None
+    is_whole = content.endswith(_END_OF_IMAGE) or _END_OF_IMAGE in content[place:]
+    return pixels if is_whole and pixels.shape == (image.height, image.width, 3) else None
+
+
 def _load(image: Image.Image, file: BinaryIO) -> None:
     """Decode the pixels, all of them.
 
@@ -168,9 +198,9 @@ def _load(image: Image.Image, file: BinaryIO) -> None:
     image.load()
     if image.format in {"JPEG", "MPO"}:
         file.seek(-2, os.SEEK_END)
-        if file.read() != b"\xff\xd9":
+        if file.read() != _END_OF_IMAGE:
             file.seek(header_end)
-            if b"\xff\xd9" not in file.read():
+            if _END_OF_IMAGE not in file.read():
                 raise ValueError("image file is truncated (no end-of-image marker)")
 
 

@@ -55,6 +55,14 @@ FIXED = {"squeeze": squeeze, "centre_crop": centre_crop}
 """The geometries that give the same rectangle each time."""
 
 
+def cut(frame: Pixels, box: tuple[int, int, int, int] | None) -> Pixels:
+    """The pixels inside the box, all without one; empty where it lies outside. A copy, lest they keep the frame."""
+    if box is None:
+        return frame
+    left, top, right, bottom = box
+    return frame[top:bottom, left:right].copy()
+
+
 def resize(image: Pixels, box: Box, size: Size, interpolation: str) -> Pixels:
     """The part `box` of the image at that size, antialiased; uint8 [h, w, C], the image itself if nothing changes."""
     height, width = image.shape[:2]

@@ -14,10 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tao_lite.data.cache import Images, budget_bytes, estimate_bytes
-from tao_lite.data.dataset import DataSet
+from tao_lite.data.cache import Images, Memory, Store
+from tao_lite.data.cache_folder import default_folder, open_disk, room
+from tao_lite.data.cache_plan import Room, device_room, estimate_bytes, plan
+from tao_lite.data.dataset import DataSet, root_of
 from tao_lite.data.draws import CROP_LEFT, CROP_SCALE, CROP_TOP, NUM_DRAWS, permutation, uniforms
 from tao_lite.data.geometry import FIXED, Pixels, Size, random_crop, resize
+from tao_lite.data.resident import Resident
 from tao_lite.errors import DataError
 from tao_lite.host import available_memory, usable_cores
 from tao_lite.spec import classification_pb2 as pb
@@ -76,21 +79,27 @@ class Loader:
     report: Callable[[str, str], None]
     """Told once of each example that can't be decoded: its place and the problem. Ends the epoch if it raises."""
     cache_bytes: int = 0
-    """Memory for what is the same in every epoch: the decoded image with random crop, the resized one otherwise."""
+    """Room for what is the same in every epoch: the decoded image with random crop, the resized one otherwise."""
+    cache_dir: Path | None = None
+    """Folder of the file that keeps them, in place of memory."""
+    cache_device: torch.device | None = None
+    """Where they are kept, in place of the host's memory. Not with random crop."""
     rank: int = 0
     world_size: int = 1
     pin_memory: bool = False
     """Page-locked batches, which a CUDA device fetches while the host goes on."""
     _images: Images = field(init=False, repr=False)
+    _resident: Resident | None = field(init=False, repr=False, default=None)
     _labels: npt.NDArray[np.int64] = field(init=False, repr=False)
     _reported: set[str] = field(init=False, repr=False, default_factory=set)
 
     def __post_init__(self) -> None:
         index_of = {name: index for index, name in enumerate(self.class_names)}
         self._labels = np.array([index_of[example.label] for example in self.data_set.examples], np.int64)
-        self._images = Images(
-            self.data_set.examples, self.channels, self._resized_if_fixed, budget_bytes=self.cache_bytes
-        )
+        self._images = Images(self.data_set.examples, self.channels, self._resized_if_fixed, self._store())
+        if self.cache_bytes and self.cache_device:
+            assert self.geometry != "random_crop"
+            self._resident = Resident(self.num_examples, self.size, self.channels, self.cache_device)
         if self.training and not self._num_own:
             raise DataError(
                 f"{self.num_examples} training images are too few for {self.world_size} processes; use fewer --gpus"
@@ -140,6 +149,16 @@ class Loader:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def _store(self) -> Store | None:
+        """What keeps images on the host."""
+        if not self.cache_bytes or self.cache_device:
+            return None
+        if self.cache_dir is None:
+            return Memory(self.num_examples, self.cache_bytes)
+        is_random = self.geometry == "random_crop"
+        settings = (self.channels, None if is_random else (self.geometry, self.size, self.interpolation))
+        return open_disk(self.cache_dir, self.data_set.examples, self.channels, settings, max_bytes=self.cache_bytes)
+
     @property
     def _num_own(self) -> int:
         """Examples of an epoch in this process."""
@@ -162,20 +181,19 @@ class Loader:
         """The batch, its images still being made by the pool."""
         indices = order[number * self.batch_size : (number + 1) * self.batch_size]
         numbers = uniforms(self.seed, epoch, indices, NUM_DRAWS)
+        made = self._resident.missing(indices) if self._resident else np.arange(len(indices))
         # A fresh buffer each time: whoever holds the batch before may still be reading it.
-        images = torch.empty((len(indices), *self.size, self.channels), dtype=torch.uint8, pin_memory=self.pin_memory)
+        images = torch.empty((len(made), *self.size, self.channels), dtype=torch.uint8, pin_memory=self.pin_memory)
         tasks = [
-            pool.submit(
-                self._fill, images.numpy(), indices, numbers, range(len(indices))[first : first + NUM_IMAGES_PER_TASK]
-            )
-            for first in range(0, len(indices), NUM_IMAGES_PER_TASK)
+            pool.submit(self._fill, images.numpy(), indices[made], numbers[made], slots)
+            for slots in _parts(range(len(made)), NUM_IMAGES_PER_TASK)
         ]
-        return _Pending(number, indices, numbers, images, tasks)
+        return _Pending(number, indices, numbers, made, images, tasks)
 
     def _fill(
         self, out: Pixels, indices: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64], slots: range
     ) -> list[tuple[int, str]]:
-        """Put the images of these slots of the batch in their places; the slots that stay empty, with the reason."""
+        """Put the images of these slots in their places; the slots that stay empty, with the reason."""
         empty = []
         for slot in slots:
             try:
@@ -198,16 +216,21 @@ class Loader:
 
     def _complete(self, pending: "_Pending") -> Batch:
         """The batch, waited for, less its empty slots."""
-        empty = dict(itertools.chain.from_iterable(task.result() for task in pending.tasks))
+        failed = dict(itertools.chain.from_iterable(task.result() for task in pending.tasks))
+        empty = {int(pending.made[place]): message for place, message in failed.items()}
         examples = [self.data_set.examples[index] for index in pending.indices]
         for slot, message in empty.items():
             if message not in self._reported:
                 self._reported.add(message)
                 self.report(str(examples[slot].path), message.removeprefix(f"{examples[slot].path}: "))
         kept = [slot for slot in range(len(examples)) if slot not in empty]
+        good = [place for place in range(len(pending.made)) if place not in failed]
+        images = pending.images[good] if failed else pending.images
+        if self._resident:
+            self._resident.put(pending.indices[pending.made[good]], images)
+            images = self._resident.get(pending.indices[kept])
         # The largest float32 below 1: rounding must not reach 1.
         draws = np.minimum(pending.draws[kept], 1 - 2.0**-24).astype(np.float32)
-        images = pending.images[kept] if empty else pending.images
         return Batch(
             images=self._pinned(images).permute(0, 3, 1, 2),
             labels=self._pinned(torch.from_numpy(self._labels[pending.indices[kept]])),
@@ -217,16 +240,18 @@ class Loader:
         )
 
     def _pinned(self, tensor: Tensor) -> Tensor:
-        return tensor.pin_memory() if self.pin_memory and not tensor.is_pinned() else tensor
+        is_wanted = self.pin_memory and tensor.device.type == "cpu" and not tensor.is_pinned()
+        return tensor.pin_memory() if is_wanted else tensor
 
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """A batch whose images the threads are still making. images: uint8 [B, H, W, C]."""
+    """A batch of which the threads are still making the slots `made`. images: uint8 [len(made), H, W, C]."""
 
     number: int
     indices: npt.NDArray[np.int64]
     draws: npt.NDArray[np.float64]
+    made: npt.NDArray[np.int64]
     images: Tensor
     tasks: list[Future[list[tuple[int, str]]]]
 
@@ -249,6 +274,18 @@ def loader(  # noqa: PLR0913 - one argument for each fact that only the stage kn
     has_random_crop = split == "train" and train.enable_random_crop
     has_centre_crop = {"train": False, "val": train.enable_center_crop, "eval": evaluation.enable_center_crop}[split]
     needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
+    dataset = experiment.dataset_config
+    folder = root_of(dataset.cache_dir) if dataset.cache_dir else default_folder()
+    # Page-locked batches are wanted for the current CUDA device.
+    device = torch.device("cuda", torch.cuda.current_device()) if pin_memory else None
+    kind, cache_bytes = plan(
+        pb.Cache.Mode.Name(dataset.cache),
+        needed,
+        Room(available_memory() // world_size, room(folder), device_room(device)),
+        folder,
+        is_fixed=not has_random_crop,
+        is_read_once=split == "eval",
+    )
     return Loader(
         data_set=data_set,
         size=(height, width),
@@ -260,9 +297,9 @@ def loader(  # noqa: PLR0913 - one argument for each fact that only the stage kn
         geometry="random_crop" if has_random_crop else "centre_crop" if has_centre_crop else "squeeze",
         interpolation="bicubic" if model.resize_interpolation_method == pb.BICUBIC else "bilinear",
         report=report,
-        cache_bytes=budget_bytes(
-            pb.Cache.Mode.Name(experiment.dataset_config.cache), needed, available_memory() // world_size
-        ),
+        cache_bytes=cache_bytes,
+        cache_dir=folder if kind == "DISK" else None,
+        cache_device=device if kind == "DEVICE" else None,
         rank=rank,
         world_size=world_size,
         pin_memory=pin_memory,
@@ -275,6 +312,10 @@ def _num_workers(wanted: int, world_size: int) -> int:
     if wanted > cores:
         logger.info("n_workers was reduced from %d to %d, the cores at hand", wanted, cores)
     return min(wanted or cores, cores)
+
+
+def _parts(slots: range, size: int) -> list[range]:
+    return [slots[first : first + size] for first in range(0, len(slots), size)]
 
 
 def _size(image: Pixels) -> Size:

@@ -1475,7 +1475,7 @@ Global___BadExample: _TypeAlias = BadExample  # noqa: Y015
 
 @_typing.final
 class Cache(_message.Message):
-    """Whether decoded images stay in memory. The results are the same in all of them."""
+    """Where decoded images are kept from one epoch to the next. The results are the same in all of them, bit by bit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1486,21 +1486,41 @@ class Cache(_message.Message):
     class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Cache._Mode.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         AUTO: Cache._Mode.ValueType  # 0
-        """MEMORY where the decoded images take at most a quarter of the free memory, else OFF."""
+        """MEMORY where the decoded images take at most a quarter of the free memory, else DISK where they take at most half
+        of what is free there, else OFF. Evaluation, which reads each image once, never gets DISK.
+        """
         OFF: Cache._Mode.ValueType  # 1
         """Decoded anew each epoch."""
         MEMORY: Cache._Mode.ValueType  # 2
-        """Decoded once."""
+        """Decoded once, as far as three quarters of the free memory suffice."""
+        DISK: Cache._Mode.ValueType  # 3
+        """Decoded once, and not again in later runs: in a file below cache_dir, written during the first epoch. It belongs
+        to the images' files as they are then and to the settings, and grows to half of the disk's free space at most.
+        """
+        DEVICE: Cache._Mode.ValueType  # 4
+        """Decoded once, into the GPU's memory, where they take at most half of what is free there; batches are made there.
+        Without a GPU, and in training with random crop, as MEMORY.
+        """
 
     class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
         """The choices."""
 
     AUTO: Cache.Mode.ValueType  # 0
-    """MEMORY where the decoded images take at most a quarter of the free memory, else OFF."""
+    """MEMORY where the decoded images take at most a quarter of the free memory, else DISK where they take at most half
+    of what is free there, else OFF. Evaluation, which reads each image once, never gets DISK.
+    """
     OFF: Cache.Mode.ValueType  # 1
     """Decoded anew each epoch."""
     MEMORY: Cache.Mode.ValueType  # 2
-    """Decoded once."""
+    """Decoded once, as far as three quarters of the free memory suffice."""
+    DISK: Cache.Mode.ValueType  # 3
+    """Decoded once, and not again in later runs: in a file below cache_dir, written during the first epoch. It belongs
+    to the images' files as they are then and to the settings, and grows to half of the disk's free space at most.
+    """
+    DEVICE: Cache.Mode.ValueType  # 4
+    """Decoded once, into the GPU's memory, where they take at most half of what is free there; batches are made there.
+    Without a GPU, and in training with random crop, as MEMORY.
+    """
 
     def __init__(
         self,
@@ -1662,6 +1682,7 @@ class DatasetConfig(_message.Message):
     CLASSMAP_PATH_FIELD_NUMBER: _builtins.int
     TFRECORD_FIELD_NUMBER: _builtins.int
     YOLO_ROOT_FIELD_NUMBER: _builtins.int
+    CACHE_DIR_FIELD_NUMBER: _builtins.int
     format: Global___DatasetFormat.Kind.ValueType
     """Layout on disk."""
     val_split: _builtins.float
@@ -1669,12 +1690,16 @@ class DatasetConfig(_message.Message):
     on_bad_example: Global___BadExample.Policy.ValueType
     """What happens to an image or label that can't be read."""
     cache: Global___Cache.Mode.ValueType
-    """Whether decoded images stay in memory."""
+    """Where decoded images are kept from one epoch to the next."""
     classmap_path: _builtins.str
     """JSON file {"class name": index} that fixes the order of the classes. Unset: sorted names."""
     yolo_root: _builtins.str
     """Folder that every path in a data.yaml must lead to or below; relative to the data.yaml. Unset: the folder of the
     data.yaml.
+    """
+    cache_dir: _builtins.str
+    """Folder of cache DISK, which may be deleted at any time. Unset: $XDG_CACHE_HOME/tao_lite, or ~/.cache/tao_lite. What
+    was not used for longest goes first.
     """
     @_builtins.property
     def kitti(self) -> Global___KittiConfig:
@@ -1700,10 +1725,11 @@ class DatasetConfig(_message.Message):
         classmap_path: _builtins.str | None = ...,
         tfrecord: Global___TfrecordConfig | None = ...,
         yolo_root: _builtins.str | None = ...,
+        cache_dir: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "classmap_path", b"classmap_path", "format", b"format", "kitti", b"kitti", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "kitti", b"kitti", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "classmap_path", b"classmap_path", "format", b"format", "kitti", b"kitti", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "kitti", b"kitti", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

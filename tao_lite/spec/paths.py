@@ -25,6 +25,7 @@ _READ_BY = {
     "dataset_config.tfrecord.image_dir": ("train", "evaluate"),
     "dataset_config.tfrecord.label_map": ("train", "evaluate"),
     "dataset_config.yolo_root": ("train", "evaluate"),
+    "dataset_config.cache_dir": ("train", "evaluate"),
     "prune_config.model_path": ("prune",),
     "prune_config.output_path": ("prune",),
 }

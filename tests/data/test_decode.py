@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from tao_lite.data.decode import decode, image_size
 from tao_lite.errors import DataError
@@ -415,3 +415,55 @@ def test_pillow_warns_nobody_even_from_several_threads(shared: Path) -> None:
         shapes = list(pool.map(lambda path: decode(path, 3).shape, noisy * 16))
     assert caught == []
     assert shapes[:3] == [(500, 500, 3), (480, 640, 3), (1, 1, 3)]
+
+
+def outcome(path: Path) -> tuple[tuple[int, ...], bytes] | str:
+    try:
+        pixels = decode(path, 3)
+    except DataError as error:
+        return str(error)
+    assert pixels.flags.writeable
+    assert pixels.flags.c_contiguous
+    return pixels.shape, pixels.tobytes()
+
+
+def same_without_simplejpeg(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> int:
+    """The number of JPEGs among the files, each of which has the same outcome with Pillow alone."""
+    pytest.importorskip("simplejpeg")
+    jpegs = [path for path in paths if path.is_file() and path.read_bytes()[:3] == b"\xff\xd8\xff"]
+    outcomes = [outcome(path) for path in jpegs]
+    monkeypatch.setattr("tao_lite.data.decode.simplejpeg", None)
+    for path, expected in zip(jpegs, outcomes, strict=True):
+        assert outcome(path) == expected, path
+    return len(jpegs)
+
+
+def test_the_faster_jpeg_decoder_gives_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds: list[dict[str, Any]] = [
+        {"subsampling": subsampling, "progressive": progressive, "quality": quality}
+        for subsampling in (0, 1, 2)
+        for progressive in (False, True)
+        for quality in (20, 95)
+    ]
+    paths = [saved(tmp_path / f"{index}.jpg", noise(61, 47), **kind) for index, kind in enumerate(kinds)]
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        paths.append(saved(tmp_path / f"turned{orientation}.jpg", noise(61, 47), exif=exif))
+    paths += [saved(tmp_path / f"{mode}.jpg", noise().convert(mode)) for mode in ("L", "CMYK")]
+    paths.append(saved(tmp_path / "rgb.jpg", noise(), keep_rgb=True))
+    whole = paths[0].read_bytes()
+    for index, content in enumerate((whole[:900], whole[:-2], whole[:900] + bytes(500), whole + b"trailer", whole * 2)):
+        paths.append(written(tmp_path / f"damaged{index}.jpg", content))
+    random = np.random.default_rng(2)
+    for index in range(100):
+        flipped = bytearray(whole)
+        flipped[random.integers(len(whole))] ^= 1 << random.integers(8)
+        paths.append(written(tmp_path / f"flipped{index}.jpg", bytes(flipped)))
+    assert same_without_simplejpeg(paths, monkeypatch) >= len(paths) - 1
+
+
+def test_the_faster_jpeg_decoder_gives_the_same_for_difficult_files(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert same_without_simplejpeg(sorted((shared / "data/dirty").rglob("*")), monkeypatch) > 10

@@ -1,11 +1,10 @@
-"""Batches from real files: order, threads, processes, damage, memory."""
+"""Batches from real files: order, threads, processes, damage."""
 
 import logging
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,85 +13,17 @@ import torch
 from google.protobuf import text_format
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from tao_lite.data.cache import Images, budget_bytes, estimate_bytes
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.decode import decode
 from tao_lite.data.draws import MIXUP, NUM_DRAWS, permutation, uniforms
 from tao_lite.data.example import Example, Report
 from tao_lite.data.geometry import random_crop, resize, squeeze
-from tao_lite.data.loader import Batch, Loader, loader
+from tao_lite.data.loader import Loader, loader
 from tao_lite.errors import DataError
 from tao_lite.host import usable_cores
 from tao_lite.spec import classification_pb2 as pb
-
-NUM_PICTURES = 23
-GEOMETRIES = ["squeeze", "centre_crop", "random_crop"]
-
-
-def write_picture(path: Path, seed: int, value: int | None = None) -> None:
-    """Noise of a size that depends on the seed or, with a value, an even grey of 20 x 20."""
-    random = np.random.default_rng(seed)
-    height, width = (20, 20) if value is not None else random.integers(18, 60, 2)
-    pixels = random.integers(0, 256, (height, width, 3), np.uint8)
-    Image.fromarray(pixels if value is None else np.full_like(pixels, value)).save(path)
-
-
-def as_data_set(paths: Sequence[Path]) -> DataSet:
-    labels = ("cat", "dog", "eel")
-    return DataSet(tuple(Example(path, labels[i % 3], path.name) for i, path in enumerate(paths)), labels)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
-    """Pictures of different sizes, 0.png to 22.png, never changed."""
-    folder = tmp_path_factory.mktemp("pictures")
-    paths = [folder / f"{index}.png" for index in range(NUM_PICTURES)]
-    for index, path in enumerate(paths):
-        write_picture(path, index)
-    return as_data_set(paths)
-
-
-@pytest.fixture
-def frames(tmp_path: Path) -> DataSet:
-    """Three frames with four objects each."""
-    examples = []
-    for frame in range(3):
-        path = tmp_path / f"{frame}.png"
-        Image.fromarray(np.random.default_rng(frame).integers(0, 256, (60, 90, 3), np.uint8)).save(path)
-        boxes = [(0, 0, 90, 60), (5, 7, 30, 47), (60, 10, 90, 25), (41, 3, 42, 4)]
-        examples += [Example(path, "cat", path.stem, box) for box in boxes]
-    return DataSet(tuple(examples), ("cat",))
-
-
-def make(data_set: DataSet, **changes: object) -> Loader:
-    values: dict[str, object] = {
-        "size": (16, 24),
-        "channels": 3,
-        "batch_size": 4,
-        "num_workers": 2,
-        "seed": 1,
-        "training": True,
-        "geometry": "random_crop",
-        "interpolation": "bilinear",
-        "report": Report(fail=True),
-    }
-    return Loader(data_set=data_set, **(values | changes))  # type: ignore[arg-type]
-
-
-def indices_of(batches: Sequence[Batch]) -> list[int]:
-    return [int(path.stem) for batch in batches for path in batch.paths]
-
-
-def same(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
-    return len(first) == len(second) and all(
-        torch.equal(a.images, b.images)
-        and torch.equal(a.labels, b.labels)
-        and torch.equal(a.draws, b.draws)
-        and (a.paths, a.number) == (b.paths, b.number)
-        for a, b in zip(first, second, strict=True)
-    )
+from tests.data.pictures import KINDS, NUM_PICTURES, Notes, cached, indices_of, make, same
 
 
 def decoder_threads() -> list[str]:
@@ -223,35 +154,10 @@ def test_too_few_images_for_the_processes_is_an_error(pictures: DataSet) -> None
         make(data_set, rank=3, world_size=4)
 
 
-class Notes:
-    """What was reported."""
-
-    def __init__(self) -> None:
-        self.places: list[str] = []
-
-    def __call__(self, place: str, problem: str) -> None:
-        self.places.append(place)
-        assert problem
-        assert place not in problem
-
-
-@pytest.fixture
-def damaged(tmp_path: Path) -> DataSet:
-    """Ten pictures, of which 2, 4, 5, 6 and 7 are damaged, empty or missing."""
-    paths = [tmp_path / f"{index}.png" for index in range(10)]
-    for index, path in enumerate(paths):
-        write_picture(path, index)
-    paths[2].write_bytes(paths[2].read_bytes()[:200])
-    for index in (4, 5, 6):
-        paths[index].write_bytes(b"")
-    paths[7].unlink()
-    return as_data_set(paths)
-
-
-@pytest.mark.parametrize("cache_bytes", [0, 10**9])
-def test_bad_images_are_reported_once_and_left_out(damaged: DataSet, cache_bytes: int) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_images_are_reported_once_and_left_out(damaged: DataSet, kind: str, tmp_path: Path) -> None:
     notes = Notes()
-    evaluation = make(damaged, training=False, report=notes, cache_bytes=cache_bytes)
+    evaluation = make(damaged, training=False, geometry="squeeze", report=notes, **cached(kind, tmp_path))
     for epoch in (0, 1):
         batches = list(evaluation.epoch(epoch))
         assert indices_of(batches) == [0, 1, 3, 8, 9]
@@ -355,107 +261,6 @@ def test_a_batch_stays_as_it_is_while_others_are_made(pictures: DataSet) -> None
     assert all(torch.equal(images, copy) for images, copy in zip(kept, copies, strict=True))
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-@pytest.mark.parametrize("fixture", ["pictures", "frames"])
-@pytest.mark.parametrize("num_workers", [1, 4])
-@pytest.mark.parametrize("cache_bytes", [3000, 10**9])
-def test_batches_from_memory_equal_those_from_files(
-    request: pytest.FixtureRequest, geometry: str, fixture: str, num_workers: int, cache_bytes: int
-) -> None:
-    data_set = request.getfixturevalue(fixture)
-    cached = make(data_set, geometry=geometry, num_workers=num_workers, cache_bytes=cache_bytes)
-    files = make(data_set, geometry=geometry)
-    for epoch in range(3):
-        assert same(list(cached.epoch(epoch)), list(files.epoch(epoch)))
-
-
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_with_memory_each_image_is_decoded_once(frames: DataSet, geometry: str) -> None:
-    expected = list(make(frames, geometry=geometry).epoch(1))
-    cached = make(frames, geometry=geometry, num_workers=4, cache_bytes=10**9)
-    list(cached.epoch(0))
-    for frame in {example.path for example in frames.examples}:
-        frame.write_bytes(b"")
-    assert same(list(cached.epoch(1)), expected)
-
-
-def test_with_memory_a_frame_is_decoded_once_for_all_its_examples(frames: DataSet) -> None:
-    files = Images(frames.examples, 3, np.flipud)
-    expected = [files[index] for index in range(4)]
-    cached = Images(frames.examples, 3, np.flipud, budget_bytes=10**9)
-    assert np.array_equal(cached[2], expected[2])
-    frames.examples[0].path.write_bytes(b"")
-    assert all(np.array_equal(cached[index], expected[index]) for index in range(4))
-
-
-def test_an_object_in_memory_does_not_hold_its_whole_frame_there(frames: DataSet) -> None:
-    cached = Images(frames.examples, 3, lambda image: image, budget_bytes=10**9)
-    assert cached[1].base is None  # Its pixels are its own, not a view of the frame's.
-
-
-def test_with_memory_threads_that_want_the_same_frame_get_the_same_pixels(frames: DataSet) -> None:
-    cached = Images(frames.examples, 3, np.flipud, budget_bytes=10**9)
-    with ThreadPoolExecutor(8) as pool:
-        images = list(pool.map(cached.__getitem__, [0] * 8 + [4] * 8))
-    assert all(image is images[0] for image in images[:8])
-    assert all(image is images[8] for image in images[8:])
-
-
-def test_without_memory_an_image_is_decoded_each_time(frames: DataSet) -> None:
-    training = make(frames, report=Notes())
-    assert len(list(training.epoch(0))) == 3
-    for frame in {example.path for example in frames.examples}:
-        frame.write_bytes(b"")
-    assert list(training.epoch(1)) == []
-
-
-def test_no_more_is_kept_than_the_budget_allows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    paths = [tmp_path / f"{index}.png" for index in range(10)]
-    for path in paths:
-        write_picture(path, 0, value=10)
-    # An image of 16 x 24 pixels and 3 channels is 1152 bytes: three fit into 4000.
-    training = make(as_data_set(paths), geometry="squeeze", cache_bytes=4000)
-    with caplog.at_level(logging.INFO, "tao_lite.data.cache"):
-        list(training.epoch(0))
-    assert [record.getMessage() for record in caplog.records] == [
-        "kept 3 of 10 examples in memory, 0.0 MiB; the others are decoded anew each epoch"
-    ]
-    for path in paths:
-        write_picture(path, 0, value=200)
-    for epoch in (1, 2):
-        values = torch.cat([batch.images[:, 0, 0, 0] for batch in training.epoch(epoch)])
-        assert sorted(values.tolist()) == [10] * 3 + [200] * 7
-
-
-@pytest.mark.parametrize(
-    ("mode", "needed", "expected"),
-    [("OFF", 1, 0), ("AUTO", 250, 250), ("AUTO", 251, 0), ("MEMORY", 1, 750), ("MEMORY", 5000, 750)],
-)
-def test_auto_keeps_what_needs_a_quarter_of_the_available_memory(
-    mode: str, needed: int, expected: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.INFO, "tao_lite.data.cache"):
-        assert budget_bytes(mode, needed, 1000) == expected
-    verdict = "are kept in memory" if expected else "are decoded anew each epoch"
-    assert caplog.records[0].getMessage().endswith(f"with cache {mode} they {verdict}")
-
-
-def test_the_need_is_known_for_a_fixed_size_and_for_boxes(pictures: DataSet, frames: DataSet) -> None:
-    assert estimate_bytes(pictures.examples, 3, (16, 24)) == NUM_PICTURES * 16 * 24 * 3
-    assert estimate_bytes(frames.examples, 1, None) == 3 * (90 * 60 + 25 * 40 + 30 * 15 + 1)
-
-
-def test_the_need_of_whole_pictures_is_read_from_those_files_that_can_be(damaged: DataSet) -> None:
-    # Numbers 4 to 6 are empty files: they count like the average of the others.
-    examples = [damaged.examples[index] for index in (0, 1, 4, 5)]
-    areas = [decode(damaged.examples[index].path, 1).size for index in (0, 1)]
-    assert estimate_bytes(examples, 3, None) == sum(areas) / 2 * 4 * 3
-
-
-def test_the_need_of_nothing_is_nothing() -> None:
-    assert estimate_bytes((), 3, None) == 0
-
-
 SPEC = """
 model_config { arch: "resnet" input_image_size: "3,32,48" resize_interpolation_method: BICUBIC }
 train_config { n_workers: 1 enable_random_crop: true enable_center_crop: true }
@@ -515,6 +320,16 @@ def test_unset_threads_are_one_per_core_shared_by_the_processes(build: Callable[
 
 def test_cache_off_keeps_nothing(build: Callable[..., Loader]) -> None:
     assert build("train", SPEC.replace("MEMORY", "OFF")).cache_bytes == 0
+
+
+def test_the_spec_says_where_images_are_kept(build: Callable[..., Loader], tmp_path: Path) -> None:
+    disk = build("train", SPEC.replace("cache: MEMORY", f'cache: DISK cache_dir: "{tmp_path}/cache"'))
+    assert (disk.cache_dir, disk.cache_device) == (tmp_path / "cache", None)
+    assert next(iter(disk.epoch(0))).images.shape == (5, 3, 32, 48)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".images"]
+    memory = build("val", SPEC.replace("cache: MEMORY", "cache: DEVICE"))
+    assert (memory.cache_dir, memory.cache_device) == (None, None)
+    assert memory.cache_bytes > 0
 
 
 @pytest.mark.gpu
