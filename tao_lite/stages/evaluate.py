@@ -38,7 +38,8 @@ def evaluate(spec: Spec, run: Run) -> Summary:
     experiment = compat.effective(evaluated_experiment(spec.experiment, found))
     data = evaluation_loader(experiment, dataset.evaluation(experiment, found.class_names), run)
     network = preparation.on_device(checkpoints.network(found), run.device)
-    trial.set_threads(network, experiment, run)
+    precision = Precision.of(experiment.train_config, run.device)
+    trial.set_threads(network, experiment, precision, run)
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Evaluation", len(data))
         result = evaluate_network(
@@ -46,7 +47,7 @@ def evaluate(spec: Spec, run: Run) -> Summary:
             data,
             k=experiment.eval_config.top_k,
             preprocess=Preprocess.from_dict(dict(found.preprocess)).to(run.device),
-            precision=Precision.of(experiment.train_config, run.device),
+            precision=precision,
             world=run.world,
             each_batch=bar.advance,
         )

@@ -37,9 +37,9 @@ def inference(spec: Spec, run: Run, source: Path) -> Summary:
     examples = tuple(Example(path, found.class_names[0], str(path)) for path in paths)
     data = evaluation_loader(experiment, DataSet(examples, found.class_names), run)
     network = preparation.on_device(checkpoints.network(found), run.device)
-    trial.set_threads(network, experiment, run)
     preprocess = Preprocess.from_dict(dict(found.preprocess)).to(run.device)
     precision = Precision.of(experiment.train_config, run.device)
+    trial.set_threads(network, experiment, precision, run)
     rows: Rows = []
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Inference", len(data))

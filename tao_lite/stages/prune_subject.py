@@ -51,7 +51,7 @@ class Subject:
         changed.CopyFrom(self.experiment)
         changed.prune_config.CopyFrom(config)
         other = replace(self, experiment=changed)
-        vars(other).update({name: value for name, value in vars(self).items() if name in ("validation", "_precision")})
+        vars(other).update({name: value for name, value in vars(self).items() if name in ("validation", "precision")})
         return other
 
     @cached_property
@@ -69,7 +69,7 @@ class Subject:
         return evaluation_loader(experiment, dataset.evaluation(experiment, self.found.class_names), self.run)
 
     @cached_property
-    def _precision(self) -> Precision:
+    def precision(self) -> Precision:
         return Precision.of(self.experiment.train_config, self.run.device)
 
     @property
@@ -89,7 +89,7 @@ class Subject:
                 self.validation,
                 k=1,
                 preprocess=self._preprocess,
-                precision=self._precision,
+                precision=self.precision,
                 world=self.run.world,
                 each_batch=bar.advance,
             ).top1
@@ -141,8 +141,9 @@ def load(spec: Spec, run: Run) -> Subject:
     _refuse_other_network(spec.experiment.model_config, found.experiment.model_config, source)
     experiment = compat.effective(evaluated_experiment(spec.experiment, found))
     network = checkpoints.network(found).eval()
-    trial.set_threads(network, experiment, run)
-    return Subject(source, found, network, experiment, run)
+    subject = Subject(source, found, network, experiment, run)
+    trial.set_threads(network, experiment, subject.precision, run)
+    return subject
 
 
 def _refuse_other_network(ours: pb.ModelConfig, theirs: pb.ModelConfig, source: Path) -> None:

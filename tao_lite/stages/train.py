@@ -48,10 +48,11 @@ def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
     torch.manual_seed(config.random_seed)
     network = checkpoints.network(resumed) if resumed else pretrained.network(experiment, class_names)
     preparation.on_device(network, run.device)
-    trial.set_threads(network, experiment, run, resumed.training.get("threads") if resumed else None)
     # The optimizer has to know every weight that will ever train.
     phases.apply(experiment, network, is_frozen=not config.unfreeze_at_epoch)
     recipe = preparation.recipe(experiment, network, train_loader, run)
+    threads = resumed.training.get("threads") if resumed else None
+    trial.set_threads(network, experiment, recipe.precision, run, threads)
     training = Training(
         spec=spec,
         run=run,

@@ -22,7 +22,9 @@ SECONDS = 5.0  # after which no further round begins
 _log = logging.getLogger(__name__)
 
 
-def set_threads(network: nn.Module, experiment: pb.Experiment, run: Run, known: int | None = None) -> None:
+def set_threads(
+    network: nn.Module, experiment: pb.Experiment, precision: Precision, run: Run, known: int | None = None
+) -> None:
     """Let torch compute with `known` threads, the number that a training began with, else with the fastest number.
 
     Beside another busy process threads wait for each other: with as many as cores a step can take several times as long
@@ -36,20 +38,21 @@ def set_threads(network: nn.Module, experiment: pb.Experiment, run: Run, known: 
         torch.set_num_threads(known)
         _log.info("torch got %d threads, as before in this run", known)
         return
-    seconds = _trial(network, experiment, sorted({1, cores // 2, cores}))
+    seconds = _trial(network, experiment, precision, sorted({1, cores // 2, cores}))
     fastest = min(seconds, key=lambda threads: seconds[threads])
     torch.set_num_threads(fastest)
     found = ", ".join(f"{value:.3f} s with {threads}" for threads, value in seconds.items())
     _log.info("torch got %d threads: a trial step took %s (OMP_NUM_THREADS sets the number)", fastest, found)
 
 
-def _trial(network: nn.Module, experiment: pb.Experiment, candidates: list[int]) -> dict[int, float]:
+def _trial(
+    network: nn.Module, experiment: pb.Experiment, precision: Precision, candidates: list[int]
+) -> dict[int, float]:
     """Median seconds of a step for each number of threads; they take turns, so that a busy moment slows all."""
     trained = copy.deepcopy(network).train()
     size = max(2, min(MOST_IMAGES, experiment.train_config.batch_size_per_gpu))
     images = torch.zeros(size, *architectures.input_shape(experiment.model_config))
     images = images.to(memory_format=torch.channels_last)
-    precision = Precision.of(experiment.train_config, torch.device("cpu"))
     seconds: dict[int, list[float]] = {threads: [] for threads in candidates}
     started = time.perf_counter()
     # The first round warms up and does not count.

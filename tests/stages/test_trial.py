@@ -11,6 +11,7 @@ from tao_lite import checkpoint as checkpoints
 from tao_lite import distributed
 from tao_lite.host import usable_cores
 from tao_lite.models.architectures import build
+from tao_lite.precision import Precision
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages import trial
@@ -23,6 +24,7 @@ EXPERIMENT = text_format.Parse(
     "train_config { batch_size_per_gpu: 4 precision: FP32 }",
     pb.Experiment(),
 )
+PRECISION = Precision.of(EXPERIMENT.train_config, torch.device("cpu"))
 needs_cores = pytest.mark.skipif(usable_cores() == 1, reason="needs two cores to choose from")
 
 
@@ -39,7 +41,7 @@ def test_a_trial_leaves_the_network_as_it_was(run: Run, caplog: pytest.LogCaptur
     network = build(EXPERIMENT.model_config, 3)
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with caplog.at_level(logging.INFO):
-        trial.set_threads(network, EXPERIMENT, run)
+        trial.set_threads(network, EXPERIMENT, PRECISION, run)
     chosen = torch.get_num_threads()
     torch.set_num_threads(before)
     assert caplog.messages[-1].startswith(f"torch got {chosen} threads: a trial step took ")
@@ -51,7 +53,7 @@ def test_a_trial_leaves_the_network_as_it_was(run: Run, caplog: pytest.LogCaptur
 def test_a_known_number_is_taken_without_a_trial(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     before = torch.get_num_threads()
     with caplog.at_level(logging.INFO):
-        trial.set_threads(torch.nn.Identity(), EXPERIMENT, run, known=1)
+        trial.set_threads(torch.nn.Identity(), EXPERIMENT, PRECISION, run, known=1)
     torch.set_num_threads(before)
     assert caplog.messages == ["torch got 1 threads, as before in this run"]
 
@@ -61,7 +63,7 @@ def test_who_sets_the_number_has_the_last_word(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with caplog.at_level(logging.INFO):
-        trial.set_threads(torch.nn.Identity(), EXPERIMENT, run)
+        trial.set_threads(torch.nn.Identity(), EXPERIMENT, PRECISION, run)
     assert caplog.messages == []
 
 
