@@ -31,6 +31,19 @@ def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
     return np.argsort(keys).astype(np.int64, copy=False)
 
 
+def balanced(labels: npt.NDArray[np.int64], seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """Indices of as many examples as there are labels, each class as often as any other, up to one; int64 [N].
+
+    A class with few examples gives each of them several times, one with many gives other ones in each epoch.
+    """
+    shuffled = permutation(seed, epoch, len(labels))
+    of_class = [shuffled[labels[shuffled] == label] for label in np.unique(labels)]
+    # By turns: the first of each class, the second of each, ...; then shuffled, so that batches differ.
+    turns = np.arange(-(-len(labels) // len(of_class)))
+    by_turns = np.stack([members[turns % len(members)] for members in of_class], axis=1).ravel()[: len(labels)]
+    return by_turns[permutation(seed + 1, epoch, len(labels))]
+
+
 def _example_bits(seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> Bits:
     """64 bits for each example: seed, epoch and index in turn choose a member of the stream of the one before."""
     of_seed = _member(np.array([seed & _MASK], np.uint64), np.zeros(1, np.uint64))

@@ -18,7 +18,7 @@ from tao_lite.data.cache import Images, Memory, Store
 from tao_lite.data.cache_folder import default_folder, open_disk, room
 from tao_lite.data.cache_plan import Room, device_room, estimate_bytes, plan
 from tao_lite.data.dataset import DataSet, root_of
-from tao_lite.data.draws import CROP_LEFT, CROP_SCALE, CROP_TOP, NUM_DRAWS, permutation, uniforms
+from tao_lite.data.draws import CROP_LEFT, CROP_SCALE, CROP_TOP, NUM_DRAWS, balanced, permutation, uniforms
 from tao_lite.data.geometry import FIXED, Pixels, Size, random_crop, resize
 from tao_lite.data.resident import Resident
 from tao_lite.errors import DataError
@@ -84,6 +84,8 @@ class Loader:
     """Folder of the file that keeps them, in place of memory."""
     cache_device: torch.device | None = None
     """Where they are kept, in place of the host's memory. Not with random crop."""
+    balanced: bool = False
+    """In training, each class comes equally often: rare ones several times an epoch, augmented anew each time."""
     rank: int = 0
     world_size: int = 1
     pin_memory: bool = False
@@ -174,13 +176,21 @@ class Loader:
         """Indices of this process's examples, as they come."""
         if not self.training:
             return np.arange(self.rank, self.num_examples, self.world_size)
-        # Dealing out one permutation makes the processes' batches together one batch of the epoch.
-        return permutation(self.seed, epoch, self.num_examples)[self.rank :: self.world_size][: self._num_own]
+        order = (
+            balanced(self._labels, self.seed, epoch)
+            if self.balanced
+            else permutation(self.seed, epoch, self.num_examples)
+        )
+        # Dealing out one order makes the processes' batches together one batch of the epoch.
+        return order[self.rank :: self.world_size][: self._num_own]
 
     def _begin(self, pool: ThreadPoolExecutor, epoch: int, number: int, order: npt.NDArray[np.int64]) -> "_Pending":
         """The batch, its images still being made by the pool."""
         indices = order[number * self.batch_size : (number + 1) * self.batch_size]
-        numbers = uniforms(self.seed, epoch, indices, NUM_DRAWS)
+        # An example that comes several times must not look the same each time: its place in the epoch decides then.
+        places = np.arange(len(indices)) + number * self.batch_size
+        keys = places * self.world_size + self.rank if self.balanced else indices
+        numbers = uniforms(self.seed, epoch, keys, NUM_DRAWS)
         made = self._resident.missing(indices) if self._resident else np.arange(len(indices))
         # A fresh buffer each time: whoever holds the batch before may still be reading it.
         images = torch.empty((len(made), *self.size, self.channels), dtype=torch.uint8, pin_memory=self.pin_memory)
@@ -297,6 +307,7 @@ def loader(  # noqa: PLR0913 - one argument for each fact that only the stage kn
         geometry="random_crop" if has_random_crop else "centre_crop" if has_centre_crop else "squeeze",
         interpolation="bicubic" if model.resize_interpolation_method == pb.BICUBIC else "bilinear",
         report=report,
+        balanced=split == "train" and train.sampler == pb.Sampler.BALANCED,
         cache_bytes=cache_bytes,
         cache_dir=folder if kind == "DISK" else None,
         cache_device=device if kind == "DEVICE" else None,

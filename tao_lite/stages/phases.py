@@ -82,7 +82,7 @@ class Phases:
             trained=preparation.distributed(tail, self.run),
             validated=probe.Tail(self._averaged(self.network).get_submodule(layer)),
             frozen=Frozen((), freeze_bn=False),
-            train=probe.shuffled(train, self.train.seed, len(self.train), world),
+            train=probe.shuffled(train, self.train, world),
             val=val,
             recipe=replace(self.recipe, preprocess=_same, augment=_same, mixup=None, teacher=None),
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tao_lite.data.draws import NUM_DRAWS, permutation
+from tao_lite.data.draws import NUM_DRAWS, balanced, permutation
 from tao_lite.data.loader import Batch, Loader
 from tao_lite.distributed import World
 from tao_lite.engine import predict
@@ -45,14 +45,14 @@ class Features:
     batch_size: int
     num_batches: int
     seed: int | None = None  # of the order; None keeps that of the data set
+    balanced: bool = False  # each class comes equally often
 
     def __len__(self) -> int:
         return self.num_batches
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Batch]:
         """The batches of the epoch from number `start` on."""
-        size = len(self.paths)
-        order = torch.arange(size) if self.seed is None else torch.from_numpy(permutation(self.seed, epoch, size))
+        order = self._order(epoch)
         for number in range(start, self.num_batches):
             part = order[number * self.batch_size : (number + 1) * self.batch_size]
             place = part.to(self.values.device)
@@ -63,6 +63,14 @@ class Features:
                 draws=torch.zeros(len(part), NUM_DRAWS),
                 number=number,
             )
+
+    def _order(self, epoch: int) -> Tensor:
+        size = len(self.paths)
+        if self.seed is None:
+            return torch.arange(size)
+        if self.balanced:
+            return torch.from_numpy(balanced(self.labels.cpu().numpy(), self.seed, epoch))
+        return torch.from_numpy(permutation(self.seed, epoch, size))
 
 
 def compute(
@@ -99,11 +107,12 @@ def compute(
     )
 
 
-def shuffled(features: Features, seed: int, most: int, world: World) -> Features:
-    """The features in another order each epoch, as many batches in every process as in the others, `most` at most."""
+def shuffled(features: Features, data: Loader, world: World) -> Features:
+    """The features in the order of training, another in each epoch, and as many batches in every process."""
     counts = torch.zeros(world.world_size, dtype=torch.int64, device=world.device)
     counts[world.rank] = len(features)
-    return replace(features, seed=seed, num_batches=min(most, int(world.sum_(counts).min())))
+    num_batches = min(len(data), int(world.sum_(counts).min()))
+    return replace(features, seed=data.seed, balanced=data.balanced, num_batches=num_batches)
 
 
 @contextlib.contextmanager

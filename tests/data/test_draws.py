@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tao_lite.data.draws import NUM_DRAWS, _member, permutation, uniforms
+from tao_lite.data.draws import NUM_DRAWS, _member, balanced, permutation, uniforms
 
 N = 100_000
 # A correlation of N independent pairs has deviation 1 / sqrt(N); five of them are never met by chance.
@@ -122,3 +122,19 @@ def test_the_place_in_the_epoch_says_nothing_about_the_augmentation() -> None:
     place = np.argsort(permutation(0, 0, N))
     values = uniforms(0, 0, np.arange(N), NUM_DRAWS)
     assert max(abs(np.corrcoef(place, column)[0, 1]) for column in values.T) < NIL
+
+
+def test_a_balanced_epoch_has_each_class_equally_often_up_to_one() -> None:
+    labels = np.repeat(np.array([0, 1, 2]), [70, 25, 5])
+    order = balanced(labels, 7, 3)
+    assert sorted(np.bincount(labels[order]).tolist()) == [33, 33, 34]
+    # The five of class 2 come six or seven times each; of class 0 none comes twice.
+    assert set(np.bincount(order, minlength=100)[95:].tolist()) <= {6, 7}
+    assert np.bincount(order)[:70].max() == 1
+
+
+def test_a_balanced_epoch_follows_from_seed_and_epoch_alone() -> None:
+    labels = np.repeat(np.array([0, 1]), [30, 3])
+    assert np.array_equal(balanced(labels, 1, 2), balanced(labels, 1, 2))
+    assert not np.array_equal(balanced(labels, 1, 2), balanced(labels, 1, 3))
+    assert not np.array_equal(balanced(labels, 1, 2), balanced(labels, 2, 2))

@@ -148,6 +148,27 @@ def test_the_processes_batches_together_are_the_batches_of_one_process(pictures:
         assert set(alone[number].paths) == set(parts[0][number].paths) | set(parts[1][number].paths)
 
 
+def test_balanced_classes_come_equally_often_and_a_repeated_image_looks_another_way(pictures: DataSet) -> None:
+    rare = DataSet(pictures.examples[:1] + pictures.examples[1::3], pictures.class_names)
+    batches = list(make(rare, balanced=True).epoch(2))
+    labels = torch.cat([batch.labels for batch in batches])
+    counts = labels.bincount().tolist()
+    assert abs(counts[0] - counts[1]) <= 1
+    draws = torch.cat([batch.draws for batch in batches])
+    of_the_only_cat = draws[labels == 0]
+    assert len(of_the_only_cat) > 1
+    assert len(of_the_only_cat.unique(dim=0)) == len(of_the_only_cat)
+    assert same(list(make(rare, balanced=True, num_workers=1).epoch(2, start=1)), batches[1:])
+
+
+def test_balanced_batches_of_processes_are_those_of_one(pictures: DataSet) -> None:
+    alone = list(make(pictures, batch_size=6, balanced=True).epoch(0))
+    parts = [list(make(pictures, batch_size=3, rank=rank, world_size=2, balanced=True).epoch(0)) for rank in range(2)]
+    for number in range(3):
+        together = torch.stack([part[number].draws for part in parts], dim=1).flatten(0, 1)
+        assert torch.equal(alone[number].draws, together)
+
+
 def test_too_few_images_for_the_processes_is_an_error(pictures: DataSet) -> None:
     data_set = DataSet(pictures.examples[:3], pictures.class_names)
     with pytest.raises(DataError, match="3 training images are too few for 4 processes; use fewer --gpus"):
