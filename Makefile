@@ -1,55 +1,84 @@
 # Every target sets up what it needs first. SPEC= spec file, RESULTS= results folder, ARGS= further options.
 
 SPEC    ?= specs/classification_spec.cfg
-RESULTS ?= results/$(basename $(notdir $(SPEC)))
+# A blank would make two words of a path.
+blank   := $(subst ,, )
+RESULTS ?= results/$(subst |,$(blank),$(basename $(notdir $(subst $(blank),|,$(SPEC)))))
 ARGS    ?=
 RUNNER  ?= auto
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+LAUNCHER  := $(VENV)/launcher
+VERSION   := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE     := $(or $(TAO_LITE_IMAGE),tao-lite:$(VERSION))
+RUN       := RUNNER=$(RUNNER) VENV=$(VENV) TAO_LITE_IMAGE=$(IMAGE) containers/run
+COMPOSE   := TAO_LITE_IMAGE=$(IMAGE) PORT=$(PORT) containers/compose
 PORT    ?= 6006
+PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train evaluate prune retrain export inference tensorboard sample-data test lint format proto lock clean runner
+.PHONY: help install train evaluate prune retrain export inference tensorboard sample-data test test-container lint format proto lock clean image up down doctor launcher
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  SPEC=$(SPEC)  RESULTS=$(RESULTS)  ARGS=\"--set train_config.n_epochs=5\"  RUNNER=auto|docker|local"
 
 install: $(INSTALLED) ## Make .venv with what training needs
 
-train: runner install ## Train the spec, or go on where it stopped
-	$(BIN)/tao-lite train -e $(SPEC) -r $(RESULTS) $(ARGS)
+train: ## Train the spec, or go on where it stopped
+	@$(RUN) train -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)
 
-evaluate: runner install ## Evaluate the best checkpoint of RESULTS
-	$(BIN)/tao-lite evaluate -e $(SPEC) -r $(RESULTS) $(ARGS)
+evaluate: ## Evaluate the best checkpoint of RESULTS
+	@$(RUN) evaluate -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)
 
-prune: runner install ## Prune the best checkpoint of RESULTS
-	$(BIN)/tao-lite prune -e $(SPEC) -r $(RESULTS) $(ARGS)
+prune: ## Prune the best checkpoint of RESULTS
+	@$(RUN) prune -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)
 
 retrain: ## Train specs/classification_retrain_spec.cfg (or SPEC), which starts from a pruned network
-	@$(MAKE) --no-print-directory train SPEC=$(if $(filter command line,$(origin SPEC)),$(SPEC),specs/classification_retrain_spec.cfg)
+	@$(MAKE) --no-print-directory train SPEC="$(if $(filter command line,$(origin SPEC)),$(SPEC),specs/classification_retrain_spec.cfg)"
 
-export: runner install ## Export the best checkpoint of RESULTS to ONNX
-	$(BIN)/tao-lite export -e $(SPEC) -r $(RESULTS) $(ARGS)
+export: ## Export the best checkpoint of RESULTS to ONNX
+	@$(RUN) export -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)
 
-inference: runner install ## Classify the images in the folder IMAGES with the best checkpoint of RESULTS
-	$(BIN)/tao-lite inference -e $(SPEC) -r $(RESULTS) -d $(or $(IMAGES),$(error IMAGES=folder says what to classify)) $(ARGS)
+inference: ## Classify the images in the folder IMAGES with the best checkpoint of RESULTS
+	@$(RUN) inference -e "$(SPEC)" -r "$(RESULTS)" -d "$(or $(IMAGES),$(error IMAGES=folder says what to classify))" $(ARGS)
 
-tensorboard: install ## Show the curves of RESULTS at http://localhost:6006 (PORT=)
-	$(BIN)/tensorboard --logdir $(RESULTS)/events --port $(PORT)
+tensorboard: ## Show the curves of RESULTS at http://localhost:6006 (PORT=)
+	@if [ "$$($(RUN) --where 2>/dev/null)" = docker ] && $(COMPOSE) version >/dev/null 2>&1; \
+	then mkdir -p "$(RESULTS)"; LOGDIR="$$(realpath "$(RESULTS)")" $(COMPOSE) up tensorboard; \
+	else $(MAKE) --no-print-directory install && $(BIN)/tensorboard --logdir "$(RESULTS)/events" --port $(PORT); fi
+
+image: ## Build the image of containers; BASE_IMAGE= another base, BUILD_ARGS= more options of docker build
+	docker build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION="$$(git rev-parse --short HEAD 2>/dev/null)" \
+	  --build-arg SOURCE="$$(python3 tao_lite/image.py)" $(BUILD_ARGS) -f containers/Dockerfile -t $(IMAGE) .
+
+up: ## Train SPEC and show its curves with Docker Compose, in the background; PROFILE=gpu|cpu
+	SPEC="$(SPEC)" RESULTS="$(RESULTS)" $(COMPOSE) --profile $(PROFILE) up -d
+
+down: ## Stop what `make up` started; a training saves first
+	$(COMPOSE) --profile gpu --profile cpu down
+
+doctor: ## Say what works on this machine and what to do about the rest
+	@test -e $(INSTALLED) || $(MAKE) --no-print-directory launcher
+	@TAO_LITE_IMAGE=$(IMAGE) $(BIN)/tao-lite doctor $(ARGS)
 
 sample-data: install ## Draw the sample data set in data/sample
 	$(BIN)/tao-lite dataset sample -o data/sample $(ARGS)
 
 test: $(INSTALLED) ## Run the tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)
+
+test-container: $(INSTALLED) ## Run the tests of image, launcher and TensorBoard with a Docker engine (as root, on Debian)
+	tests/container/run $(ARGS)
 
 lint: $(INSTALLED) ## Check style, types and generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint containers/Dockerfile
 	$(BIN)/python proto/generate.py --check
 
 format: $(INSTALLED) ## Put the code into the house's form
@@ -62,20 +91,20 @@ proto: $(INSTALLED) ## Make the code and the field reference from proto/classifi
 clean: ## Remove .venv and caches; results and data stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-runner:
-ifeq ($(RUNNER),docker)
-	@echo "RUNNER=docker: containers are not there yet in this version; use RUNNER=local" >&2; exit 2
-else ifneq ($(filter $(RUNNER),auto local),$(RUNNER))
-	@echo "RUNNER=$(RUNNER): must be auto, docker or local" >&2; exit 2
-else
-	@echo "Running in $(VENV): $(if $(filter auto,$(RUNNER)),this version has no containers yet,RUNNER=local was asked for)"
-endif
-
 $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tao_lite needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name one with PYTHON=")'
 	@echo "Installing into $(VENV); torch with its CUDA libraries takes some minutes the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+launcher: $(LAUNCHER) ## Make .venv with what starting containers needs, without torch
+
+$(LAUNCHER): pyproject.toml requirements.lock containers/locked.py
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) containers/locked.py launcher < requirements.lock > $(VENV)/launcher.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r $(VENV)/launcher.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 

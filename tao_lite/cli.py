@@ -14,6 +14,8 @@ import click
 
 from tao_lite import distributed
 from tao_lite.cli_dataset import dataset_group
+from tao_lite.cli_docker import places
+from tao_lite.cli_doctor import doctor_command
 from tao_lite.cli_spec import spec_group
 from tao_lite.errors import Interrupted, TaoLiteError
 from tao_lite.session import Options, start
@@ -83,12 +85,12 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("-r", "--results_dir", type=_PATH, help="Results folder.  [default: results/NAME of NAME.cfg]"),
         click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec."),
         click.option("-k", "--key", help="Accepted for TAO's sake; files are not encrypted."),
-        click.option("--gpus", type=click.IntRange(0), help="GPUs to use; 0 computes on the CPU.  [default: 1 or CPU]"),
         click.option("--gpu_index", type=int, multiple=True, help="Which GPUs.  [default: the first]"),
         click.option("-np", "--num_processes", type=click.IntRange(1), help="Processes.  [default: one per GPU]"),
         click.option("--log_file", type=_PATH, help="Append all output to this file."),
         click.option("-v", "--verbose", is_flag=True, help="Log details."),
     )
+    command = places(command)
     for option in reversed(options):
         command = option(command)
     return command
@@ -289,6 +291,7 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
 
 
 cli.add_command(dataset_group)
+cli.add_command(doctor_command)
 cli.add_command(spec_group)
 
 

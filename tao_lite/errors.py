@@ -33,6 +33,10 @@ class RunError(TaoLiteError):
     """The run can't start or go on: folder in use, disk full, non-finite loss."""
 
 
+class LaunchError(TaoLiteError):
+    """The container can't be started: no engine, no image, no GPU in it, a path that can't be mounted."""
+
+
 class Interrupted(Exception):  # noqa: N818 - not an error
     """The user or the system asked the run to stop, and it did so in order; carries the signal's number."""
 

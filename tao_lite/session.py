@@ -33,7 +33,7 @@ class Options:
     overrides: tuple[str, ...]
     key: str | None
     gpus: int | None
-    gpu_index: tuple[int, ...]
+    gpu_index: tuple[int | str, ...]
     num_processes: int | None
     log_file: Path | None
     verbose: bool
@@ -45,7 +45,7 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
     Raises:
         TaoLiteError: as the stage, and for a spec, device or folder that can't be used.
     """
-    _log_to(options.log_file, logging.DEBUG if options.verbose else logging.INFO)
+    log_to(options.log_file, is_verbose=options.verbose)
     if options.key:
         _log.info("-k is not needed: the files of tao_lite are not encrypted")
     spec = _spec(stage_name, options.overrides, spec_file, model)
@@ -63,7 +63,7 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
                 _log.info("%s (converted)", note)
             for warning in spec.warnings:
                 _log.warning("%s", warning)
-        stage(spec, Run(results=_results(options, spec_file, model), world=world))
+        stage(spec, Run(results=results_folder(options.results_dir, spec_file, model), world=world))
     finally:
         world.stop()
     return 0
@@ -80,10 +80,10 @@ def _spec(stage_name: str, overrides: tuple[str, ...], spec_file: Path | None, m
     return load_spec(checkpoint.load(model).spec, model)
 
 
-def _results(options: Options, spec_file: Path | None, model: Path | None) -> Path:
+def results_folder(results_dir: Path | None, spec_file: Path | None, model: Path | None) -> Path:
     """-r, else the folder of the run that the model is from, else results/NAME for NAME.cfg."""
-    if options.results_dir:
-        return options.results_dir
+    if results_dir:
+        return results_dir
     if model and model.absolute().parent.name == "weights":
         return model.parent.parent
     return Path("results") / (spec_file or model or Path("run")).stem
@@ -101,7 +101,7 @@ def _world(options: Options) -> "World":
     return world
 
 
-def _log_to(path: Path | None, level: int) -> None:
+def log_to(path: Path | None, *, is_verbose: bool) -> None:
     """Send all output to the file where one is given; else the log goes to standard error."""
     if path:
         try:
@@ -112,4 +112,4 @@ def _log_to(path: Path | None, level: int) -> None:
         os.dup2(descriptor, sys.stderr.fileno())
     form = "%(asctime)s [%(levelname)s] %(message)s"
     logging.basicConfig(level=logging.WARNING, format=form, datefmt="%H:%M:%S", handlers=[console.log_handler()])
-    logging.getLogger("tao_lite").setLevel(level)
+    logging.getLogger("tao_lite").setLevel(logging.DEBUG if is_verbose else logging.INFO)

@@ -1,0 +1,33 @@
+"""The image that containers are made of: its name, and whether it holds this very package.
+
+As a program, `python3 tao_lite/image.py` prints the digest for `make image`; so only the standard library is imported.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+from pathlib import Path
+
+SOURCE_LABEL = "tao_lite.source"
+VERSION_LABEL = "org.opencontainers.image.version"
+
+_SUFFIXES = (".py", ".json")
+
+
+def name() -> str:
+    """TAO_LITE_IMAGE of the environment, else tao-lite with the version of this package."""
+    return os.environ.get("TAO_LITE_IMAGE") or f"tao-lite:{importlib.metadata.version('tao-lite')}"
+
+
+def source_digest(package: Path = Path(__file__).parent) -> str:
+    """First half of the SHA-256 of the package's files and their names: equal where the code is."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in package.rglob("*") if path.suffix in _SUFFIXES):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()[:32]
+
+
+if __name__ == "__main__":
+    print(source_digest())  # noqa: T201 - the program's output
