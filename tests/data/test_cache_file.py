@@ -334,9 +334,9 @@ def test_a_folder_that_can_not_be_made_costs_one_warning(folder: Path, caplog: p
     assert "no cache can be kept there (Not a directory)" in caplog.messages[0]
 
 
-def test_the_default_folder_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_folder_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert default_folder() == Path("/somewhere/tao_lite")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert default_folder() == Path("/home/someone/.cache/tao_lite")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_folder() == tmp_path / ".cache" / "tao_lite"

@@ -40,17 +40,17 @@ def pretrained(found: Report) -> str:
     return found.experiment.train_config.pretrained_model_path
 
 
-def test_home_and_variables_are_expanded_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
+def test_home_and_variables_are_expanded_with_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DATA_ROOT", "/data")
     found = report(
         train_dataset_path="~/train", val_dataset_path="$DATA_ROOT/val", eval_dataset_path="/mnt/${DATA_ROOT}/a$$b"
     )
     train, evaluation = found.experiment.train_config, found.experiment.eval_config
-    assert (train.train_dataset_path, train.val_dataset_path) == ("/home/me/train", "/data/val")
+    assert (train.train_dataset_path, train.val_dataset_path) == (f"{tmp_path}/train", "/data/val")
     assert evaluation.eval_dataset_path == "/mnt//data/a$b"
     assert found.lines(found.notes) == (
-        'a.cfg:4:23: train_config.train_dataset_path: "~/train" -> "/home/me/train"',
+        f'a.cfg:4:23: train_config.train_dataset_path: "~/train" -> "{tmp_path}/train"',
         'a.cfg:4:51: train_config.val_dataset_path: "$DATA_ROOT/val" -> "/data/val"',
         'a.cfg:9:22: eval_config.eval_dataset_path: "/mnt/${DATA_ROOT}/a$$b" -> "/mnt//data/a$b"',
     )
