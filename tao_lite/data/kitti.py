@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tao_lite.data.example import Example, KittiOptions, Options, Report
 from tao_lite.data.image_folder import SUFFIXES
-from tao_lite.data.objects import DONT_CARE, Chooser, LabelledObject, checked_box
+from tao_lite.data.objects import DONT_CARE, Chooser, LabelledObject, checked_box, label_lines
 from tao_lite.errors import DataError
 
 IMAGE_DIRS = ("image_2", "training/image_2", "images", "image")
@@ -70,12 +70,7 @@ def expected(kitti: KittiOptions) -> str:
 
 def read_labels(path: Path, report: Report) -> list[LabelledObject]:
     """The objects of a label file in their order, DontCare among them. Lines of another format are reported."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        report(str(path), f"can't be read ({reason})")
-        return []
+    lines = label_lines(path, report)
     if lines and lines[0].startswith("version https://git-lfs"):
         report(str(path), "a Git LFS pointer, not labels; fetch it with: git lfs pull")
         return []

@@ -5,9 +5,10 @@ import math
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tao_lite.data.decode import image_size
-from tao_lite.data.example import Example, KittiOptions, Options
+from tao_lite.data.example import Example, KittiOptions, Options, Report
 from tao_lite.errors import DataError
 
 DONT_CARE = "DontCare"
@@ -145,6 +146,16 @@ def crop(box: Box, size: tuple[int, int], kitti: KittiOptions) -> tuple[int, int
         side = max(across, down)
         x, y, across, down = x - (side - across) // 2, y - (side - down) // 2, side, side
     return max(x, 0), max(y, 0), min(x + across, width), min(y + down, height)
+
+
+def label_lines(path: Path, report: Report) -> list[str]:
+    """The lines of a label file; a file that can't be read is reported."""
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        report(str(path), f"can't be read ({reason})")
+        return []
 
 
 def checked_box(box: Box, *, relative: bool = False) -> Box:

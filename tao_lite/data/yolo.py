@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tao_lite.data.example import Example, Options, Report
-from tao_lite.data.objects import Box, Chooser, LabelledObject, checked_box
+from tao_lite.data.objects import Box, Chooser, LabelledObject, checked_box, label_lines
 from tao_lite.data.yolo_yaml import FILE_NAMES, DataFile, data_file, load
 from tao_lite.errors import DataError
 
@@ -64,14 +64,8 @@ def split_names(root: Path, options: Options) -> list[str]:
 
 def read_labels(path: Path, data: DataFile, report: Report) -> list[LabelledObject]:
     """The objects of a label file, boxes relative. Lines of another format are reported."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        report(str(path), f"can't be read ({reason})")
-        return []
     objects = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(label_lines(path, report), 1):
         place, columns = f"{path}:{number}", line.split()
         try:
             if columns:
