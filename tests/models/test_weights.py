@@ -44,15 +44,6 @@ def logits_of(network: nn.Module, images: Tensor) -> Tensor:
     return logits
 
 
-@pytest.fixture
-def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """torch's folder of downloaded files, empty."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    return folder
-
-
 @pytest.mark.parametrize("container", [None, "state_dict", "model"])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_containers_and_prefixes_are_taken_off(container: str | None, prefix: str, tmp_path: Path) -> None:
