@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tao_lite.host import cache_home
 from tao_lite.mounts import absolute
 from tao_lite.spec import classification_pb2 as pb
 
@@ -83,12 +84,6 @@ def variables(text: str) -> set[str]:
     names = {first or second for first, second in re.findall(r"\$\{?(\w+)|\b([A-Z][A-Z0-9_]+)(?=[/\"'])", text)}
     barred = re.compile(r"PATH|HOME|USER|LOGNAME|SHELL|PWD|LD_.*|PYTHON.*")
     return {name for name in names if name in os.environ and not barred.fullmatch(name)}
-
-
-def cache_home() -> Path:
-    """Where the caller's programs keep what they can make or fetch again."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return folder if folder.is_absolute() else Path.home() / ".cache"
 
 
 def spec_inside(model: Path) -> str:

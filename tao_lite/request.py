@@ -12,6 +12,7 @@ from typing import Any
 from tao_lite import engine_client, mounts, needs
 from tao_lite.engine_client import Engine
 from tao_lite.errors import LaunchError, RunError
+from tao_lite.host import cache_home
 from tao_lite.mounts import Mount, MountsFile
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import examine, read
@@ -163,7 +164,7 @@ def _make(needed: needs.Needs, on_host: needs.OnHost) -> None:
 def _environment(names: set[str]) -> dict[str, str]:
     """The variables of these names, and what makes home folder and time those of the caller."""
     environment = {name: os.environ[name] for name in names if name in os.environ}
-    return {**environment, "HOME": str(Path.home()), "XDG_CACHE_HOME": str(needs.cache_home()), "TZ": _time_zone()}
+    return {**environment, "HOME": str(Path.home()), "XDG_CACHE_HOME": str(cache_home()), "TZ": _time_zone()}
 
 
 def _time_zone() -> str:

@@ -16,6 +16,7 @@ from tao_lite.data.cache import readable
 from tao_lite.data.cache_file import CacheFile
 from tao_lite.data.example import Example
 from tao_lite.data.geometry import Pixels
+from tao_lite.host import cache_home
 
 DISK_SHARE = 1 / 2
 """Share of the disk's free space, caches not counted, up to which the caches of a folder grow together."""
@@ -44,11 +45,8 @@ class Disk:
 
 
 def default_folder() -> Path:
-    """Where this user's programs keep what they can make again."""
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    # Path.home raises where there is no home, and a relative folder counts as none by the XDG specification.
-    home = Path(cache) if Path(cache).is_absolute() else Path(os.path.expanduser("~/.cache"))  # noqa: PTH111
-    return home / "tao_lite"
+    """Where the caches are unless the spec says else."""
+    return cache_home() / "tao_lite"
 
 
 def room(folder: Path) -> int:
