@@ -45,6 +45,8 @@ LAYERS = {
     "doctor": 6,
     "cli_docker": 6,
     "cli_doctor": 6,
+    "cli_options": 6,
+    "cli_prune": 6,
     "diagnosis": 6,
     "cli_dataset": 6,
     "cli_spec": 6,
