@@ -853,12 +853,15 @@ class VisualizerConfig(_message.Message):
     WEIGHT_HISTOGRAMS_FIELD_NUMBER: _builtins.int
     WANDB_CONFIG_FIELD_NUMBER: _builtins.int
     CLEARML_CONFIG_FIELD_NUMBER: _builtins.int
+    PROFILE_STEPS_FIELD_NUMBER: _builtins.int
     enabled: _builtins.bool
     """Pictures of training batches."""
     num_images: _builtins.int
     """Number of pictures."""
     weight_histograms: _builtins.bool
     """Histograms of all weights, once an epoch."""
+    profile_steps: _builtins.int
+    """Steps that are traced for TensorBoard's and Perfetto's trace viewers, once they have settled. 0 is off."""
     @_builtins.property
     def wandb_config(self) -> Global___WandBConfig:
         """Weights & Biases."""
@@ -875,10 +878,11 @@ class VisualizerConfig(_message.Message):
         weight_histograms: _builtins.bool | None = ...,
         wandb_config: Global___WandBConfig | None = ...,
         clearml_config: Global___ClearMLConfig | None = ...,
+        profile_steps: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clearml_config", b"clearml_config", "enabled", b"enabled", "num_images", b"num_images", "wandb_config", b"wandb_config", "weight_histograms", b"weight_histograms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clearml_config", b"clearml_config", "enabled", b"enabled", "num_images", b"num_images", "profile_steps", b"profile_steps", "wandb_config", b"wandb_config", "weight_histograms", b"weight_histograms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clearml_config", b"clearml_config", "enabled", b"enabled", "num_images", b"num_images", "wandb_config", b"wandb_config", "weight_histograms", b"weight_histograms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clearml_config", b"clearml_config", "enabled", b"enabled", "num_images", b"num_images", "profile_steps", b"profile_steps", "wandb_config", b"wandb_config", "weight_histograms", b"weight_histograms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -886,7 +890,7 @@ Global___VisualizerConfig: _TypeAlias = VisualizerConfig  # noqa: Y015
 
 @_typing.final
 class Precision(_message.Message):
-    """Arithmetic of the training step. Weights, optimizer state and loss are float32 in all of them."""
+    """Arithmetic of the training step. Weights, optimizer state and loss are float32 in all of them but O2 and O3."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -906,6 +910,14 @@ class Precision(_message.Message):
         """float16 autocast with loss scaling."""
         BF16: Precision._Mode.ValueType  # 4
         """bfloat16 autocast."""
+        O0: Precision._Mode.ValueType  # 100
+        """Apex's name of FP32."""
+        O1: Precision._Mode.ValueType  # 101
+        """Apex's name of FP16."""
+        O2: Precision._Mode.ValueType  # 102
+        """Weights in float16 but for batch norm, with float32 copies that the optimizer works on, and loss scaling."""
+        O3: Precision._Mode.ValueType  # 103
+        """All in float16, weights and optimizer state too. Loss scaling only where loss_scale is set."""
 
     class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
         """The choices."""
@@ -920,6 +932,14 @@ class Precision(_message.Message):
     """float16 autocast with loss scaling."""
     BF16: Precision.Mode.ValueType  # 4
     """bfloat16 autocast."""
+    O0: Precision.Mode.ValueType  # 100
+    """Apex's name of FP32."""
+    O1: Precision.Mode.ValueType  # 101
+    """Apex's name of FP16."""
+    O2: Precision.Mode.ValueType  # 102
+    """Weights in float16 but for batch norm, with float32 copies that the optimizer works on, and loss scaling."""
+    O3: Precision.Mode.ValueType  # 103
+    """All in float16, weights and optimizer state too. Loss scaling only where loss_scale is set."""
 
     def __init__(
         self,
@@ -934,7 +954,7 @@ Global___Precision: _TypeAlias = Precision  # noqa: Y015
 
 @_typing.final
 class LossScaleConfig(_message.Message):
-    """Loss scaling, used by FP16 only."""
+    """Loss scaling, used by FP16, O1, O2 and O3 only."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -948,6 +968,8 @@ class LossScaleConfig(_message.Message):
         """Halved on overflow, doubled after growth_interval good steps."""
         STATIC: LossScaleConfig._Mode.ValueType  # 1
         """Constant; steps that overflow are skipped."""
+        NONE: LossScaleConfig._Mode.ValueType  # 2
+        """None: small gradients become 0, and steps that overflow are taken."""
 
     class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
         """How the scale moves."""
@@ -956,6 +978,8 @@ class LossScaleConfig(_message.Message):
     """Halved on overflow, doubled after growth_interval good steps."""
     STATIC: LossScaleConfig.Mode.ValueType  # 1
     """Constant; steps that overflow are skipped."""
+    NONE: LossScaleConfig.Mode.ValueType  # 2
+    """None: small gradients become 0, and steps that overflow are taken."""
 
     MODE_FIELD_NUMBER: _builtins.int
     INIT_SCALE_FIELD_NUMBER: _builtins.int
@@ -1126,6 +1150,9 @@ class TrainConfig(_message.Message):
     CLASS_WEIGHTING_FIELD_NUMBER: _builtins.int
     CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
     SAMPLER_FIELD_NUMBER: _builtins.int
+    CUTMIX_ALPHA_FIELD_NUMBER: _builtins.int
+    RANDOM_ERASING_FIELD_NUMBER: _builtins.int
+    RAND_AUGMENT_FIELD_NUMBER: _builtins.int
     train_dataset_path: _builtins.str
     """Training images: a folder with one sub-folder per class, or a KITTI folder."""
     val_dataset_path: _builtins.str
@@ -1162,8 +1189,8 @@ class TrainConfig(_message.Message):
     """Batches whose gradients are averaged before one optimizer step."""
     max_grad_norm: _builtins.float
     """Largest L2 norm of the gradient; longer ones are shortened to it. 0 is off."""
-    compile: _builtins.bool
-    """Compile the network with torch.compile. Pays on GPUs in runs of more than a few minutes."""
+    compile: Global___Compile.Mode.ValueType
+    """Compile the network with torch.compile."""
     unfreeze_at_epoch: _builtins.int
     """Epoch, counted from 1, from which frozen blocks train too. 0: never."""
     layer_decay: _builtins.float
@@ -1180,6 +1207,12 @@ class TrainConfig(_message.Message):
     """How much an image's loss counts by its class. The weights average 1 over the training images."""
     sampler: Global___Sampler.Kind.ValueType
     """Which training images an epoch has."""
+    cutmix_alpha: _builtins.float
+    """Parameter of cutmix's beta distribution: a box of each image is replaced by its partner's. 0 is off. With
+    mixup_alpha, each image takes one of the two. Source: Yun et al., arXiv:1905.04899.
+    """
+    random_erasing: _builtins.float
+    """Probability of erasing a box of a training image, 2 % to a third of it. Source: Zhong et al., arXiv:1708.04896."""
     @_builtins.property
     def optimizer(self) -> Global___OptimizerConfig:
         """Optimizer."""
@@ -1224,6 +1257,10 @@ class TrainConfig(_message.Message):
     def class_weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """How much an image's loss counts: class name to weight, in the place of class_weighting. Classes not named have 1."""
 
+    @_builtins.property
+    def rand_augment(self) -> Global___RandAugmentConfig:
+        """Random changes of training images. Unset: off."""
+
     def __init__(
         self,
         *,
@@ -1253,7 +1290,7 @@ class TrainConfig(_message.Message):
         gradient_accumulation_steps: _builtins.int | None = ...,
         max_grad_norm: _builtins.float | None = ...,
         early_stopping: Global___EarlyStoppingConfig | None = ...,
-        compile: _builtins.bool | None = ...,
+        compile: Global___Compile.Mode.ValueType | None = ...,
         unfreeze_at_epoch: _builtins.int | None = ...,
         layer_decay: _builtins.float | None = ...,
         ema_decay: _builtins.float | None = ...,
@@ -1262,14 +1299,83 @@ class TrainConfig(_message.Message):
         class_weighting: Global___ClassWeighting.Kind.ValueType | None = ...,
         class_weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         sampler: Global___Sampler.Kind.ValueType | None = ...,
+        cutmix_alpha: _builtins.float | None = ...,
+        random_erasing: _builtins.float | None = ...,
+        rand_augment: Global___RandAugmentConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "compile", b"compile", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "visualizer", b"visualizer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "rand_augment", b"rand_augment", "random_erasing", b"random_erasing", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "visualizer", b"visualizer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "compile", b"compile", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "visualizer", b"visualizer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "rand_augment", b"rand_augment", "random_erasing", b"random_erasing", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "visualizer", b"visualizer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainConfig: _TypeAlias = TrainConfig  # noqa: Y015
+
+@_typing.final
+class Compile(_message.Message):
+    """Whether the network is compiled. It costs half a minute or more at the start, and is slower than not on a CPU."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Mode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Compile._Mode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OFF: Compile._Mode.ValueType  # 0
+        """Not compiled."""
+        DEFAULT: Compile._Mode.ValueType  # 1
+        """Fused kernels. Pays on GPUs in runs of more than a few minutes."""
+        MAX: Compile._Mode.ValueType  # 2
+        """Kernels chosen by trial and, on GPUs, replayed as CUDA graphs. Pays in long runs and with small batches."""
+
+    class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
+        """The choices."""
+
+    OFF: Compile.Mode.ValueType  # 0
+    """Not compiled."""
+    DEFAULT: Compile.Mode.ValueType  # 1
+    """Fused kernels. Pays on GPUs in runs of more than a few minutes."""
+    MAX: Compile.Mode.ValueType  # 2
+    """Kernels chosen by trial and, on GPUs, replayed as CUDA graphs. Pays in long runs and with small batches."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Compile: _TypeAlias = Compile  # noqa: Y015
+
+@_typing.final
+class RandAugmentConfig(_message.Message):
+    """RandAugment: each image gets a few operations by chance. Source: Cubuk et al., arXiv:1909.13719."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_OPERATIONS_FIELD_NUMBER: _builtins.int
+    MAGNITUDE_FIELD_NUMBER: _builtins.int
+    num_operations: _builtins.int
+    """Operations per image, one after the other."""
+    magnitude: _builtins.float
+    """How strong they are."""
+    def __init__(
+        self,
+        *,
+        num_operations: _builtins.int | None = ...,
+        magnitude: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["magnitude", b"magnitude", "num_operations", b"num_operations"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["magnitude", b"magnitude", "num_operations", b"num_operations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RandAugmentConfig: _TypeAlias = RandAugmentConfig  # noqa: Y015
 
 @_typing.final
 class Sampler(_message.Message):
