@@ -4,6 +4,9 @@ Instead of resizing the whole picture and cutting the target out of it, as TAO d
 picture and only that is resized.
 """
 
+import math
+
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -71,6 +74,27 @@ def resize(image: Pixels, box: Box, size: Size, interpolation: str) -> Pixels:
     picture = Image.fromarray(image if image.shape[2] == 3 else image[:, :, 0])
     resized = np.asarray(picture.resize(size[::-1], INTERPOLATIONS[interpolation], box=box))
     return resized.reshape(*size, image.shape[2])
+
+
+def resize_crop(image: Pixels, box: Box, size: Size, interpolation: str) -> Pixels:
+    """As `resize` for the box with its edges moved to the nearest pixels: about three times as fast.
+
+    OpenCV's linear enlarging is Pillow's to within a level; shrinking, a pixel is the mean of the area it covers, a
+    little sharper than Pillow's. OpenCV's cubic is another curve: Pillow does it, with the edges where they are.
+    """
+    if interpolation != "bilinear":
+        return resize(image, box, size, interpolation)
+    (left, right), (top, bottom) = _whole(box[0], box[2]), _whole(box[1], box[3])
+    part = image[top:bottom, left:right]
+    is_enlarged = part.shape[0] <= size[0] and part.shape[1] <= size[1]
+    resized = cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR if is_enlarged else cv2.INTER_AREA)
+    return np.asarray(resized, np.uint8).reshape(*size, image.shape[2])
+
+
+def _whole(first: float, last: float) -> tuple[int, int]:
+    """The nearest whole numbers, at least 1 apart."""
+    start = min(round(first), math.ceil(last) - 1)
+    return start, max(round(last), start + 1)
 
 
 def _largest(source: Size, target: Size) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -19,7 +20,7 @@ from tao_lite.data.cache_folder import default_folder, open_disk, room
 from tao_lite.data.cache_plan import Room, device_room, estimate_bytes, plan
 from tao_lite.data.dataset import DataSet, root_of
 from tao_lite.data.draws import CROP_LEFT, CROP_SCALE, CROP_TOP, NUM_DRAWS, balanced, permutation, uniforms
-from tao_lite.data.geometry import FIXED, Pixels, Size, random_crop, resize
+from tao_lite.data.geometry import FIXED, Pixels, Size, random_crop, resize, resize_crop
 from tao_lite.data.resident import Resident
 from tao_lite.errors import DataError
 from tao_lite.host import available_memory, usable_cores
@@ -131,6 +132,7 @@ class Loader:
         """
         order = self._order(epoch)
         numbers = iter(range(start, len(self)))
+        cv2.setNumThreads(1)  # the pool's threads are enough
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode")
         try:
             pending: deque[_Pending] = deque()
@@ -214,7 +216,7 @@ class Loader:
             if self.geometry == "random_crop":
                 scale, left, top = numbers[slot, [CROP_SCALE, CROP_LEFT, CROP_TOP]].tolist()
                 box = random_crop(_size(image), self.size, (scale, left, top))
-                image = resize(image, box, self.size, self.interpolation)
+                image = resize_crop(image, box, self.size, self.interpolation)
             out[slot] = image
         return empty
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tao_lite.data.geometry import Box, Pixels, Size, centre_crop, random_crop, resize, squeeze
+from tao_lite.data.geometry import Box, Pixels, Size, centre_crop, random_crop, resize, resize_crop, squeeze
 
 sides = st.integers(1, 3000)
 sizes = st.tuples(sides, sides)
@@ -146,3 +146,36 @@ def test_a_crop_of_a_very_long_picture_is_not_empty(length: int, number: float) 
     left, top, right, bottom = random_crop((1, length), (64, 64), (number,) * 3)
     assert right - left > 0.4
     assert bottom - top > 0.4
+
+
+@given(st.tuples(st.integers(1, 60), st.integers(1, 60)), st.integers(60, 90), unit, unit, unit)
+def test_an_enlarged_random_crop_is_that_of_pillow_to_within_a_level(
+    source: Size, side: int, scale: float, left: float, top: float
+) -> None:
+    image, box = picture(*source), random_crop(source, (side, side), (scale, left, top))
+    left_edge, top_edge, right_edge, bottom_edge = map(round, box)
+    part = image[top_edge:bottom_edge, left_edge:right_edge]
+    assume(part.size)
+    fast = resize_crop(image, box, (side, side), "bilinear").astype(int)
+    exact = resize(part, squeeze(part.shape[:2], (side, side)), (side, side), "bilinear")
+    assert np.abs(fast - exact).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_shrunken_random_crop_is_the_mean_of_the_area_that_each_pixel_covers(channels: int) -> None:
+    # All of 96 x 96 onto 32 x 32: each pixel covers 3 x 3.
+    image = picture(96, 96, channels)
+    shrunken = resize_crop(image, (0, 0, 96, 96), (32, 32), "bilinear")
+    means = image.reshape(32, 3, 32, 3, channels).mean(axis=(1, 3))
+    assert np.abs(shrunken - means).max() <= 0.51
+
+
+def test_a_cubic_random_crop_is_that_of_pillow() -> None:
+    image, box = picture(50, 60), random_crop((50, 60), (32, 32), (0.4, 0.3, 0.2))
+    assert np.array_equal(resize_crop(image, box, (32, 32), "bicubic"), resize(image, box, (32, 32), "bicubic"))
+
+
+@given(st.tuples(st.integers(1, 3000), st.integers(1, 40)), unit, unit, unit)
+def test_a_random_crop_of_any_picture_holds_a_pixel(source: Size, scale: float, left: float, top: float) -> None:
+    image, box = np.zeros((*source, 3), np.uint8), random_crop(source, (16, 24), (scale, left, top))
+    assert resize_crop(image, box, (16, 24), "bilinear").shape == (16, 24, 3)

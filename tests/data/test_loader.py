@@ -18,7 +18,7 @@ from tao_lite.data.dataset import DataSet
 from tao_lite.data.decode import decode
 from tao_lite.data.draws import MIXUP, NUM_DRAWS, permutation, uniforms
 from tao_lite.data.example import Example, Report
-from tao_lite.data.geometry import random_crop, resize, squeeze
+from tao_lite.data.geometry import random_crop, resize, resize_crop, squeeze
 from tao_lite.data.loader import Loader, loader
 from tao_lite.errors import DataError
 from tao_lite.host import usable_cores
@@ -39,7 +39,7 @@ def test_a_batch_holds_what_the_functions_of_seed_epoch_and_index_say(pictures: 
     assert torch.cat([batch.draws for batch in batches]).numpy() == pytest.approx(numbers, abs=1e-7)
     image = decode(pictures.examples[order[6]].path, 3)
     box = random_crop(image.shape[:2], (16, 24), (numbers[6, 5], numbers[6, 6], numbers[6, 7]))
-    expected = resize(image, box, (16, 24), "bilinear")
+    expected = resize_crop(image, box, (16, 24), "bilinear")
     assert np.array_equal(batches[1].images[2].permute(1, 2, 0).numpy(), expected)
 
 
