@@ -96,8 +96,10 @@ BAD_FIELDS = [
     (
         "n_epochs: 2",
         "n_epochs: 2 precision: FP61",
-        "7:26: train_config.precision: found FP61, must be one of AUTO, FP32, TF32, FP16, BF16, "
-        "O0, O1, O2, O3; did you mean FP16?",
+        (
+            "7:26: train_config.precision: found FP61, "
+            "must be one of AUTO, FP32, TF32, FP16, BF16, O0, O1, O2, O3; did you mean FP16?"
+        ),
     ),
     (
         "use_batch_norm: true",
