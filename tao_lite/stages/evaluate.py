@@ -18,6 +18,7 @@ from tao_lite.data.loader import Batches, Loader, loader
 from tao_lite.distributed import World
 from tao_lite.engine import predict
 from tao_lite.metrics import Counts, Evaluation
+from tao_lite.models.fold import folded
 from tao_lite.precision import Precision
 from tao_lite.run import Run, Summary, write_json
 from tao_lite.spec import classification_pb2 as pb
@@ -77,7 +78,7 @@ def evaluate_network(
     `each_batch` is told how many batches are done; what it raises ends the evaluation.
     """
     counts = Counts(len(data.class_names), world.device)
-    for batch, labels, logits in predict(network, data.epoch(0), preprocess=preprocess, precision=precision):
+    for batch, labels, logits in predict(folded(network), data.epoch(0), preprocess=preprocess, precision=precision):
         counts.add(logits, labels, F.cross_entropy(logits, labels, reduction="none"))
         each_batch(batch.number + 1)
     counts.all_reduce(world)

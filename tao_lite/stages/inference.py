@@ -13,6 +13,7 @@ from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example, Report
 from tao_lite.engine import predict
 from tao_lite.errors import DataError
+from tao_lite.models.fold import folded
 from tao_lite.precision import Precision
 from tao_lite.run import Run, Summary, write_atomically, write_json
 from tao_lite.spec.load import Spec
@@ -43,7 +44,7 @@ def inference(spec: Spec, run: Run, source: Path) -> Summary:
     rows: Rows = []
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Inference", len(data))
-        for batch, _, logits in predict(network, data.epoch(0), preprocess=preprocess, precision=precision):
+        for batch, _, logits in predict(folded(network), data.epoch(0), preprocess=preprocess, precision=precision):
             rows += zip(batch.paths, logits.softmax(dim=1).tolist(), strict=True)
             bar.advance(batch.number + 1)
     return _written(run, rows, found.class_names, num_unread=len(paths) - len(rows))
