@@ -23,7 +23,9 @@ class Average:
     def update(self, step: int) -> None:
         """Take in the network after optimizer step `step`, counted from 0. Nothing waits for the device."""
         averages, values = zip(*self._pairs(), strict=True)
-        torch._foreach_lerp_(averages, values, 1 - min(self._decay, (1 + step) / (10 + step)))
+        # Where weights are float16, their average is not: its small moves would be rounded away.
+        widened = [value.to(average.dtype) for average, value in zip(averages, values, strict=True)]
+        torch._foreach_lerp_(averages, widened, 1 - min(self._decay, (1 + step) / (10 + step)))
         for average, value in self._buffers():
             if not value.is_floating_point():
                 average.copy_(value)

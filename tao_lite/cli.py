@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tao_lite import distributed
+from tao_lite.cli_benchmark import benchmark
 from tao_lite.cli_dataset import dataset_group
 from tao_lite.cli_doctor import doctor_command
 from tao_lite.cli_options import PATH, common, compat, options, spec_file
@@ -179,6 +180,7 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
     return start("export", stage, options(rest, {}), spec_file=spec_file, model=model)
 
 
+cli.add_command(benchmark)
 cli.add_command(dataset_group)
 cli.add_command(doctor_command)
 cli.add_command(prune)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tao_lite.average import Average
-from tao_lite.data.augment import Mixup
 from tao_lite.data.loader import Batch
+from tao_lite.data.mixes import Mix
 from tao_lite.data.prefetch import on_device
 from tao_lite.distillation import Teacher
 from tao_lite.errors import RunError
@@ -31,7 +31,8 @@ class Recipe:
     precision: Precision
     preprocess: Callable[[Tensor], Tensor]
     augment: Callable[[Tensor, Tensor], Tensor]
-    mixup: Mixup | None
+    erase: Callable[[Tensor, Tensor], Tensor] | None = None
+    mix: Mix | None
     set_learning_rate: Callable[[int], float]  # of an optimizer step, from 0
     label_smoothing: float
     accumulation: int
@@ -113,27 +114,28 @@ def predict(
     """Each batch with its labels and logits (float32 [B, num_classes]) on the device, the network in eval mode."""
     device = next(network.parameters()).device
     network.eval()
+    computed = precision.cast(network)
     for batch in on_device(batches, device):
         with torch.inference_mode(), precision.autocast():
             images = preprocess(batch.images)
-            logits = network(images)
+            logits = computed(images)
         yield batch, batch.labels, logits.float()
 
 
 def _forward(network: nn.Module, batch: Batch, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """Loss of each image (float32 [B]) and whether its label had the largest logit (bool [B])."""
-    labels, draws, teacher = batch.labels, batch.draws, recipe.teacher
+    labels, teacher = batch.labels, recipe.teacher
     with torch.no_grad():
-        pixels = recipe.augment(batch.images, draws)
-        images, partners, shares = _mixed(recipe.preprocess(pixels), labels, draws, recipe.mixup)
+        pixels = recipe.augment(batch.images, batch.draws)
+        images, partners, shares = _mixed(recipe.preprocess(pixels), batch, recipe)
     with recipe.precision.autocast():
         logits = network(images).float()
     losses = _losses(logits, labels, recipe)
-    if recipe.mixup:
+    if recipe.mix:
         losses = shares * losses + (1 - shares) * _losses(logits, partners, recipe)
     if teacher:
         with torch.no_grad(), recipe.precision.autocast():
-            teacher_logits = teacher.logits(_mixed(teacher.images(pixels), labels, draws, recipe.mixup)[0])
+            teacher_logits = teacher.logits(_mixed(teacher.images(pixels), batch, recipe)[0])
         losses = teacher.blend(losses, logits, teacher_logits)
     return losses, logits.detach().argmax(dim=1) == labels
 
@@ -144,9 +146,12 @@ def _losses(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
     return losses if recipe.class_weights is None else losses * recipe.class_weights[labels]
 
 
-def _mixed(images: Tensor, labels: Tensor, draws: Tensor, mixup: Mixup | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The images after mixup, where there is one, the labels of their partners and the own weights of the images."""
-    return mixup(images, labels, draws) if mixup else (images, labels, draws[:, 0])
+def _mixed(images: Tensor, batch: Batch, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
+    """The normalised images erased and mixed as the recipe says, their partners' labels and the images' own weights."""
+    labels, draws = batch.labels, batch.draws
+    if recipe.erase:
+        images = recipe.erase(images, draws)
+    return recipe.mix(images, labels, draws) if recipe.mix else (images, labels, draws[:, 0])
 
 
 def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

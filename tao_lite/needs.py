@@ -43,7 +43,8 @@ WITHIN_DATA = ("dataset_config.yolo_root",)
 _WRITTEN_OPTIONS = ("output_path", "output_file")
 _LOG, _RESULTS, _SPEC = "log_file", "results_dir", "spec_file"
 
-_USES_DATA = ("train", "evaluate", "prune")
+_TRAINS = ("train", "benchmark")
+_USES_DATA = (*_TRAINS, "evaluate", "prune")
 _MAX_PICKLE_BYTES = 2**26
 
 OnHost = Callable[[Path], Path]
@@ -106,11 +107,11 @@ def _add_spec(needs: Needs, stage: str, experiment: pb.Experiment, on_host: OnHo
             needs.reads.add(_data(absolute(Path(path)), experiment, on_host))
         needs.caches = _caches(experiment)
     root = absolute(Path(experiment.train_config.train_dataset_path))
-    if stage == "train" and experiment.dataset_config.HasField("sample") and not on_host(root).exists():
+    if stage in _TRAINS and experiment.dataset_config.HasField("sample") and not on_host(root).exists():
         needs.writes.add(root.parent)  # The sample data set is drawn beside it and then renamed.
     for path in _values(experiment, FILES):
         if "://" in path:
-            needs.downloads = stage == "train"
+            needs.downloads = stage in _TRAINS
         else:
             needs.reads.add(absolute(Path(path)))
     if needs.downloads:

@@ -9,71 +9,24 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tao_lite.arithmetic import APEX, Hardware, choose, set_tf32
+from tao_lite.float16 import Float16
 from tao_lite.spec import classification_pb2 as pb
 
 logger = logging.getLogger(__name__)
 
-_DTYPES = {"FP16": torch.float16, "BF16": torch.bfloat16}
+_AUTOCAST = {"FP16": torch.float16, "BF16": torch.bfloat16}
+_FLOAT16 = ("O2", "O3")
+# Half of float16's smallest number. What is not larger is rounded to zero.
+_FLOAT16_ZERO = 2.0**-25
 
 
-@dataclass(frozen=True)
-class Hardware:
-    """What decides which arithmetic is fast: the compute capability of a CUDA device, the instruction sets of a CPU."""
-
-    name: str
-    kind: str
-    major: int = 0
-    features: frozenset[str] = frozenset()
-
-    @classmethod
-    def of(cls, device: torch.device) -> "Hardware":
-        if device.type == "cuda":
-            major, minor = torch.cuda.get_device_capability(device)
-            return cls(f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor},", "cuda", major)
-        if device.type == "cpu":
-            capabilities = torch.cpu.get_capabilities()
-            return cls("this CPU", "cpu", features=frozenset(key for key, has in capabilities.items() if has is True))
-        return cls(f"device {device.type}", device.type)
-
-    @property
-    def modes(self) -> frozenset[str]:
-        """The modes that it computes natively, not by emulation."""
-        if self.kind == "cuda" and self.major >= 8:
-            return frozenset({"FP32", "TF32", "FP16", "BF16"})
-        if self.kind == "cuda" and self.major == 7:
-            return frozenset({"FP32", "FP16"})
-        if self.kind == "cpu" and self.features & {"avx512_bf16", "amx_bf16"}:
-            return frozenset({"FP32", "BF16"})
-        return frozenset({"FP32"})
-
-
-def choose(asked: str, hardware: Hardware) -> tuple[str, str]:
-    """The mode to compute in, never AUTO, and why, in words."""
-    if asked == "AUTO":
-        best = next(mode for mode in ("BF16", "FP16", "FP32") if mode in hardware.modes)
-        return best, f"AUTO takes the fastest that {hardware.name} has"
-    if asked in hardware.modes:
-        return asked, f"asked for, and {hardware.name} has it"
-    if asked == "TF32":
-        return "FP32", f"TF32 was asked for, but {hardware.name} has none"
-    return asked, f"asked for, but {hardware.name} only emulates it, which is slow"
-
-
-def set_tf32(*, allowed: bool) -> None:
-    """Let float32 convolutions and matrix products on GPUs use TensorFloat-32, or not, in the whole process."""
-    # float32 convolutions use TF32 unless told otherwise. Inductor still reads the older settings and raises where they
-    # contradict the newer ones (pytorch/pytorch#166387), so all are set.
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.allow_tf32 = allowed
-    torch.backends.cudnn.conv.fp32_precision = "tf32" if allowed else "ieee"  # type: ignore[attr-defined]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class Precision:
-    """Autocast and loss scaling of a run, and their counters. Modes that need no loss scaling have a disabled scaler.
+    """How a run computes and keeps its weights, its loss scaling, and their counters.
 
-    Weights, gradients and optimizer state are float32 in every mode. Compute the loss on logits.float(), outside
-    autocast().
+    Weights, gradients and optimizer state are float32 in every mode but O3. Make logits by cast(network) within
+    autocast(), and compute the loss on logits.float(), outside of it. Without loss scaling the scaler is disabled.
     """
 
     name: str
@@ -83,6 +36,9 @@ class Precision:
     constant_scale: float | None
     gradient_norm: Tensor = field(repr=False)
     overflows: Tensor = field(repr=False)
+    underflow: Tensor = field(repr=False)  # float64 [2]: in the step measured last, and the sum over all measured
+    num_measured: int = 0
+    is_to_measure: bool = True
 
     @classmethod
     def of(cls, train_config: pb.TrainConfig, device: torch.device, *, use_amp: bool = False) -> "Precision":
@@ -95,21 +51,32 @@ class Precision:
             asked = "FP16"
         hardware = Hardware.of(device)
         name, why = choose(asked, hardware)
-        logger.log(logging.INFO if asked in hardware.modes | {"AUTO"} else logging.WARNING, "chose %s: %s", name, why)
+        is_native = APEX.get(asked, asked) in hardware.modes | {"AUTO"}
+        logger.log(logging.INFO if is_native else logging.WARNING, "chose %s: %s", name, why)
         set_tf32(allowed=name == "TF32")
         config = train_config.loss_scale
         return cls(
             name=name,
             device=device,
-            scaler=_make_scaler(config, device, enabled=name == "FP16"),
+            scaler=_make_scaler(config, device, enabled=_scales(name, train_config)),
             constant_scale=config.init_scale if config.mode == pb.LossScaleConfig.STATIC else None,
             gradient_norm=torch.zeros((), device=device),
             overflows=torch.zeros((), dtype=torch.int64, device=device),
+            underflow=torch.zeros(2, dtype=torch.float64, device=device),
         )
+
+    def cast(self, network: nn.Module) -> nn.Module:
+        """The network as this mode computes it. The parameters are the network's own, whichever they are."""
+        return Float16(network, keeps_batch_norm=self.name == "O2") if self.name in _FLOAT16 else network
+
+    def store(self, network: nn.Module) -> None:
+        """Round the network's weights and statistics to what this mode keeps, in place: float16 in O3."""
+        if self.name == "O3":
+            network.half()
 
     def autocast(self) -> torch.autocast:
         """Context of the forward pass."""
-        return torch.autocast(self.device.type, dtype=_DTYPES.get(self.name), enabled=self.name in _DTYPES)
+        return torch.autocast(self.device.type, dtype=_AUTOCAST.get(self.name), enabled=self.name in _AUTOCAST)
 
     def backward(self, loss: Tensor) -> None:
         """Add the loss's gradient, times the loss scale, to the parameters."""
@@ -118,11 +85,16 @@ class Precision:
     def step(self, optimizer: Optimizer, parameters: Sequence[nn.Parameter], max_grad_norm: float = 0.0) -> None:
         """Undo the loss scale, shorten the gradient to max_grad_norm (0: leave it), update the weights and the scale.
 
-        With loss scaling, a step whose gradient holds inf or NaN changes no weight. Nothing waits on the device, except
-        in FP16 with RMSprop: without a fused kernel GradScaler reads one number.
+        With loss scaling, a step whose gradient holds inf or NaN changes no weight; without, it is taken as it is.
+        Nothing waits on the device, except with loss scaling and RMSprop: without a fused kernel GradScaler reads one
+        number.
         """
         self.scaler.unscale_(optimizer)
-        norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        # The gradients may be float16, which ends at 65504.
+        norm = torch.stack(torch._foreach_norm(gradients, dtype=torch.float32)).norm()
+        if self.is_to_measure:
+            self._measure(gradients)
         if max_grad_norm > 0:
             nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, norm)
         self.scaler.step(optimizer)
@@ -136,29 +108,61 @@ class Precision:
         """What a log shows, as scalars on the device: reading one waits for it.
 
         loss_scale (1 without loss scaling); gradient_norm of the last step, before clipping; overflows, the steps so
-        far whose gradient held inf or NaN; skipped_steps, those of them that loss scaling left out.
+        far whose gradient held inf or NaN; skipped_steps, those of them that loss scaling left out;
+        underflow_fraction, of the first step since the last call: the share of the gradient's values, in true units,
+        that are at most 2 ** -25 in size, which float16 without loss scaling holds as zero. Zeros count, whatever made
+        them: a run in FP16 has already lost what it lost, and one in FP32 shows what is zero by itself.
         """
+        self.is_to_measure = True
         return {
             "loss_scale": self.scaler.scale(torch.ones((), device=self.device)),
             "gradient_norm": self.gradient_norm,
             "overflows": self.overflows,
             "skipped_steps": self.overflows * self.scaler.is_enabled(),
+            "underflow_fraction": self.underflow[0],
         }
+
+    def summary(self) -> dict[str, float]:
+        """The numbers of the whole run; underflow_fraction is the mean over the steps that were measured."""
+        numbers = {name: value.item() for name, value in self.numbers().items() if name != "gradient_norm"}
+        return {**numbers, "underflow_fraction": self.underflow[1].item() / max(self.num_measured, 1)}
 
     def state_dict(self) -> dict[str, Any]:
         """Loss scale and counters as plain numbers, to go on from exactly."""
-        return {"scaler": self.scaler.state_dict(), "overflows": int(self.overflows)}
+        return {
+            "scaler": self.scaler.state_dict(),
+            "overflows": int(self.overflows),
+            "underflow": self.underflow.tolist(),
+            "num_measured": self.num_measured,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from another run's scale and counters; factors and interval stay those of this run's spec."""
         self.overflows.fill_(state["overflows"])
+        if "underflow" in state:  # not in checkpoints of earlier versions
+            self.underflow.copy_(torch.tensor(state["underflow"], dtype=torch.float64))
+            self.num_measured = state["num_measured"]
         if state["scaler"] and self.scaler.is_enabled() and self.constant_scale is None:
             moved = {key: state["scaler"][key] for key in ("scale", "_growth_tracker")}
             self.scaler.load_state_dict(self.scaler.state_dict() | moved)
 
+    def _measure(self, gradients: Sequence[Tensor]) -> None:
+        """Take in one step's share of zeros. One tensor after the other, so that no copy of all gradients is made."""
+        zeros = torch.stack([(gradient.abs() <= _FLOAT16_ZERO).sum() for gradient in gradients]).sum()
+        share = zeros.double() / sum(map(Tensor.numel, gradients))
+        self.underflow.copy_(torch.stack([share, self.underflow[1] + share]))
+        self.num_measured += 1
+        self.is_to_measure = False
+
+
+def _scales(name: str, config: pb.TrainConfig) -> bool:
+    """Whether the loss is scaled. In O3 only where the spec speaks of it: Apex's default for O3 is a constant 1."""
+    is_wanted = config.loss_scale.mode != pb.LossScaleConfig.NONE
+    return is_wanted and (name in ("FP16", "O2") or (name == "O3" and config.HasField("loss_scale")))
+
 
 def _make_scaler(config: pb.LossScaleConfig, device: torch.device, *, enabled: bool) -> torch.amp.GradScaler:
-    return torch.amp.GradScaler(
+    scaler = torch.amp.GradScaler(
         device.type,
         init_scale=config.init_scale,
         growth_factor=config.growth_factor,
@@ -166,3 +170,7 @@ def _make_scaler(config: pb.LossScaleConfig, device: torch.device, *, enabled: b
         growth_interval=config.growth_interval,
         enabled=enabled,
     )
+    # GradScaler takes float16 gradients for a mistake, which they are not in O3; its last argument allows them.
+    unscale = scaler._unscale_grads_
+    scaler._unscale_grads_ = lambda *given: unscale(*given[:-1], True)  # type: ignore[method-assign, call-arg]
+    return scaler

@@ -68,6 +68,19 @@ class Run:
         """Results folder of the retraining after pruning by a criterion."""
         return self.results / "compare" / criterion
 
+    def benchmark(self, setting: str, repeat: int) -> Path:
+        """Results folder of a training of the benchmark; repeats are counted from 1."""
+        return self.results / "benchmark" / setting / str(repeat)
+
+    @property
+    def benchmark_spec(self) -> Path:
+        """The spec that all trainings of the benchmark have."""
+        return self.results / "benchmark" / "spec.cfg"
+
+    def benchmark_file(self, ending: str) -> Path:
+        """What the benchmark found, in the form that the ending says: benchmark.md, benchmark_curves.svg."""
+        return self.results / f"benchmark{ending}"
+
     @property
     def sensitivity_picture(self) -> Path:
         return self.results / "sensitivity.png"
@@ -81,6 +94,10 @@ class Run:
     def predictions_csv(self) -> Path:
         """The same with a header and all probabilities."""
         return self.results / "predictions.csv"
+
+    @property
+    def report(self) -> Path:
+        return self.results / "report.html"
 
     @property
     def lock(self) -> Path:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tao_lite import optim
-from tao_lite.data.augment import Augment, Mixup, Preprocess
+from tao_lite.data.augment import Augment, Preprocess
 from tao_lite.data.draws import NUM_DRAWS
+from tao_lite.data.erasing import erase
 from tao_lite.data.loader import Batch
+from tao_lite.data.mixes import Cutmix, Mix, Mixup, MixupOrCutmix
+from tao_lite.distillation import Teacher
 from tao_lite.engine import EpochStats, Recipe, predict, train_epoch
 from tao_lite.errors import RunError
 from tao_lite.precision import Precision
@@ -47,7 +51,7 @@ def batches(count: int, size: int) -> list[Batch]:
 
 
 def recipe(
-    trained: nn.Module, *, accumulation: int = 1, rate: float = 0.1, mixup: Mixup | None = None, mode: str = "FP32"
+    trained: nn.Module, *, accumulation: int = 1, rate: float = 0.1, mix: Mix | None = None, mode: str = "FP32"
 ) -> Recipe:
     device = next(trained.parameters()).device
     optimizer = optim.make_optimizer(SGD, pb.RegConfig(), trained, device=device)
@@ -57,7 +61,7 @@ def recipe(
         precision=precision,
         preprocess=Preprocess("torch", 3).to(device),
         augment=Augment(has_flip=False, has_colour=False),
-        mixup=mixup,
+        mix=mix,
         set_learning_rate=lambda step: optim.set_learning_rate(optimizer, rate, step),
         label_smoothing=0.0,
         accumulation=accumulation,
@@ -190,11 +194,45 @@ def test_mixup_trains_on_both_labels() -> None:
     """With alpha huge every share is 1/2, so the loss is the mean of the two cross-entropies of the mean image."""
     trained, data = network(), batches(1, 6)
     expected_network = network()
-    stats = run(trained, data, recipe(trained, mixup=Mixup(1e6)))
+    stats = run(trained, data, recipe(trained, mix=Mixup(1e6)))
     images = Preprocess("torch", 3)(data[0].images)
     logits = expected_network((images + images.flip(0)) / 2)
     expected = (F.cross_entropy(logits, data[0].labels) + F.cross_entropy(logits, data[0].labels.flip(0))) / 2
     assert stats.loss == pytest.approx(expected.item(), abs=2e-3)
+
+
+def test_cutmix_trains_on_both_labels_by_their_pixels() -> None:
+    (batch,), trained, plain = batches(1, 6), network(), network()
+    mix = Cutmix(1.0)
+    stats = run(trained, [batch], recipe(trained, mix=mix))
+    images, partners, shares = mix(Preprocess("torch", 3)(batch.images), batch.labels, batch.draws)
+    own, other = (F.cross_entropy(plain(images), labels, reduction="none") for labels in (batch.labels, partners))
+    assert stats.loss == pytest.approx((shares * own + (1 - shares) * other).mean().item(), abs=1e-6)
+    assert bool((shares < 1).any())
+
+
+def test_a_teacher_sees_what_the_student_sees() -> None:
+    (batch,), seen = batches(1, 6), []
+    trained, taught = network(), network()
+    for layer in (trained, taught):
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    preprocess = Preprocess("torch", 3)
+    opinion = Teacher(
+        network=taught,
+        preprocess=preprocess,
+        order=torch.arange(NUM_CLASSES),
+        size=(8, 8),
+        temperature=1.0,
+        weight=0.5,
+        feature_weight=0.0,
+        heads=(),
+    )
+    erased = partial(erase, probability=0.999)
+    mix = MixupOrCutmix(Mixup(1.0), Cutmix(1.0))
+    run(trained, [batch], replace(recipe(trained, mix=mix), erase=erased, teacher=opinion))
+    expected = mix(erased(preprocess(batch.images), batch.draws), batch.labels, batch.draws)[0]
+    assert [torch.equal(images, expected) for images in seen] == [True, True]
+    assert not torch.equal(expected, mix(preprocess(batch.images), batch.labels, batch.draws)[0])
 
 
 def test_a_stop_between_two_steps_leaves_whole_steps() -> None:

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tao_lite.arithmetic import Hardware, choose, set_tf32
 from tao_lite.optim import make_optimizer, set_learning_rate
-from tao_lite.precision import Hardware, Precision, choose, set_tf32
+from tao_lite.precision import Precision
 from tao_lite.spec import classification_pb2 as pb
 
 CPU = torch.device("cpu")
@@ -52,6 +53,10 @@ def cpu(*features: str) -> Hardware:
         ("TF32", cpu("avx512_bf16"), "FP32", "TF32 was asked for, but a CPU has none"),
         ("BF16", cuda(7), "BF16", "asked for, but a GPU only emulates it, which is slow"),
         ("FP16", cpu("avx512_bf16"), "FP16", "asked for, but a CPU only emulates it, which is slow"),
+        ("O0", cpu(), "FP32", "asked for as O0, and a CPU has it"),
+        ("O1", cuda(7), "FP16", "asked for as O1, and a GPU has it"),
+        ("O2", cuda(9), "O2", "asked for, and a GPU has it"),
+        ("O3", cpu("avx512_bf16"), "O3", "asked for, but a CPU only emulates it, which is slow"),
     ],
 )
 def test_the_mode_follows_from_wish_and_hardware(asked: str, hardware: Hardware, mode: str, why: str) -> None:
@@ -65,6 +70,8 @@ def test_the_mode_follows_from_wish_and_hardware(asked: str, hardware: Hardware,
         (pb.TrainConfig(precision=pb.Precision.FP32), True, "FP32"),
         (pb.TrainConfig(precision=pb.Precision.FP32), False, "FP32"),
         (pb.TrainConfig(precision=pb.Precision.BF16), False, "BF16"),
+        (pb.TrainConfig(precision=pb.Precision.O0), True, "FP32"),
+        (pb.TrainConfig(precision=pb.Precision.O1), False, "FP16"),
     ],
 )
 def test_use_amp_means_fp16_unless_the_spec_says_otherwise(config: pb.TrainConfig, use_amp: bool, name: str) -> None:
@@ -130,6 +137,7 @@ class Experiment:
         self.optimizer = make_optimizer(optimizer, reg_config or pb.RegConfig(), self.network, device=CPU)
         set_learning_rate(self.optimizer, 0.1, 0)
         self.precision = Precision.of(pb.TrainConfig(precision=mode, loss_scale=loss_scale), CPU)
+        self.precision.store(self.network)
 
     def step(self, gradient: float, max_grad_norm: float = 0.0) -> None:
         self.optimizer.zero_grad()
@@ -145,11 +153,14 @@ class Experiment:
 
 DYNAMIC = pb.LossScaleConfig(init_scale=1024, growth_factor=4, backoff_factor=0.5, growth_interval=2)
 STATIC = pb.LossScaleConfig(mode=pb.LossScaleConfig.STATIC, init_scale=1024, growth_interval=2)
+NONE = pb.LossScaleConfig(mode=pb.LossScaleConfig.NONE, init_scale=1024)
+O2, O3 = pb.Precision.O2, pb.Precision.O3
 GRADIENTS = [1.0, math.inf, 1.0, 1.0, math.nan, 1.0, 1.0, 1.0]
 
 
-def test_a_dynamic_scale_backs_off_on_overflow_and_grows_after_the_interval() -> None:
-    experiment = Experiment(DYNAMIC)
+@pytest.mark.parametrize("mode", [pb.Precision.FP16, O2, O3])
+def test_a_dynamic_scale_backs_off_on_overflow_and_grows_after_the_interval(mode: pb.Precision.Mode.ValueType) -> None:
+    experiment = Experiment(DYNAMIC, mode)
     scales = [experiment.number("loss_scale")]
     for gradient in GRADIENTS:
         experiment.step(gradient)
@@ -164,6 +175,22 @@ def test_a_static_scale_never_moves() -> None:
         experiment.step(gradient)
         assert experiment.number("loss_scale") == 1024
     assert experiment.number("skipped_steps") == 2
+
+
+@pytest.mark.parametrize("mode", [pb.Precision.FP16, O2, O3])
+def test_without_loss_scaling_a_step_that_overflows_is_taken_as_it_is(mode: pb.Precision.Mode.ValueType) -> None:
+    experiment = Experiment(NONE, mode)
+    experiment.step(1.0)
+    assert experiment.weights() == pytest.approx([0.9] * 3, abs=1e-3)
+    experiment.step(math.inf)
+    assert experiment.weights() == [-math.inf] * 3
+    assert [experiment.number(name) for name in ("loss_scale", "overflows", "skipped_steps")] == [1, 1, 0]
+
+
+@pytest.mark.parametrize(("config", "scale"), [(None, 1), (STATIC, 1024), (pb.LossScaleConfig(), 65536), (NONE, 1)])
+def test_o3_scales_the_loss_only_where_the_spec_speaks_of_it(config: pb.LossScaleConfig | None, scale: float) -> None:
+    precision = Precision.of(pb.TrainConfig(precision=O3, loss_scale=config), CPU)
+    assert precision.numbers()["loss_scale"] == scale
 
 
 def test_overflows_are_counted_in_every_mode_and_skipped_with_loss_scaling_only() -> None:
@@ -260,7 +287,11 @@ def make_classifier() -> nn.Sequential:
 
 
 def train_step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision, images: torch.Tensor
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    precision: Precision,
+    images: torch.Tensor,
+    factor: float = 1.0,
 ) -> torch.Tensor:
     """Cross entropy of telling bright images from dark ones."""
     labels = (images.mean((1, 2, 3)) > 0.75).long()
@@ -268,7 +299,7 @@ def train_step(
     with precision.autocast():
         logits = network(images)
     loss = F.cross_entropy(logits.float(), labels)
-    precision.backward(loss)
+    precision.backward(loss * factor)
     precision.step(optimizer, list(network.parameters()))
     return loss.detach()
 
@@ -290,6 +321,151 @@ def test_fp16_and_bf16_reach_the_loss_of_fp32() -> None:
     assert final_loss(pb.Precision.BF16) == pytest.approx(reached, abs=0.001)
 
 
+def batches(count: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.rand(16, 1, 8, 8, generator=generator) + torch.arange(16).remainder(2).view(-1, 1, 1, 1) / 2] * count
+
+
+def ours(mode: pb.Precision.Mode.ValueType, loss_scale: pb.LossScaleConfig | None, steps: int) -> nn.Sequential:
+    """The classifier, trained as the product trains it in this mode."""
+    network = make_classifier()
+    optimizer = make_optimizer(SGD, pb.RegConfig(), network, device=CPU)
+    set_learning_rate(optimizer, 0.05, 0)
+    precision = Precision.of(pb.TrainConfig(precision=mode, loss_scale=loss_scale), CPU)
+    precision.store(network)
+    for images in batches(steps):
+        train_step(precision.cast(network), optimizer, precision, images)
+    return network
+
+
+def assert_same_state(network: nn.Module, other: nn.Module) -> None:
+    expected = other.state_dict()
+    for name, value in network.state_dict().items():
+        assert value.dtype == expected[name].dtype
+        assert torch.equal(value, expected[name]), name
+
+
+def test_o2_is_float16_weights_with_float32_masters_and_batch_norm() -> None:
+    """Reference: Apex's O2 written out, with a second network in float16 that the masters are copied to."""
+    masters = make_classifier()
+    low = make_classifier().half()
+    low[1] = masters[1]  # batch norm stays as it is
+    optimizer = torch.optim.SGD(masters.parameters(), lr=0.05, momentum=0.5, fused=True)
+    for images in batches(5):
+        for weight, master in zip(low.parameters(), masters.parameters(), strict=True):
+            weight.data.copy_(master.data)
+        masters.zero_grad()
+        low.zero_grad()
+        logits = low(images.half())
+        assert logits.dtype == torch.float16
+        labels = (images.mean((1, 2, 3)) > 0.75).long()
+        (1024 * F.cross_entropy(logits.float(), labels)).backward()  # type: ignore[no-untyped-call]
+        for weight, master in zip(low.parameters(), masters.parameters(), strict=True):
+            assert weight.grad is not None
+            master.grad = weight.grad.float() / 1024
+        optimizer.step()
+    trained = ours(O2, STATIC, 5)
+    assert_same_state(trained, masters)
+    kernel = next(trained.parameters())
+    assert not torch.equal(kernel, kernel.half().float())  # the masters hold more than float16
+
+
+def test_o3_is_float16_everywhere() -> None:
+    """Reference: a plain loop over network.half(); momentum and statistics of batch norm are float16 too."""
+    plain = make_classifier().half()
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.5, fused=True)
+    for images in batches(5):
+        optimizer.zero_grad()
+        labels = (images.mean((1, 2, 3)) > 0.75).long()
+        F.cross_entropy(plain(images.half()).float(), labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert_same_state(ours(O3, None, 5), plain)
+    assert {value.dtype for value in plain.state_dict().values()} == {torch.float16, torch.int64}
+    experiment = Experiment(DYNAMIC, O3)
+    experiment.step(1.0)
+    assert [value["momentum_buffer"].dtype for value in experiment.optimizer.state.values()] == [torch.float16]
+
+
+@pytest.mark.parametrize("mode", [O2, O3])
+def test_a_network_of_float32_weights_is_evaluated_as_the_mode_computes(mode: pb.Precision.Mode.ValueType) -> None:
+    network = make_classifier().eval()
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    expected = network(images)
+    logits = Precision.of(pb.TrainConfig(precision=mode), CPU).cast(network)(images)
+    assert logits.dtype == torch.float16
+    assert torch.allclose(logits.float(), expected, atol=2e-3)  # 11 bits of values near 1
+    assert next(network.parameters()).dtype == torch.float32
+
+
+def measured(gradient: torch.Tensor, **step: float) -> float:
+    """The share of underflow in one step with this gradient."""
+    weight = nn.Parameter(torch.zeros_like(gradient))
+    precision = Precision.of(pb.TrainConfig(precision=pb.Precision.FP32), CPU)
+    precision.backward((weight * gradient).sum())
+    precision.step(torch.optim.SGD([weight], lr=0.1), [weight], **step)
+    return precision.numbers()["underflow_fraction"].item()
+
+
+def test_underflow_is_what_float16_holds_as_zero() -> None:
+    """Reference: torch's own rounding. Half of the smallest number, 2 ** -24, is a tie, and goes to the even zero."""
+    sizes = 2.0 ** torch.arange(-30, -20)
+    gradient = torch.cat([sizes, -sizes, 1.0001 * sizes, torch.tensor([0.0, math.inf, math.nan])])
+    assert measured(gradient) == (gradient.half() == 0).double().mean().item() == (6 + 6 + 5 + 1) / 33
+
+
+def test_underflow_is_that_of_the_gradient_before_it_is_clipped() -> None:
+    gradient = torch.tensor([2.0**-20, 2.0**10])
+    assert measured(gradient, max_grad_norm=2.0**-10) == 0  # clipped, the first would be 2 ** -40
+
+
+def test_underflow_is_that_of_the_true_gradient_and_averaged_over_the_readings() -> None:
+    experiment = Experiment(STATIC)
+    for gradient in (2.0**-26, 1.0, 1.0):  # scaled by 1024, none would vanish
+        experiment.step(gradient)
+    assert experiment.number("underflow_fraction") == 1  # of the first step since the last reading
+    experiment.step(1.0)
+    assert experiment.number("underflow_fraction") == 0
+    assert experiment.precision.summary()["underflow_fraction"] == 0.5
+    resumed = Experiment(STATIC)
+    resumed.precision.load_state_dict(experiment.precision.state_dict())
+    resumed.step(1.0)
+    assert resumed.precision.summary()["underflow_fraction"] == pytest.approx(1 / 3)
+
+
+def provoked(mode: pb.Precision.Mode.ValueType, loss_scale: pb.LossScaleConfig | None) -> tuple[float, float, bool]:
+    """Accuracy, underflow and whether a weight moved in a training with a loss 2 ** -25 times as large as usual.
+
+    The gradient of a logit is (probability - label) / batch size * 2 ** -25, which is not above 2 ** -25: float16
+    rounds it to zero, and with it all gradients. The learning rate is larger by the same power of two, so that in FP32
+    the weights move as they would with the usual loss.
+    """
+    network, factor = make_classifier(), 2.0**-25
+    before = [parameter.clone() for parameter in network.parameters()]
+    optimizer = make_optimizer(SGD, pb.RegConfig(), network, device=CPU)
+    set_learning_rate(optimizer, 0.05 / factor, 0)
+    precision = Precision.of(pb.TrainConfig(precision=mode, loss_scale=loss_scale), CPU)
+    images = batches(1)[0]
+    for _ in range(30):
+        train_step(precision.cast(network), optimizer, precision, images, factor)
+    logits = network.eval()(images)
+    accuracy = (logits.argmax(1) == (images.mean((1, 2, 3)) > 0.75)).float().mean().item()
+    moved = any(not torch.equal(*pair) for pair in zip(before, network.parameters(), strict=True))
+    return accuracy, precision.summary()["underflow_fraction"], moved
+
+
+@pytest.mark.parametrize("mode", [pb.Precision.FP16, O2])
+def test_float16_learns_nothing_from_gradients_that_underflow_and_all_with_loss_scaling(
+    mode: pb.Precision.Mode.ValueType,
+) -> None:
+    accuracy, underflow, moved = provoked(mode, NONE)
+    assert (underflow, moved) == (1.0, False)
+    assert accuracy <= 0.5  # chance
+    accuracy, underflow, moved = provoked(mode, pb.LossScaleConfig())
+    assert (accuracy, moved) == (1.0, True)
+    assert underflow > 0.9  # what would have been lost
+    assert provoked(pb.Precision.FP32, None)[0] == 1.0
+
+
 class HostReads(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the reads of a tensor's value by Python, each of which waits for a GPU."""
 
@@ -304,6 +480,7 @@ class HostReads(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ("optimizer", "mode", "reads"),
     [
         *((config, mode, 0) for config in (SGD, ADAM, ADAMW) for mode in (pb.Precision.FP32, pb.Precision.FP16)),
+        *((SGD, mode, 0) for mode in (O2, O3)),
         (RMSPROP, pb.Precision.FP32, 0),
         (RMSPROP, pb.Precision.FP16, 1),  # the exception that Precision.step names
     ],

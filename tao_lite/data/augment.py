@@ -1,6 +1,6 @@
-"""What happens to a batch on the device: augmentation, normalisation, mixup. Whole batches, no wait for the device.
+"""What happens to a batch on the device: augmentation, normalisation, mixing. Whole batches, no wait for the device.
 
-    images uint8 -> Augment -> uint8 or float32 in 0 .. 255 -> Preprocess -> float32 -> Mixup -> float32
+    images uint8 -> Augment -> uint8 or float32 in 0 .. 255 -> Preprocess -> float32 -> erase -> Mixup or Cutmix
 
 Everything is element-wise arithmetic in float32, so that autocast and TF32 leave it alone and an image gives the same
 bits in any batch.
@@ -9,13 +9,13 @@ bits in any batch.
 import math
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from tao_lite.data import hsv
-from tao_lite.data.draws import CONTRAST, FLIP, HUE, MIXUP, SATURATION
+from tao_lite.data.draws import CONTRAST, FLIP, HUE, SATURATION
+from tao_lite.data.per_image import spread
+from tao_lite.data.rand_augment import RandAugment
 from tao_lite.errors import SpecError
 from tao_lite.spec import classification_pb2 as pb
 
@@ -29,8 +29,6 @@ CAFFE_MEAN = {3: (103.939, 116.779, 123.68), 1: (117.3786,)}
 TORCH_MEAN = {3: (0.485, 0.456, 0.406), 1: (0.449,)}
 TORCH_STD = {3: (0.229, 0.224, 0.225), 1: (0.226,)}
 TAO_STD = {3: (0.224, 0.224, 0.224), 1: (0.224,)}
-
-_MIXUP_STEPS = 4096
 
 
 class Preprocess(nn.Module):
@@ -64,6 +62,12 @@ class Preprocess(nn.Module):
         """Whether the network reads blue, green, red."""
         return self.mode == "caffe" and self.channels == 3
 
+    @property
+    def mean_pixel(self) -> list[float]:
+        """What becomes 0: red, green, blue or grey in 0 .. 255."""
+        values: list[float] = (-self.shift / self.scale).tolist()
+        return values[::-1] if self.is_bgr else values
+
     def forward(self, images: Tensor) -> Tensor:
         """uint8 or float32 [B, C, H, W] in 0 .. 255 -> float32 [B, C, H, W], channels last in memory."""
         values = torch.empty_like(images, dtype=torch.float32, memory_format=torch.channels_last)
@@ -91,19 +95,24 @@ class Preprocess(nn.Module):
 
 
 class Augment(nn.Module):
-    """Random horizontal flip of every second image; random hue, saturation and contrast of colour images."""
+    """Random horizontal flip of every second image; RandAugment; random hue, saturation and contrast of colours."""
 
-    def __init__(self, *, has_flip: bool, has_colour: bool, exact: bool = False) -> None:
+    def __init__(
+        self, *, has_flip: bool, has_colour: bool, exact: bool = False, rand_augment: RandAugment | None = None
+    ) -> None:
         """exact: colours change as in TAO's code, see hsv.py."""
         super().__init__()
         self.has_flip = has_flip
+        self.rand_augment = rand_augment
         self.has_colour = has_colour
         self.exact = exact
 
     def forward(self, images: Tensor, draws: Tensor) -> Tensor:
         """uint8 [B, C, H, W] and uniforms [B, NUM_DRAWS] -> the same or, where not exact, float32 in 0 .. 255."""
         if self.has_flip:
-            images = torch.where(_per_image(draws[:, FLIP] < 0.5), images.flip(3), images)
+            images = torch.where(spread(draws[:, FLIP] < 0.5), images.flip(3), images)
+        if self.rand_augment:
+            images = self.rand_augment(images, draws)
         if not self.has_colour:
             return images
         degrees, saturation, contrast = _colour_changes(draws)
@@ -111,38 +120,8 @@ class Augment(nn.Module):
             changed = hsv.change_colour(images, degrees, saturation, 1 + contrast)
             # Cutting off fractions would darken an image that is to stay as it is.
             is_same = (degrees == 0) & (saturation == 0) & (contrast == 0)
-            return torch.where(_per_image(is_same), images, changed)
+            return torch.where(spread(is_same), images, changed)
         return change_colour(images, degrees, 1 + saturation, 1 + contrast)
-
-
-class Mixup(nn.Module):
-    """Each image mixed with a partner: the first of the batch with the last, the second with the last but one, ...
-
-    The image's own weight is max(x, 1 - x) for x from the distribution Beta(alpha, alpha), so that its own label keeps
-    the larger part. Source: Zhang et al., arXiv:1710.09412, as TAO does it.
-    """
-
-    partner_weights: Tensor
-
-    def __init__(self, alpha: float) -> None:
-        super().__init__()
-        quantiles = torch.from_numpy(_partner_weight_quantiles(alpha)).to(torch.float32)
-        self.register_buffer("partner_weights", quantiles, persistent=False)
-
-    def forward(self, images: Tensor, labels: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """float32 [B, C, H, W], int64 [B], [B, NUM_DRAWS] -> mixed images, partners' labels, own weights float32 [B].
-
-        The loss to train on is weight * loss(own label) + (1 - weight) * loss(partner's label).
-        """
-        partner_weight = self._partner_weight(draws[:, MIXUP])
-        mixed = images + _per_image(partner_weight) * (images.flip(0) - images)
-        return mixed, labels.flip(0), 1 - partner_weight
-
-    def _partner_weight(self, uniforms: Tensor) -> Tensor:
-        """0 to 1/2 for numbers in [0, 1): the inverse of its distribution function, from a table."""
-        position = uniforms * _MIXUP_STEPS
-        step = position.long()
-        return torch.lerp(self.partner_weights[step], self.partner_weights[step + 1], position - step)
 
 
 def change_colour(images: Tensor, degrees: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
@@ -155,13 +134,12 @@ def change_colour(images: Tensor, degrees: Tensor, saturation: Tensor, contrast:
     third_turn = 2 * math.pi / 3
     radians = torch.deg2rad(degrees)
     own, previous, following = (
-        _per_image(contrast * (1 + 2 * saturation * torch.cos(radians + turn)) / 3)
-        for turn in (0, -third_turn, third_turn)
+        spread(contrast * (1 + 2 * saturation * torch.cos(radians + turn)) / 3) for turn in (0, -third_turn, third_turn)
     )
     changed = images * own
     changed += images.roll(1, dims=1) * previous
     changed += images.roll(-1, dims=1) * following
-    changed += _per_image(127.5 * (1 - contrast))
+    changed += spread(127.5 * (1 - contrast))
     return changed.clamp_(0, 255)
 
 
@@ -187,20 +165,23 @@ def make_preprocess(experiment: pb.Experiment) -> Preprocess:
 
 
 def make_augment(experiment: pb.Experiment) -> Augment:
-    """Augmentation of training batches as the spec says."""
+    """Augmentation of training batches as the spec says.
+
+    Raises:
+        SpecError: as make_preprocess.
+    """
     train = experiment.train_config
+    config, rand_augment = train.rand_augment, None
+    if train.HasField("rand_augment"):
+        fill = make_preprocess(experiment).mean_pixel
+        rand_augment = RandAugment(config.num_operations, config.magnitude, fill)
     is_coloured = experiment.model_config.input_image_size.strip().startswith("3")
     return Augment(
         has_flip=not train.disable_horizontal_flip,
         has_colour=train.enable_color_augmentation and is_coloured,
         exact=experiment.compat == pb.Compat.TAO_EXACT,
+        rand_augment=rand_augment,
     )
-
-
-def make_mixup(experiment: pb.Experiment) -> Mixup | None:
-    """Mixup of training batches as the spec says; None without."""
-    alpha = experiment.train_config.mixup_alpha
-    return Mixup(alpha) if alpha > 0 else None
 
 
 def _affine(
@@ -227,21 +208,3 @@ def _colour_changes(draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         either_way[:, SATURATION] * MAX_SATURATION_CHANGE,
         either_way[:, CONTRAST] * MAX_CONTRAST_CHANGE,
     )
-
-
-def _per_image(values: Tensor) -> Tensor:
-    return values[:, None, None, None]
-
-
-def _partner_weight_quantiles(alpha: float) -> npt.NDArray[np.float64]:
-    """min(x, 1 - x) for x from Beta(alpha, alpha), at the quantiles k / 4096; float64 [4097], 0 to 1/2.
-
-    The density (t * (1 - t))**(alpha - 1) on [0, 1/2], times what makes it 1 at most, is integrated over t**alpha where
-    alpha < 1: over t it has a pole at 0.
-    """
-    power = min(alpha, 1.0)
-    stretched = np.linspace(0, 0.5**power, 16 * _MIXUP_STEPS + 1)
-    t = stretched ** (1 / power)
-    density = (4 * t * (1 - t)) ** (alpha - power) * (1 - t) ** (power - 1)
-    distribution = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return np.interp(np.linspace(0, 1, _MIXUP_STEPS + 1), distribution / distribution[-1], t)

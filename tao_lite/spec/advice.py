@@ -14,6 +14,9 @@ _WARM_UP_START = 3e-4
 # Networks that always or never normalise batches.
 _FIXED_NORM = ("alexnet", "squeezenet", *(f"efficientnet_b{size}" for size in range(8)))
 
+# Modes of precision that scale the loss; AUTO is FP16 on some GPUs.
+_SCALING = ("AUTO", "FP16", "O1", "O2", "O3")
+
 
 def for_stage(experiment: pb.Experiment, stage: str) -> Advice:
     """What the user should know about the settings that this stage reads."""
@@ -76,11 +79,12 @@ def _images(experiment: pb.Experiment) -> Advice:
         yield from _unlike_tao(experiment, f"{path}.label_smoothing", "never applies it")
     if train.reg_config.scope.replace(" ", "") != train.reg_config.scope:
         yield from _unlike_tao(experiment, f"{path}.reg_config.scope", "reads no word that has a blank beside it")
-    if train.mixup_alpha > 0:
-        yield (
-            f"{path}.mixup_alpha",
-            "makes training accuracy read low, for it is measured on mixed images; go by validation accuracy",
-        )
+    for name in ("mixup_alpha", "cutmix_alpha"):
+        if getattr(train, name) > 0:
+            yield (
+                f"{path}.{name}",
+                "makes training accuracy read low, for it is measured on mixed images; go by validation accuracy",
+            )
 
 
 def _transfer(experiment: pb.Experiment) -> Advice:
@@ -100,7 +104,15 @@ def _probe(train: pb.TrainConfig, blocks: Collection[int]) -> Advice:
         yield "model_config.freeze_blocks", "has no effect: linear_probe freezes all blocks"
     if train.unfreeze_at_epoch:
         return
-    for name in ("enable_random_crop", "enable_color_augmentation", "mixup_alpha", "layer_decay"):
+    for name in (
+        "enable_random_crop",
+        "enable_color_augmentation",
+        "mixup_alpha",
+        "cutmix_alpha",
+        "random_erasing",
+        "rand_augment",
+        "layer_decay",
+    ):
         if train.HasField(name) and getattr(train, name):
             yield f"train_config.{name}", "has no effect: linear_probe trains the head alone, on features computed once"
     if train.HasField("distillation"):
@@ -120,8 +132,8 @@ def _run(experiment: pb.Experiment) -> Advice:
     penalty = train.reg_config
     if train.HasField("reg_config") and penalty.type == "None" and penalty.weight_decay > 0:
         yield f"{path}.reg_config.weight_decay", "has no effect: reg_config.type is None"
-    if train.HasField("loss_scale") and train.precision not in (pb.Precision.FP16, pb.Precision.AUTO):
-        yield f"{path}.loss_scale", "has no effect: only precision FP16 scales the loss"
+    if train.HasField("loss_scale") and pb.Precision.Mode.Name(train.precision) not in _SCALING:
+        yield f"{path}.loss_scale", "has no effect: only precision FP16, O1, O2 and O3 scale the loss"
     if experiment.dataset_config.HasField("val_split") and train.val_dataset_path:
         yield "dataset_config.val_split", "has no effect: val_dataset_path is set"
     if train.class_weights and train.HasField("class_weighting"):

@@ -60,7 +60,7 @@ class Phases:
         return Phase(
             is_frozen=is_frozen,
             network=self.network,
-            trained=preparation.wrapped(self.network, config, self.run),
+            trained=preparation.wrapped(self.recipe.precision.cast(self.network), config, self.run),
             validated=self._averaged(self.network),
             frozen=frozen,
             train=self.train,
@@ -79,12 +79,12 @@ class Phases:
         return Phase(
             is_frozen=True,
             network=tail,
-            trained=preparation.distributed(tail, self.run),
+            trained=preparation.distributed(self.recipe.precision.cast(tail), self.run),
             validated=probe.Tail(self._averaged(self.network).get_submodule(layer)),
             frozen=Frozen((), freeze_bn=False),
             train=probe.shuffled(train, self.train, world),
             val=val,
-            recipe=replace(self.recipe, preprocess=_same, augment=_same, mixup=None, teacher=None),
+            recipe=replace(self.recipe, preprocess=_same, augment=_same, erase=None, mix=None, teacher=None),
         )
 
     def _features(self, data: Loader, bar: console.Progress, each_batch: Callable[[int], None]) -> probe.Features:

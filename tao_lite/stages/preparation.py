@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tao_lite import checkpoint as checkpoints
 from tao_lite import compat, console, optim, schedule
 from tao_lite.average import Average
-from tao_lite.data import augment, balance, dataset, sample
+from tao_lite.data import augment, balance, dataset, erasing, mixes, sample
 from tao_lite.data.example import Report
 from tao_lite.data.loader import Loader, loader
 from tao_lite.distillation import Teacher
@@ -95,14 +95,17 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
         exact=exact,
         rate_shares=freeze.rate_shares(architectures.blocks(experiment.model_config), config.layer_decay),
     )
-    mixup = augment.make_mixup(experiment)
+    mix = mixes.make_mix(experiment)
     weights = balance.class_weights(config, data.data_set)
+    average = Average(network, config.ema_decay) if config.ema_decay else None
+    precision.store(network)
     return Recipe(
         optimizer=optimizer,
         precision=precision,
         preprocess=augment.make_preprocess(experiment).to(run.device),
         augment=augment.make_augment(experiment).to(run.device),
-        mixup=mixup.to(run.device) if mixup else None,
+        mix=mix.to(run.device) if mix else None,
+        erase=erasing.make_erase(experiment),
         set_learning_rate=lambda step: optim.set_learning_rate(optimizer, rate(step / steps), step),
         label_smoothing=config.label_smoothing,
         class_weights=torch.tensor(weights, device=run.device) if weights else None,
@@ -111,7 +114,7 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
         seed=config.random_seed + 1_000_003 * run.world.rank,
         penalty=optim.make_penalty(config.reg_config, network) if exact else None,
         teacher=teacher(experiment, network, data.class_names, run),
-        average=Average(network, config.ema_decay) if config.ema_decay else None,
+        average=average,
     )
 
 

@@ -128,7 +128,7 @@ def _reading(layer: nn.Module) -> Generator[list[Tensor]]:
 
 def _refuse_other_tails(layer: nn.Module, features: Tensor, logits: Tensor, precision: Precision) -> None:
     with torch.inference_mode(), precision.autocast():
-        own = Tail(layer)(features).float()
+        own = precision.cast(Tail(layer))(features).float()
     if own.shape != logits.shape or not torch.allclose(own, logits, rtol=1e-2, atol=1e-2):
         raise SpecError(
             "train_config.linear_probe: the network goes on computing after the layer that makes its logits, so its "

@@ -36,6 +36,7 @@ class Progress:
     train_seconds: float = 0.0
     wait_seconds: float = 0.0
     total_seconds: float = 0.0
+    epoch_train_seconds: list[float] = field(default_factory=list)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Progress":
@@ -48,6 +49,7 @@ class Progress:
         self.epoch += 1
         self.images += stats.images
         self.train_seconds += stats.seconds
+        self.epoch_train_seconds.append(stats.seconds)
         self.wait_seconds += stats.wait_seconds
         if accuracy > self.reference_accuracy + min_delta:
             self.reference_accuracy, self.stale_epochs = accuracy, 0

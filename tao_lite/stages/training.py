@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tao_lite import checkpoint as checkpoints
-from tao_lite import console
+from tao_lite import console, energy
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data.augment import Preprocess
 from tao_lite.engine import Recipe, train_epoch
@@ -41,6 +41,7 @@ _TAGS = {
     "loss_scale": "amp/loss_scale",
     "skipped_steps": "amp/skipped_steps",
     "overflows": "amp/overflows",
+    "underflow_fraction": "amp/underflow_fraction",
     "gradient_norm": "gradient_norm",
 }
 
@@ -73,6 +74,8 @@ class Training:
         progress, max_epochs = self.progress, self.config.n_epochs
         if self._is_over and self.run.is_main:
             console.line(f"{self.run.results} is trained already: {progress.epoch} of {max_epochs} epochs are done")
+        # Of a run that goes on, the energy is not known as a whole.
+        joules = energy.joules(self.run.device) if self._step(progress.stats.batches) == 0 else None
         resumed = {"resumed_epoch": progress.epoch, "resumed_step": self._step(progress.stats.batches)}
         with Monitor(self.run, max_epochs=max_epochs, **resumed) as monitor:
             monitor.text("spec", f"```\n{self.spec.text()}```")
@@ -82,7 +85,7 @@ class Training:
                 while not self._is_over:
                     self._epoch(monitor, bar)
             monitor.status("RUNNING", Message.LOOP_COMPLETE)
-            summary = self._summary()
+            summary = self._summary(joules)
             kpi = {"validation_loss": progress.best_loss, "validation_accuracy": progress.best_accuracy}
             monitor.status("RUNNING", Message.EVALUATED, kpi)
             monitor.status("SUCCESS", Message.FINISHED)
@@ -264,8 +267,8 @@ class Training:
             },
         )
 
-    def _summary(self) -> Summary:
-        progress = self.progress
+    def _summary(self, joules_before: float | None) -> Summary:
+        progress, joules = self.progress, energy.joules(self.run.device)
         best = checkpoints.load(self.run.best) if self.run.is_main else self._checkpoint({})
         return {
             "epochs": progress.epoch,
@@ -277,7 +280,11 @@ class Training:
             "data_wait_fraction": progress.wait_seconds / max(progress.train_seconds, 1e-9),
             "peak_memory_bytes": _peak_memory_bytes(self.run.device),
             "duration_seconds": progress.total_seconds,
+            "epoch_train_seconds": progress.epoch_train_seconds,
+            "energy_joules": None if joules is None or joules_before is None else joules - joules_before,
             "precision": self._recipe.precision.name,
+            **self._recipe.precision.summary(),
+            "threads": torch.get_num_threads(),
             "num_parameters": sum(parameter.numel() for parameter in self.phases.network.parameters()),
             "model_path": str(self.run.best),
         }

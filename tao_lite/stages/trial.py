@@ -49,7 +49,7 @@ def _trial(
     network: nn.Module, experiment: pb.Experiment, precision: Precision, candidates: list[int]
 ) -> dict[int, float]:
     """Median seconds of a step for each number of threads; they take turns, so that a busy moment slows all."""
-    trained = copy.deepcopy(network).train()
+    trained = precision.cast(copy.deepcopy(network).train())
     size = max(2, min(MOST_IMAGES, experiment.train_config.batch_size_per_gpu))
     images = torch.zeros(size, *architectures.input_shape(experiment.model_config))
     images = images.to(memory_format=torch.channels_last)

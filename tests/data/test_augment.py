@@ -5,35 +5,21 @@ import json
 
 import pytest
 import torch
-from google.protobuf import text_format
 from torch import Tensor
 
 from tao_lite.data import hsv
-from tao_lite.data.augment import Augment, Mixup, Preprocess, change_colour, make_augment, make_mixup, make_preprocess
-from tao_lite.data.draws import CONTRAST, FLIP, HUE, MIXUP, NUM_DRAWS, SATURATION
+from tao_lite.data.augment import Augment, Preprocess, change_colour, make_augment, make_preprocess
+from tao_lite.data.draws import CONTRAST, FLIP, HUE, NUM_DRAWS, SATURATION
+from tao_lite.data.mixes import Mixup
+from tao_lite.data.rand_augment import ROTATE, RandAugment
 from tao_lite.errors import SpecError
-from tao_lite.spec import classification_pb2 as pb
+from tests.data.batches import experiment, noise, some_draws
 
 MODES = ["caffe", "torch", "tf"]
 
 
-def noise(batch: int = 6, channels: int = 3, height: int = 9, width: int = 7) -> Tensor:
-    """uint8 [B, C, H, W], channels last as the loader makes it."""
-    generator = torch.Generator().manual_seed(batch * 1000 + channels * 100 + height)
-    shape = (batch, height, width, channels)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).permute(0, 3, 1, 2)
-
-
-def some_draws(batch: int, seed: int = 0) -> Tensor:
-    return torch.rand(batch, NUM_DRAWS, generator=torch.Generator().manual_seed(seed))
-
-
 def one_pixel(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).reshape(1, len(values), 1, 1)
-
-
-def experiment(text: str) -> pb.Experiment:
-    return text_format.Parse(text, pb.Experiment())
 
 
 @pytest.mark.parametrize(
@@ -166,7 +152,6 @@ def test_a_saved_normalisation_comes_back_the_same(preprocess: Preprocess) -> No
 
 def test_normalisation_adds_nothing_to_a_state_dict() -> None:
     assert Preprocess("torch", 3).state_dict() == {}
-    assert Mixup(0.2).state_dict() == {}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -347,57 +332,6 @@ def test_autocast_takes_no_precision_away(exact: bool) -> None:
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-def test_mixup_mixes_first_with_last() -> None:
-    images, labels, draws = noise(batch=5).float(), torch.tensor([3, 1, 4, 1, 5]), some_draws(5)
-    mixed, partners, weights = Mixup(1.0)(images, labels, draws)
-    assert partners.tolist() == [5, 1, 4, 1, 3]
-    share = weights.view(-1, 1, 1, 1)
-    expected = share * images + (1 - share) * torch.stack([images[index] for index in (4, 3, 2, 1, 0)])
-    assert (mixed - expected).abs().max() < 1e-4
-    assert torch.equal(mixed[2], images[2])
-    assert mixed.is_contiguous(memory_format=torch.channels_last)
-
-
-def own_weights(alpha: float, quantiles: Tensor) -> Tensor:
-    draws = torch.zeros(len(quantiles), NUM_DRAWS)
-    draws[:, MIXUP] = quantiles
-    weights: Tensor = Mixup(alpha)(torch.zeros(len(quantiles), 1, 1, 1), torch.zeros(len(quantiles)).long(), draws)[2]
-    return weights
-
-
-EVEN = (torch.arange(20_000) + 0.5) / 20_000
-
-
-@pytest.mark.parametrize(
-    ("alpha", "quantile_of"),
-    [
-        # The distribution function of min(x, 1 - x) is twice that of x below 1/2. Beta(1, 1) is uniform, Beta(1/2, 1/2)
-        # is the arcsine distribution, Beta(2, 2) has 3 t^2 - 2 t^3.
-        (1.0, lambda t: 2 * t),
-        (0.5, lambda t: 4 / torch.pi * torch.asin(t.sqrt())),
-        (2.0, lambda t: 2 * (3 * t**2 - 2 * t**3)),
-    ],
-)
-def test_mixup_weights_follow_the_beta_distribution(alpha: float, quantile_of) -> None:  # type: ignore[no-untyped-def]
-    other = 1 - own_weights(alpha, EVEN).double()
-    assert (quantile_of(other) - EVEN).abs().max() < 1e-3
-
-
-@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.2, 0.4, 1.0, 3.0, 20.0])
-def test_mixup_weights_have_the_variance_of_the_beta_distribution(alpha: float) -> None:
-    # Var of Beta(a, a) is 1 / (4 (2a + 1)), about its mean 1/2, on which side of it is all the same. Between two of its
-    # 4097 entries the table is a straight line, which costs some of the tail.
-    variance = ((own_weights(alpha, EVEN).double() - 0.5) ** 2).mean().item()
-    assert variance == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=5e-3)
-
-
-@pytest.mark.parametrize("alpha", [1e-6, 1e-3, 0.2, 1.0, 30.0, 1e5])
-def test_mixup_weights_lie_between_a_half_and_one_for_any_alpha(alpha: float) -> None:
-    weights = own_weights(alpha, torch.tensor([0.0, 2.0**-24, 0.25, 0.5, 0.75, 1 - 2.0**-24]))
-    assert bool(((weights >= 0.5) & (weights <= 1)).all())
-    assert bool((weights.diff() <= 0).all())
-
-
 def test_the_spec_sets_normalisation() -> None:
     size = 'model_config { input_image_size: "3,32,32" } '
     assert make_preprocess(experiment(size)).to_dict() == {"mode": "caffe", "channels": 3, "mean": None}
@@ -423,6 +357,14 @@ def test_a_mean_without_a_channel_is_an_error() -> None:
     assert str(caught.value) == ("train_config.image_mean: no key 'g'; set all of b, g, r, or none for ImageNet's mean")
 
 
+@pytest.mark.parametrize("size", ["3,32,32", "1,32,32"])
+@pytest.mark.parametrize("train", [*(f'preprocess_mode: "{mode}"' for mode in MODES), mean(r=3, g=2, b=1, l=9)])
+def test_the_mean_pixel_becomes_zero(train: str, size: str) -> None:
+    text = f'model_config {{ input_image_size: "{size}" }} train_config {{ {train} }}'
+    preprocess = make_preprocess(experiment(text))
+    assert preprocess(one_pixel(*preprocess.mean_pixel)).abs().max() < 1e-5
+
+
 def test_a_mean_outside_caffe_mode_is_ignored() -> None:
     text = f'model_config {{ input_image_size: "3,32,32" }} train_config {{ preprocess_mode: "tf" {mean(r=3)} }}'
     assert make_preprocess(experiment(text)).mean is None
@@ -441,14 +383,26 @@ def test_the_spec_sets_augmentation(train: str, has_flip: bool, has_colour: bool
     assert (augment.has_flip, augment.has_colour) == (has_flip, has_colour)
 
 
+def test_the_spec_sets_rand_augment() -> None:
+    text = 'model_config { input_image_size: "3,32,32" } train_config { preprocess_mode: "tf" %s }'
+    assert make_augment(experiment(text % "")).rand_augment is None
+    found = make_augment(experiment(text % "rand_augment { num_operations: 3 magnitude: 10 }")).rand_augment
+    assert found is not None
+    assert found.num_operations == 3
+    assert found.strengths[ROTATE].item() == pytest.approx(0.5)  # the sine of 30 degrees
+    assert found.fill.flatten().tolist() == pytest.approx([127.5] * 3)
+
+
+def test_rand_augment_stands_between_flip_and_colour() -> None:
+    rand_augment, images, draws = RandAugment(2, 9, [0.0] * 3), noise(), some_draws(6)
+    flip, colour = Augment(has_flip=True, has_colour=False), Augment(has_flip=False, has_colour=True)
+    found = Augment(has_flip=True, has_colour=True, rand_augment=rand_augment)(images, draws)
+    assert torch.equal(found, colour(rand_augment(flip(images, draws), draws), draws))
+
+
 def test_colour_of_grey_images_is_ignored() -> None:
     text = 'model_config { input_image_size: "1,32,32" } train_config { enable_color_augmentation: true }'
     assert not make_augment(experiment(text)).has_colour
-
-
-def test_the_spec_sets_mixup() -> None:
-    assert make_mixup(experiment("train_config { mixup_alpha: 0.2 }")) is not None
-    assert make_mixup(experiment("")) is None
 
 
 @pytest.mark.gpu

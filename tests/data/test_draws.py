@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tao_lite.data import draws
 from tao_lite.data.draws import NUM_DRAWS, _member, balanced, permutation, uniforms
 
 N = 100_000
@@ -57,6 +58,15 @@ def test_uniforms_never_change() -> None:
         [0.3121946752415017, 0.7562928749225499, 0.2796374145989321],
     ]
     assert uniforms(42, 3, np.array([0, 1, 1_000_000]), 3).tolist() == expected
+
+
+def test_columns_never_move() -> None:
+    # Golden, as above.
+    first = (draws.FLIP, draws.HUE, draws.SATURATION, draws.CONTRAST, draws.MIXUP)
+    assert (*first, draws.CROP_SCALE, draws.CROP_LEFT, draws.CROP_TOP) == tuple(range(8))
+    mix = (draws.MIX_CHOICE, draws.CUTMIX, draws.CUTMIX_LEFT, draws.CUTMIX_TOP)
+    box = (draws.ERASE, draws.ERASE_AREA, draws.ERASE_ASPECT, draws.ERASE_LEFT, draws.ERASE_TOP)
+    assert (*mix, *box, *draws.OPERATIONS, *draws.SIGNS) == tuple(range(8, 25))
 
 
 def test_permutations_never_change() -> None:

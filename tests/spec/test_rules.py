@@ -68,14 +68,22 @@ TRAIN_WARNINGS = [
         "mixup_alpha: 0.1",
         ["makes training accuracy read low, for it is measured on mixed images; go by validation accuracy"],
     ),
+    (
+        "cutmix_alpha: 1 mixup_alpha: 0.1",
+        ["makes training accuracy read low, for it is measured on mixed images; go by validation accuracy"] * 2,
+    ),
     ('reg_config { type: "None" weight_decay: 1e-5 }', ["has no effect: reg_config.type is None"]),
     ("early_stopping { patience: 20 }", ["has no effect: the run ends after 20 epochs, before it runs out"]),
     ("early_stopping { patience: 19 }", []),
-    ("precision: BF16 loss_scale { }", ["has no effect: only precision FP16 scales the loss"]),
+    ("precision: BF16 loss_scale { }", ["has no effect: only precision FP16, O1, O2 and O3 scale the loss"]),
     ("visualizer { enabled: true weight_histograms: true }", []),
     ("linear_probe: true", ["freezes random weights: train_config.pretrained_model_path is not set"]),
     (
         'linear_probe: true pretrained_model_path: "x.pth" enable_random_crop: true layer_decay: 0.9',
+        ["has no effect: linear_probe trains the head alone, on features computed once"] * 2,
+    ),
+    (
+        'linear_probe: true pretrained_model_path: "x.pth" random_erasing: 0.1 rand_augment { }',
         ["has no effect: linear_probe trains the head alone, on features computed once"] * 2,
     ),
     (

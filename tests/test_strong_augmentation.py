@@ -1,0 +1,96 @@
+"""Cutmix, random erasing and RandAugment in a training: what they are given, and that it goes on where it stopped."""
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from google.protobuf import text_format
+from torch import Tensor
+
+from tao_lite import optim
+from tao_lite.distributed import World
+from tao_lite.engine import EpochStats, train_epoch
+from tao_lite.run import Run
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.stages import preparation, pretrained
+
+SPEC = """
+model_config { arch: "resnet" n_layers: 10 input_image_size: "3,16,16" }
+train_config {
+  train_dataset_path: "%s" preprocess_mode: "torch" batch_size_per_gpu: 16 n_epochs: 2 n_workers: 1
+  optimizer { sgd { momentum: 0.9 } } lr_config { cosine { learning_rate: 0.02 soft_start: 0.1 } }
+  precision: FP32 enable_random_crop: true enable_color_augmentation: true
+  mixup_alpha: 0.2 cutmix_alpha: 1 random_erasing: 0.5 rand_augment { }
+}
+dataset_config { val_split: 0.25 }
+"""
+
+
+@pytest.fixture
+def experiment(colours: Path) -> pb.Experiment:
+    return text_format.Parse(SPEC % colours, pb.Experiment())
+
+
+class Session:
+    """The network, the data and the recipe of the spec."""
+
+    def __init__(self, experiment: pb.Experiment, folder: Path) -> None:
+        run = Run(results=folder, world=World(rank=0, world_size=1, local_rank=0, device=torch.device("cpu")))
+        torch.manual_seed(0)
+        self.data = preparation.loaders(experiment, run)[0]
+        self.network = pretrained.network(experiment, self.data.class_names)
+        self.recipe = preparation.recipe(experiment, self.network, self.data, run)
+        self.images: list[Tensor] = []
+        self.network.register_forward_pre_hook(lambda _, inputs: self.images.append(inputs[0]))
+
+    def train(self, epoch: int, start: int = 0, end: int = 1000) -> None:
+        """The batches of the epoch from number `start` up to `end`."""
+        stats = EpochStats(batches=start)
+        steps = iter(range(start + 1, end + 1))
+        train_epoch(
+            self.network,
+            self.data.epoch(epoch, start),
+            self.recipe,
+            stats=stats,
+            first_step=epoch * len(self.data),
+            report=lambda step, values: None,
+            stop=lambda: next(steps) == end,
+        )
+
+    def state(self) -> bytes:
+        content = io.BytesIO()
+        torch.save({"network": self.network.state_dict(), "optimizer": self.recipe.optimizer.state_dict()}, content)
+        return content.getvalue()
+
+    def restore(self, state: bytes) -> None:
+        found = torch.load(io.BytesIO(state), weights_only=True)
+        self.network.load_state_dict(found["network"])
+        optim.load_state(self.recipe.optimizer, found["optimizer"])
+
+
+def test_a_training_stopped_in_its_second_epoch_ends_with_the_same_weights(
+    experiment: pb.Experiment, tmp_path: Path
+) -> None:
+    whole, stopped, resumed = (Session(experiment, tmp_path) for _ in range(3))
+    whole.train(0)
+    whole.train(1)
+    stopped.train(0)
+    stopped.train(1, end=2)
+    resumed.restore(stopped.state())
+    resumed.train(1, start=2)
+    assert len(whole.images) == len(stopped.images) + len(resumed.images) == 12
+    given = [*stopped.images, *resumed.images]
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(given, whole.images, strict=True))
+    weights = resumed.network.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in whole.network.state_dict().items())
+
+
+@pytest.mark.parametrize("field", ["cutmix_alpha", "mixup_alpha", "random_erasing", "rand_augment"])
+def test_each_of_them_changes_what_the_network_is_given(experiment: pb.Experiment, tmp_path: Path, field: str) -> None:
+    with_it = Session(experiment, tmp_path)
+    experiment.train_config.ClearField(field)  # type: ignore[arg-type]
+    without_it = Session(experiment, tmp_path)
+    for session in (with_it, without_it):
+        session.train(0, end=1)
+    assert not torch.equal(with_it.images[0], without_it.images[0])
