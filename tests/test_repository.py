@@ -23,6 +23,7 @@ LAYERS = {
     "pruning": 2,
     "average": 3,
     "checkpoint": 3,
+    "compiled": 3,
     "distillation": 3,
     "metrics": 3,
     "monitor": 3,
