@@ -20,7 +20,7 @@ class Compiled(nn.Module):
         RunError: it can't be compiled, for want of a C++ compiler, say.
     """
 
-    def __init__(self, network: nn.Module, mode: pb.Compile.Mode, batch_size: int) -> None:
+    def __init__(self, network: nn.Module, mode: "pb.Compile.Mode.ValueType", batch_size: int) -> None:
         super().__init__()
         self.network = network
         self._batch_size = batch_size
@@ -40,7 +40,7 @@ class Compiled(nn.Module):
         from torch._dynamo.exc import TorchDynamoException
 
         try:
-            return self._compiled(images)  # type: ignore[no-any-return]
+            return self._compiled(images)
         except TorchDynamoException as error:
             reason = str(error).partition("\n")[0]
             raise RunError(
