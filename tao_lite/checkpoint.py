@@ -54,18 +54,19 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         RunError: the disk is full or refuses to write; what was at the path before is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"format": FORMAT, **vars(checkpoint)}, temporary)
         _seal(temporary)
         temporary.replace(path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        free = shutil.disk_usage(path.parent).free
+        free = shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.exists())).free
         raise RunError(f"{path}: could not be saved ({error}); {free / 1e6:,.0f} MB are free there") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def load(path: Path) -> Checkpoint:

@@ -95,6 +95,8 @@ def _world(options: Options) -> "World":
     import torch
 
     wants_gpu = options.gpus != 0 and (torch.cuda.is_available() or bool(options.gpus or options.gpu_index))
+    # The fastest kernels of convolutions are found by trial, once for each shape.
+    torch.backends.cudnn.benchmark = True
     world = distributed.start("cuda" if wants_gpu else "cpu")
     if not distributed.launched():
         host.set_threads()

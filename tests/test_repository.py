@@ -25,6 +25,7 @@ LAYERS = {
     "average": 3,
     "calibration": 3,
     "checkpoint": 3,
+    "compiled": 3,
     "distillation": 3,
     "metrics": 3,
     "mistakes": 3,

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tao_lite import checkpoint as checkpoints
 from tao_lite import compat, console, optim, schedule
 from tao_lite.average import Average
+from tao_lite.compiled import Compiled
 from tao_lite.data import augment, balance, dataset, erasing, mixes, sample
 from tao_lite.data.example import Report
 from tao_lite.data.loader import Loader, loader
@@ -118,18 +119,20 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
     )
 
 
-def distributed(network: nn.Module, run: Run) -> nn.Module:
-    """The network for several processes where there are several."""
+def distributed(network: nn.Module, run: Run, *, static_graph: bool = True) -> nn.Module:
+    """The network for several processes where there are several; static_graph: each step uses the same weights."""
     if run.world.world_size == 1:
         return network
     devices = [run.device.index] if run.device.type == "cuda" else None
-    return DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True)
+    return DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True, static_graph=static_graph)
 
 
 def wrapped(network: nn.Module, config: pb.TrainConfig, run: Run) -> nn.Module:
     """The network for several processes where there are several, compiled where the spec says so."""
-    trained = distributed(network, run)
-    return torch.compile(trained, dynamic=False) if config.compile else trained  # type: ignore[return-value]
+    if not config.compile:
+        return distributed(network, run)
+    # torch.compile splits the network where gradients are exchanged, which a static graph does not allow.
+    return Compiled(distributed(network, run, static_graph=False), config.compile, config.batch_size_per_gpu)
 
 
 def teacher(experiment: pb.Experiment, network: nn.Module, class_names: Sequence[str], run: Run) -> Teacher | None:

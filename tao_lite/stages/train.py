@@ -16,6 +16,7 @@ from tao_lite.spec.load import Spec
 from tao_lite.stages import phases, preparation, pretrained, restart, trial
 from tao_lite.stages.phases import Phases
 from tao_lite.stages.restart import Progress
+from tao_lite.stages.saver import Saver
 from tao_lite.stages.stop import StopRequest, stop_request
 from tao_lite.stages.training import Training
 
@@ -61,6 +62,7 @@ def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
         ),
         progress=_restored(resumed, network, recipe, run),
         request=request,
+        saver=Saver(run),
     )
     if run.is_main:
         _announce(training, is_resumed=resumed is not None)

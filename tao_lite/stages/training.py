@@ -1,6 +1,5 @@
 """The epochs of a training: train, validate, report, save, stop in order."""
 
-import logging
 import math
 import resource
 import signal
@@ -17,23 +16,19 @@ from tao_lite import console, energy
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data.augment import Preprocess
 from tao_lite.engine import Recipe, train_epoch
-from tao_lite.errors import Interrupted, RunError
+from tao_lite.errors import Interrupted
 from tao_lite.metrics import Evaluation
 from tao_lite.models import freeze
 from tao_lite.monitor import EpochRow, Message, Monitor
 from tao_lite.run import Run, Summary, write_json
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages import phases, restart
+from tao_lite.stages import phases
 from tao_lite.stages.evaluate import evaluate_network, penalised
 from tao_lite.stages.phases import Phase, Phases
 from tao_lite.stages.restart import Progress
+from tao_lite.stages.saver import Saver
 from tao_lite.stages.stop import StopRequest
-
-SAVE_ATTEMPTS = 3  # epochs in a row whose checkpoint may fail (a full disk may be cleared) before the run stops
-
-_log = logging.getLogger(__name__)
-
 
 _TAGS = {
     "loss": "batch/loss",
@@ -55,8 +50,8 @@ class Training:
     phases: Phases
     progress: Progress
     request: StopRequest
+    saver: Saver
     phase: Phase | None = None  # of the epoch that runs
-    failed_saves: int = 0
 
     @property
     def config(self) -> pb.TrainConfig:
@@ -81,9 +76,10 @@ class Training:
             monitor.text("spec", f"```\n{self.spec.text()}```")
             if self.config.visualizer.enabled:
                 monitor.images(self._step(0), "train/images", self._first_images(self.config.visualizer.num_images))
-            with console.Progress(is_main=self.run.is_main) as bar:
+            with self.saver, console.Progress(is_main=self.run.is_main) as bar:
                 while not self._is_over:
                     self._epoch(monitor, bar)
+                self.saver.settle(is_last=True)
             monitor.status("RUNNING", Message.LOOP_COMPLETE)
             summary = self._summary(joules)
             kpi = {"validation_loss": progress.best_loss, "validation_accuracy": progress.best_accuracy}
@@ -209,21 +205,8 @@ class Training:
             monitor.histogram(row.step, self.phases.network)
         bar.end(console.epoch_line(row, self.config.n_epochs))
         if is_best or self._is_over or progress.epoch % self.config.checkpoint.every_n_epochs == 0:
-            self._save({"val_accuracy": result.top1, "val_loss": result.loss, "train_loss": stats.loss})
-
-    def _save(self, metrics: Mapping[str, float]) -> None:
-        """Save the epoch's checkpoint. A full disk is reported, and ends the run only if it stays full."""
-        if not self.run.is_main:
-            return
-        try:
-            keep = self.config.checkpoint.keep_last
-            restart.save(self.run, self._checkpoint(metrics), keep, self.progress.best_epoch)
-            self.failed_saves = 0
-        except RunError as error:
-            self.failed_saves += 1
-            if self._is_over or self.failed_saves >= SAVE_ATTEMPTS:
-                raise
-            _log.error("%s; the last checkpoint stays, the training goes on", error)
+            metrics = {"val_accuracy": result.top1, "val_loss": result.loss, "train_loss": stats.loss}
+            self.saver.save(self._checkpoint(metrics), self.config.checkpoint.keep_last, progress.best_epoch)
 
     def _sum_over_processes(self) -> None:
         """Make the epoch's sums those of all processes: each has trained on images of its own."""
@@ -236,6 +219,7 @@ class Training:
         """Save inside the epoch and end the run."""
         self._sum_over_processes()
         self.progress.total_seconds += time.perf_counter() - started
+        self.saver.settle()
         if self.run.is_main:
             checkpoints.save(self.run.interrupted, self._checkpoint({}))
         # A process that ended sooner would have torchrun end the one that saves.
