@@ -18,6 +18,7 @@ from tao_lite.cli_dataset import dataset_group
 from tao_lite.cli_doctor import doctor_command
 from tao_lite.cli_options import PATH, common, compat, options, spec_file
 from tao_lite.cli_prune import prune
+from tao_lite.cli_report import report_command
 from tao_lite.cli_spec import spec_group
 from tao_lite.errors import Interrupted, TaoLiteError
 from tao_lite.session import start
@@ -184,6 +185,7 @@ cli.add_command(benchmark)
 cli.add_command(dataset_group)
 cli.add_command(doctor_command)
 cli.add_command(prune)
+cli.add_command(report_command)
 cli.add_command(spec_group)
 
 

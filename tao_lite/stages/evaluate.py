@@ -1,6 +1,6 @@
 """Evaluate a checkpoint on the spec's data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tao_lite.data import dataset
 from tao_lite.data.augment import Preprocess
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Report
-from tao_lite.data.loader import Batches, Loader, loader
+from tao_lite.data.loader import Batch, Batches, Loader, loader
 from tao_lite.distributed import World
 from tao_lite.engine import predict
 from tao_lite.metrics import Counts, Evaluation
@@ -72,14 +72,18 @@ def evaluate_network(
     precision: Precision,
     world: World,
     each_batch: Callable[[int], None],
+    watch: Callable[[Batch, Tensor, Tensor], None] | None = None,
 ) -> Evaluation:
     """Run the network over all images of all processes; k is that of top-k, 0 means 5.
 
-    `each_batch` is told how many batches are done; what it raises ends the evaluation.
+    `each_batch` is told how many batches are done; what it raises ends the evaluation. `watch` gets each batch with
+    its labels and logits, as `predict` gives them.
     """
     counts = Counts(len(data.class_names), world.device)
     for batch, labels, logits in predict(folded(network), data.epoch(0), preprocess=preprocess, precision=precision):
         counts.add(logits, labels, F.cross_entropy(logits, labels, reduction="none"))
+        if watch:
+            watch(batch, labels, logits)
         each_batch(batch.number + 1)
     counts.all_reduce(world)
     return counts.result(data.class_names, k or DEFAULT_TOP_K)
@@ -96,6 +100,19 @@ def evaluated_experiment(experiment: pb.Experiment, found: Checkpoint) -> pb.Exp
     merged.CopyFrom(experiment)
     merged.model_config.CopyFrom(found.experiment.model_config)
     return merged
+
+
+def validation_loader(experiment: pb.Experiment, class_names: Sequence[str], run: Run) -> Loader:
+    """The validation images, else those to evaluate: for what a test set may not be used, such as to tune by it.
+
+    Raises:
+        DataError: they can't be read.
+    """
+    ours, train = pb.Experiment(), experiment.train_config
+    ours.CopyFrom(experiment)
+    if train.val_dataset_path or train.train_dataset_path:
+        ours.eval_config.ClearField("eval_dataset_path")
+    return evaluation_loader(ours, dataset.evaluation(ours, class_names), run)
 
 
 def evaluation_loader(experiment: pb.Experiment, data: DataSet, run: Run) -> Loader:

@@ -24,7 +24,7 @@ from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.stages import preparation, trial
-from tao_lite.stages.evaluate import evaluate_network, evaluated_experiment, evaluation_loader
+from tao_lite.stages.evaluate import evaluate_network, evaluated_experiment, validation_loader
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,17 +56,12 @@ class Subject:
 
     @cached_property
     def validation(self) -> Loader:
-        """The validation images, else those to evaluate; a test set is not what pruning may be tuned on.
+        """What pruning is tuned on.
 
         Raises:
             DataError: they can't be read.
         """
-        experiment = pb.Experiment()
-        experiment.CopyFrom(self.experiment)
-        train = experiment.train_config
-        if train.val_dataset_path or train.train_dataset_path:
-            experiment.eval_config.ClearField("eval_dataset_path")
-        return evaluation_loader(experiment, dataset.evaluation(experiment, self.found.class_names), self.run)
+        return validation_loader(self.experiment, self.found.class_names, self.run)
 
     @cached_property
     def precision(self) -> Precision:
