@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from tao_lite.data.example import Report
     from tao_lite.spec import classification_pb2 as pb
-    from tao_lite.stages.dataset_sources import Source
+    from tao_lite.stages.dataset_sources import Sides, Source
 
 USER_ERROR = 2
 MAX_REMARKS = 100
@@ -62,8 +62,8 @@ def check(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...],
 
     from tao_lite import console
     from tao_lite.data.example import Report
-    from tao_lite.stages.dataset_check import REMARK
     from tao_lite.stages.dataset_check import check as check_stage
+    from tao_lite.stages.dataset_pictures import REMARK
 
     _log()
     reported: list[tuple[str, str]] = []
@@ -93,20 +93,45 @@ def check(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...],
 def stats(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """Count the examples of a data set, at PATH or named by a spec, per class and split, and take their sizes."""
     from tao_lite import console
-    from tao_lite.stages import dataset_sources, dataset_stats
+    from tao_lite.stages import dataset_stats
 
     _log()
-    if spec_file and not path:
-        sides = dict(dataset_sources.sides(_experiment(spec_file, overrides)))
-    else:
-        sides = {source.name: tuple(source.read()) for source in _sources(path, spec_file, overrides, None)}
-    values = dataset_stats.stats(sides)
+    values = dataset_stats.stats(_sides(path, spec_file, overrides)[0])
     if as_json:
         click.echo(json.dumps(values, indent=2, ensure_ascii=False))
         return
     heads, rows = dataset_stats.table(values)
     console.table("Examples", heads, rows)
     click.echo("\n".join(["", *dataset_stats.lines(values)]))
+
+
+@dataset_group.command()
+@_path
+@_spec
+@_overrides
+@_json
+@click.option("-o", "--output_file", type=_PATH, help="Write the object to this file too.")
+def report(
+    path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], as_json: bool, output_file: Path | None
+) -> None:
+    """Report on a data set, at PATH or named by a spec, and say what to do.
+
+    Counts and sizes, problems, copies (exact and near) within and between splits and classes, class weights.
+    """
+    from tao_lite.data.example import Report
+    from tao_lite.run import write_json
+    from tao_lite.stages import dataset_report, dataset_report_text
+
+    _log()
+    reported: list[tuple[str, str]] = []
+    sides, experiment = _sides(path, spec_file, overrides, Report(kept=reported))
+    values = dataset_report.report(sides, reported, experiment)
+    if output_file:
+        write_json(output_file, values)
+    if as_json:
+        click.echo(json.dumps(values, indent=2))
+    else:
+        dataset_report_text.show(values)
 
 
 @dataset_group.command()
@@ -148,6 +173,18 @@ def _sources(
         return dataset_sources.of_path(path, report)
     assert spec_file
     return dataset_sources.of_spec(_experiment(spec_file, overrides), report)
+
+
+def _sides(
+    path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], report: "Report | None" = None
+) -> "tuple[Sides, pb.Experiment | None]":
+    """The examples by split, as a training with the spec would have them; and the spec, if one was given."""
+    from tao_lite.stages import dataset_sources
+
+    if spec_file and not path:
+        experiment = _experiment(spec_file, overrides)
+        return dataset_sources.sides(experiment, report), experiment
+    return {source.name: tuple(source.read()) for source in _sources(path, spec_file, overrides, report)}, None
 
 
 def _experiment(spec_file: Path, overrides: tuple[str, ...]) -> "pb.Experiment":

@@ -20,15 +20,25 @@ def class_weights(config: pb.TrainConfig, data: DataSet) -> tuple[float, ...] | 
     """
     counts = Counter(example.label for example in data.examples)
     if config.class_weights:
-        raw = _given({name: as_written(weight) for name, weight in config.class_weights.items()}, data.class_names)
-    elif config.class_weighting == pb.ClassWeighting.BALANCED:
-        raw = {name: 1 / counts[name] for name in counts}
-    elif config.class_weighting == pb.ClassWeighting.EFFECTIVE_NUMBER:
-        raw = {name: (1 - BETA) / (1 - BETA ** counts[name]) for name in counts}
-    else:
+        given = {name: as_written(weight) for name, weight in config.class_weights.items()}
+        weights = _scaled(_given(given, data.class_names), counts)
+    elif config.class_weighting == pb.ClassWeighting.NONE:
         return None
-    mean = sum(raw[name] * count for name, count in counts.items()) / counts.total()
-    return tuple(raw.get(name, mean) / mean for name in data.class_names)
+    else:
+        weights = weights_by_count(counts, config.class_weighting)
+    return tuple(weights.get(name, 1.0) for name in data.class_names)
+
+
+def weights_by_count(counts: Mapping[str, int], kind: "pb.ClassWeighting.Kind.ValueType") -> dict[str, float]:
+    """Weight of each class by how many examples it has, at least one; they average 1 over the examples."""
+    if kind == pb.ClassWeighting.BALANCED:
+        return _scaled({name: 1 / count for name, count in counts.items()}, counts)
+    return _scaled({name: (1 - BETA) / (1 - BETA**count) for name, count in counts.items()}, counts)
+
+
+def _scaled(weights: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, float]:
+    mean = sum(weights[name] * count for name, count in counts.items()) / sum(counts.values())
+    return {name: weight / mean for name, weight in weights.items()}
 
 
 def _given(weights: Mapping[str, float], class_names: tuple[str, ...]) -> dict[str, float]:

@@ -12,6 +12,12 @@ from tao_lite.spec import classification_pb2 as pb
 
 NAMES = {dataset.TRAIN: "train", dataset.VALIDATION: "val", dataset.EVALUATION: "test"}
 
+_ALIASES: Mapping[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+
 Sides = Mapping[str, tuple[Example, ...]]
 
 logger = logging.getLogger(__name__)
@@ -64,29 +70,30 @@ def of_path(root: Path, report: Report | None = None) -> list[Source]:
     options = Options(report=report or Report(), name="the data set")
     if yolo.data_file(root):
         named = yolo.split_names(root, options)
-        splits: dict[Split, list[str]] = {
-            "train": ["train", "training"],
-            "val": ["val", "valid", "validation"],
-            "test": ["test", "testing"],
-        }
         return [
             Source(name=split, root=root, kind="YOLO", options=replace(options, split=split))
-            for split, aliases in splits.items()
+            for split, aliases in _ALIASES.items()
             if set(aliases) & set(named)
         ]
-    names = image_folder.splits_in(root) if root.is_dir() else []
-    if names:
-        return [Source(name=name, root=root / name, kind="AUTO", options=options) for name in names]
+    folders = image_folder.splits_in(root) if root.is_dir() else []
+    if folders:
+        names = [next((split for split in _ALIASES if name.lower() in _ALIASES[split]), name) for name in folders]
+        if len(set(names)) < len(names):
+            names = folders
+        return [
+            Source(name=name, root=root / folder, kind="AUTO", options=options)
+            for name, folder in zip(names, folders, strict=True)
+        ]
     return [Source(name="data", root=root, kind="AUTO", options=options)]
 
 
-def sides(experiment: pb.Experiment) -> Sides:
+def sides(experiment: pb.Experiment, report: Report | None = None) -> Sides:
     """The examples of training, validation and test as a training would have them: val_split where no path is named.
 
     Raises:
         DataError: a data set can't be read.
     """
-    found = {source.name: tuple(source.read()) for source in of_spec(experiment)}
+    found = {source.name: tuple(source.read()) for source in of_spec(experiment, report)}
     if "train" in found and "val" not in found:
         train, val = dataset.divide(found["train"], experiment.dataset_config.val_split)
         found = {**found, "train": tuple(train), "val": tuple(val)}

@@ -19,7 +19,25 @@ MAX_MEASURED = 10_000
 def stats(sides: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
     """Plain values, ready for JSON: the classes, and for each split its examples, pictures, bytes and sizes."""
     names = sorted({example.label for side in sides.values() for example in side})
-    return {"class_names": names, "splits": {name: _of_side(side, names) for name, side in sides.items()}}
+    return {"class_names": names, "splits": {name: of_split(side, names, _sizes(side)) for name, side in sides.items()}}
+
+
+def of_split(side: Sequence[Example], names: Sequence[str], sizes: Sequence[tuple[int, int] | None]) -> dict[str, Any]:
+    """The values of one split. `sizes`: width and height of its examples, or of some, None for one without."""
+    counts = Counter(example.label for example in side)
+    pictures = {example.path: example for example in side}
+    known = [size for size in sizes if size]
+    return {
+        "examples": len(side),
+        "pictures": len(pictures),
+        "bytes": sum(map(_num_bytes, pictures.values())),
+        "classes": {name: counts[name] for name in names},
+        "measured": len(known),
+        "unreadable": len(sizes) - len(known),
+        "width": _spread([width for width, _ in known]),
+        "height": _spread([height for _, height in known]),
+        "aspect": _spread([round(width / height, 3) for width, height in known]),
+    }
 
 
 def table(values: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
@@ -53,23 +71,10 @@ def lines(values: Mapping[str, Any]) -> list[str]:
     return texts
 
 
-def _of_side(side: Sequence[Example], names: Sequence[str]) -> dict[str, Any]:
-    counts = Counter(example.label for example in side)
-    pictures = {example.path: example for example in side}
+def _sizes(side: Sequence[Example]) -> list[tuple[int, int] | None]:
     step = -(-len(side) // MAX_MEASURED) or 1
     with ThreadPoolExecutor(usable_cores()) as pool:
-        sizes = list(pool.map(_size, side[::step]))
-    known = [size for size in sizes if size]
-    return {
-        "examples": len(side),
-        "pictures": len(pictures),
-        "bytes": sum(map(_num_bytes, pictures.values())),
-        "classes": {name: counts[name] for name in names},
-        "measured": len(known),
-        "unreadable": len(sizes) - len(known),
-        "width": _spread([width for width, _ in known]),
-        "height": _spread([height for _, height in known]),
-    }
+        return list(pool.map(_size, side[::step]))
 
 
 def _size(example: Example) -> tuple[int, int] | None:
@@ -92,5 +97,5 @@ def _num_bytes(example: Example) -> int:
         return 0
 
 
-def _spread(values: Sequence[int]) -> dict[str, float] | None:
+def _spread(values: Sequence[float]) -> dict[str, float] | None:
     return {"min": min(values), "median": median(values), "max": max(values)} if values else None
