@@ -18,8 +18,8 @@ MAX_REMARKS = 100
 # The stage that asks least of a spec: the data sets alone matter here.
 _ANY_STAGE = "export"
 
-# By the names of TARGETS; a test compares them.
-_TARGETS = ("image_folder", "kitti", "tfrecord")
+# The names of TARGETS, which a test compares, and the cache.
+_TARGETS = ("image_folder", "kitti", "tfrecord", "cache")
 
 _PATH = click.Path(path_type=Path)
 _overrides = click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field.")
@@ -145,19 +145,26 @@ def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, targe
     """Write the data sets of a spec in another format, read them back and compare. Objects are cut out, but for KITTI.
 
     The folder gets train, val (held out as the spec says) and test. The same command goes on after an interruption.
+    --to cache decodes the images as a training with the spec wants them, which then begins at full speed.
     """
     from tao_lite.data.example import Report
     from tao_lite.spec import classification_pb2 as pb
-    from tao_lite.stages import dataset_convert, dataset_sources
+    from tao_lite.stages import dataset_cache, dataset_convert, dataset_sources
 
     _log()
     experiment = _experiment(spec_file, overrides)
     report = Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
     output = output_dir.absolute()
-    counts = dataset_convert.convert(dataset_sources.sides(experiment), output, target, report)
+    sides = dataset_sources.sides(experiment)
+    if target == "cache":
+        counts = dataset_cache.fill(experiment, sides, output, report)
+        lines = [f'dataset_config {{ cache: DISK cache_dir: "{output}" }}']
+    else:
+        counts = dataset_convert.convert(sides, output, target, report)
+        lines = dataset_convert.fields(output, target, counts)
     found = ", ".join(f"{count} examples for {split}" for split, count in counts.items())
     click.echo(f"Wrote {found} in {output}, read back and compared. For a spec:")
-    click.echo("\n".join(dataset_convert.fields(output, target, counts)))
+    click.echo("\n".join(lines))
 
 
 def _sources(

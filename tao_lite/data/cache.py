@@ -86,6 +86,10 @@ class Images:
         image = self._store.get(index) if self._store else None
         return self._decoded(index) if image is None else image
 
+    def is_kept(self, index: int) -> bool:
+        """Whether the store has the image."""
+        return self._store is not None and self._store.get(index) is not None
+
     def _decoded(self, index: int) -> Pixels:
         path, store = self._examples[index].path, self._store
         with self._frame_locks[hash(path) % _NUM_LOCKS] if store else contextlib.nullcontext():

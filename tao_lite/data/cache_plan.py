@@ -70,9 +70,9 @@ def plan(mode: str, needed: int, room: Room, folder: Path, *, is_fixed: bool, is
     return Plan(kind, limits[kind])
 
 
-def device_room(device: torch.device | None) -> int:
+def device_room(device: torch.device) -> int:
     """Free bytes of a GPU; 0 of anything else."""
-    return int(torch.cuda.mem_get_info(device)[0]) if device and device.type == "cuda" else 0
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
 
 
 def estimate_bytes(examples: Sequence[Example], channels: int, size: Size | None) -> int:

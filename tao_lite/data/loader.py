@@ -1,7 +1,6 @@
 """Examples to batches: decoded, cut and resized by threads, a few batches ahead of whoever trains on them."""
 
 import itertools
-import logging
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,21 +15,18 @@ import torch
 from torch import Tensor
 
 from tao_lite.data.cache import Images, Memory, Store
-from tao_lite.data.cache_folder import default_folder, open_disk, room
-from tao_lite.data.cache_plan import Room, device_room, estimate_bytes, plan
-from tao_lite.data.dataset import DataSet, root_of
+from tao_lite.data.cache_folder import open_disk
+from tao_lite.data.dataset import DataSet
 from tao_lite.data.draws import CROP_LEFT, CROP_SCALE, CROP_TOP, NUM_DRAWS, balanced, permutation, uniforms
+from tao_lite.data.example import Example
 from tao_lite.data.geometry import FIXED, Pixels, Size, random_crop, resize, resize_crop
 from tao_lite.data.resident import Resident
 from tao_lite.errors import DataError
-from tao_lite.host import available_memory, usable_cores
-from tao_lite.spec import classification_pb2 as pb
 
 NUM_BATCHES_AHEAD = 2
 NUM_IMAGES_PER_TASK = 8
 """Few enough that the threads end together and stop at once, enough that handing out tasks costs nothing."""
-
-logger = logging.getLogger(__name__)
+_NUM_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +149,32 @@ class Loader:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def fill(self) -> int:
+        """Decode what the cache lacks, bad images being told to `report`; how many images it holds then."""
+        with ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode") as pool:
+            parts = _parts(range(self.num_examples), _NUM_AT_ONCE)
+            return sum(self._count_kept(part, list(pool.map(self._problem, part))) for part in parts)
+
+    def _problem(self, index: int) -> str:
+        """Why there is no such image; empty if there is."""
+        try:
+            self._images[index]
+        except DataError as error:
+            return str(error)
+        return ""
+
+    def _count_kept(self, indices: range, problems: list[str]) -> int:
+        for index, problem in zip(indices, problems, strict=True):
+            if problem:
+                self._tell(self.data_set.examples[index], problem)
+        return sum(self._images.is_kept(index) for index in indices)
+
+    def _tell(self, example: Example, message: str) -> None:
+        """Report a bad image, unless that was done before."""
+        if message not in self._reported:
+            self._reported.add(message)
+            self.report(str(example.path), message.removeprefix(f"{example.path}: "))
+
     def _store(self) -> Store | None:
         """What keeps images on the host."""
         if not self.cache_bytes or self.cache_device:
@@ -232,9 +254,7 @@ class Loader:
         empty = {int(pending.made[place]): message for place, message in failed.items()}
         examples = [self.data_set.examples[index] for index in pending.indices]
         for slot, message in empty.items():
-            if message not in self._reported:
-                self._reported.add(message)
-                self.report(str(examples[slot].path), message.removeprefix(f"{examples[slot].path}: "))
+            self._tell(examples[slot], message)
         kept = [slot for slot in range(len(examples)) if slot not in empty]
         good = [place for place in range(len(pending.made)) if place not in failed]
         images = pending.images[good] if failed else pending.images
@@ -266,65 +286,6 @@ class _Pending:
     made: npt.NDArray[np.int64]
     images: Tensor
     tasks: list[Future[list[tuple[int, str]]]]
-
-
-def loader(  # noqa: PLR0913 - one argument for each fact that only the stage knows
-    experiment: pb.Experiment,
-    data_set: DataSet,
-    split: Literal["train", "val", "eval"],
-    *,
-    batch_size: int,
-    seed: int,
-    rank: int,
-    world_size: int,
-    pin_memory: bool,
-    report: Callable[[str, str], None],
-) -> Loader:
-    """The loader of one split, as the spec says. The processes are taken to share one machine."""
-    train, evaluation, model = experiment.train_config, experiment.eval_config, experiment.model_config
-    channels, height, width = (int(number) for number in model.input_image_size.split(","))
-    has_random_crop = split == "train" and train.enable_random_crop
-    has_centre_crop = {"train": False, "val": train.enable_center_crop, "eval": evaluation.enable_center_crop}[split]
-    needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
-    dataset = experiment.dataset_config
-    folder = root_of(dataset.cache_dir) if dataset.cache_dir else default_folder()
-    # Page-locked batches are wanted for the current CUDA device.
-    device = torch.device("cuda", torch.cuda.current_device()) if pin_memory else None
-    kind, cache_bytes = plan(
-        pb.Cache.Mode.Name(dataset.cache),
-        needed,
-        Room(available_memory() // world_size, room(folder), device_room(device)),
-        folder,
-        is_fixed=not has_random_crop,
-        is_read_once=split == "eval",
-    )
-    return Loader(
-        data_set=data_set,
-        size=(height, width),
-        channels=channels,
-        batch_size=batch_size,
-        num_workers=_num_workers((evaluation if split == "eval" else train).n_workers, world_size),
-        seed=seed,
-        training=split == "train",
-        geometry="random_crop" if has_random_crop else "centre_crop" if has_centre_crop else "squeeze",
-        interpolation="bicubic" if model.resize_interpolation_method == pb.BICUBIC else "bilinear",
-        report=report,
-        balanced=split == "train" and train.sampler == pb.Sampler.BALANCED,
-        cache_bytes=cache_bytes,
-        cache_dir=folder if kind == "DISK" else None,
-        cache_device=device if kind == "DEVICE" else None,
-        rank=rank,
-        world_size=world_size,
-        pin_memory=pin_memory,
-    )
-
-
-def _num_workers(wanted: int, world_size: int) -> int:
-    """Threads of one process: as many as wanted, at most its share of the cores, which is also the default."""
-    cores = max(1, usable_cores() // world_size)
-    if wanted > cores:
-        logger.info("n_workers was reduced from %d to %d, the cores at hand", wanted, cores)
-    return min(wanted or cores, cores)
 
 
 def _parts(slots: range, size: int) -> list[range]:

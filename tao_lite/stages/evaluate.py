@@ -14,7 +14,8 @@ from tao_lite.data import dataset
 from tao_lite.data.augment import Preprocess
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Report
-from tao_lite.data.loader import Batch, Batches, Loader, loader
+from tao_lite.data.loader import Batch, Batches, Loader
+from tao_lite.data.loaders import loader
 from tao_lite.distributed import World
 from tao_lite.engine import predict
 from tao_lite.metrics import Counts, Evaluation
@@ -124,8 +125,6 @@ def evaluation_loader(experiment: pb.Experiment, data: DataSet, run: Run) -> Loa
         "eval",
         batch_size=config.batch_size or experiment.train_config.batch_size_per_gpu or 64,
         seed=0,
-        rank=run.world.rank,
-        world_size=run.world.world_size,
-        pin_memory=run.device.type == "cuda",
+        world=run.world,
         report=Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL),
     )

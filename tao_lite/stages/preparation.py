@@ -15,7 +15,8 @@ from tao_lite.average import Average
 from tao_lite.compiled import Compiled
 from tao_lite.data import augment, balance, dataset, erasing, mixes, sample
 from tao_lite.data.example import Report
-from tao_lite.data.loader import Loader, loader
+from tao_lite.data.loader import Loader
+from tao_lite.data.loaders import loader
 from tao_lite.distillation import Teacher
 from tao_lite.engine import Recipe
 from tao_lite.errors import SpecError
@@ -50,9 +51,7 @@ def loaders(experiment: pb.Experiment, run: Run) -> tuple[Loader, Loader]:
         experiment,
         batch_size=config.batch_size_per_gpu,
         seed=config.random_seed,
-        rank=run.world.rank,
-        world_size=run.world.world_size,
-        pin_memory=run.device.type == "cuda",
+        world=run.world,
         report=report,
     )
     return make(train_set, "train"), make(val_set, "val")

@@ -15,7 +15,8 @@ from tao_lite.checkpoint import Checkpoint
 from tao_lite.data import augment, dataset
 from tao_lite.data.augment import Preprocess
 from tao_lite.data.example import Report
-from tao_lite.data.loader import Loader, loader
+from tao_lite.data.loader import Loader
+from tao_lite.data.loaders import loader
 from tao_lite.errors import DataError, SpecError
 from tao_lite.models import architectures
 from tao_lite.precision import Precision
@@ -114,9 +115,8 @@ class Subject:
             "train",
             batch_size=train.batch_size_per_gpu or 32,
             seed=train.random_seed,
-            rank=0,
-            world_size=1,
-            pin_memory=False,
+            # The same images in each process, which then finds the same channels.
+            world=replace(self.run.world, rank=0, world_size=1),
             report=Report(fail=self.experiment.dataset_config.on_bad_example == pb.BadExample.FAIL),
         )
 
