@@ -35,6 +35,7 @@ LAYERS = {
     "compat": 3,
     "optim": 3,
     "schedule": 3,
+    "sgd": 3,
     "precision": 3,
     "energy": 3,
     "engine": 4,
