@@ -13,56 +13,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tao_lite.errors import CheckpointError, SpecError
+from tao_lite.sgd import MOMENTUM, FusedSGD, KerasSGD, zero_missing_momentum
 from tao_lite.spec import classification_pb2 as pb
 
 # Layer kinds that reg_config.scope can name, in lower case.
 _SCOPES: dict[str, type[nn.Conv2d] | type[nn.Linear]] = {"conv2d": nn.Conv2d, "dense": nn.Linear}
 
-
-class KerasSGD(Optimizer):
-    """SGD whose velocity holds the learning rate, so that a new rate is felt only as fast as the old velocity fades.
-
-    v = momentum * v - rate * gradient, w += v, or with Nesterov w += momentum * v - rate * gradient.
-    torch keeps the rate outside of the velocity; under a constant rate both are the same. Source: Keras 2.2.4.
-    """
-
-    def __init__(self, groups: list[dict[str, Any]], *, momentum: float, nesterov: bool) -> None:
-        super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0, "momentum": momentum, "nesterov": nesterov})
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update the weights. GradScaler reads one number from the device before it calls this."""
-        for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            if weights:
-                self._move(weights, group)
-
-    def _move(self, weights: list[Tensor], group: Mapping[str, Any]) -> None:
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
-        if group["weight_decay"]:
-            gradients = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))
-        moves = torch._foreach_mul(gradients, -group["lr"])
-        if group["momentum"]:
-            velocities = [self._velocity(weight) for weight in weights]
-            torch._foreach_mul_(velocities, group["momentum"])
-            torch._foreach_add_(velocities, moves)
-            if group["nesterov"]:
-                torch._foreach_add_(moves, velocities, alpha=group["momentum"])
-            else:
-                moves = tuple(velocities)
-        torch._foreach_add_(weights, moves)
-
-    def _velocity(self, weight: Tensor) -> Tensor:
-        memory = self.state[weight]
-        if "velocity" not in memory:
-            memory["velocity"] = torch.zeros_like(weight)
-        velocity: Tensor = memory["velocity"]
-        return velocity
-
-
 # What each optimizer remembers of a parameter.
 _MEMORY: dict[type[Optimizer], set[str]] = {
-    torch.optim.SGD: {"momentum_buffer"},
+    torch.optim.SGD: {MOMENTUM},
+    FusedSGD: {MOMENTUM},
     KerasSGD: {"velocity"},
     torch.optim.Adam: {"step", "exp_avg", "exp_avg_sq"},
     torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"},
@@ -150,7 +110,7 @@ def load_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     if [len(group["params"]) for group in state["param_groups"]] != [len(group["params"]) for group in groups]:
         raise _misfit("other parameters are trained or penalised")
     if any(set(memory) != _MEMORY[type(optimizer)] for memory in state["state"].values()):
-        raise _misfit(f"it is not of {type(optimizer).__name__}")
+        raise _misfit(f"it is not of {type(optimizer).__name__.removeprefix('Fused')}")
     optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
     for parameter, memory in optimizer.state.items():
         for name, value in memory.items():
@@ -225,9 +185,11 @@ def _build_sgd(config: pb.SgdOptimizerConfig, groups: list[dict[str, Any]], *, f
             "train_config.optimizer.sgd.nesterov: found true without momentum, must have momentum above 0; "
             "set momentum (0.9 is usual) or nesterov: false"
         )
-    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
+    on_cpu = fused and all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
+    kind = FusedSGD if on_cpu else torch.optim.SGD
+    optimizer = kind(groups, lr=0.0, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
     if config.momentum:
-        optimizer.register_step_pre_hook(_zero_missing_momentum)
+        optimizer.register_step_pre_hook(zero_missing_momentum)
     return optimizer
 
 
@@ -242,18 +204,6 @@ def _set_keras_epsilon(optimizer: Optimizer, *_: object, epsilon: float) -> None
         steps = [memory["step"] for memory in map(optimizer.state.get, group["params"]) if memory]
         step = 1 + (int(steps[0]) if steps else 0)
         group["eps"] = epsilon / math.sqrt(1 - group["betas"][1] ** step)
-
-
-def _zero_missing_momentum(optimizer: Optimizer, *_: object) -> None:
-    """Start momentum at zero, which equals torch's own start.
-
-    Fused SGD allocates momentum without writing it and leaves it so if loss scaling skips the first step; the second
-    step then adds whatever was in memory to the weights (seen in torch 2.11 and 2.15).
-    """
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if parameter.grad is not None and "momentum_buffer" not in optimizer.state[parameter]:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def _add_penalty(optimizer: Optimizer, kernels: list[nn.Parameter], *, l1: float, l2: float) -> None:

@@ -19,6 +19,8 @@ _AUTOCAST = {"FP16": torch.float16, "BF16": torch.bfloat16}
 _FLOAT16 = ("O2", "O3")
 # Half of float16's smallest number. What is not larger is rounded to zero.
 _FLOAT16_ZERO = 2.0**-25
+# Underflow is measured at one of so many looks at the numbers: on a CPU it takes a seventh of a small step.
+_LOOKS_PER_MEASUREMENT = 10
 
 
 @dataclass(kw_only=True, eq=False)
@@ -38,6 +40,7 @@ class Precision:
     overflows: Tensor = field(repr=False)
     underflow: Tensor = field(repr=False)  # float64 [2]: in the step measured last, and the sum over all measured
     num_measured: int = 0
+    num_looks: int = 0
     is_to_measure: bool = True
 
     @classmethod
@@ -109,11 +112,12 @@ class Precision:
 
         loss_scale (1 without loss scaling); gradient_norm of the last step, before clipping; overflows, the steps so
         far whose gradient held inf or NaN; skipped_steps, those of them that loss scaling left out;
-        underflow_fraction, of the first step since the last call: the share of the gradient's values, in true units,
-        that are at most 2 ** -25 in size, which float16 without loss scaling holds as zero. Zeros count, whatever made
-        them: a run in FP16 has already lost what it lost, and one in FP32 shows what is zero by itself.
+        underflow_fraction, of a step within the last ten calls: the share of the gradient's values, in true units, that
+        are at most 2 ** -25 in size, which float16 without loss scaling holds as zero. Zeros count, whatever made them:
+        a run in FP16 has already lost what it lost, and one in FP32 shows what is zero by itself.
         """
-        self.is_to_measure = True
+        self.num_looks += 1
+        self.is_to_measure |= self.num_looks % _LOOKS_PER_MEASUREMENT == 0
         return {
             "loss_scale": self.scaler.scale(torch.ones((), device=self.device)),
             "gradient_norm": self.gradient_norm,

@@ -11,7 +11,8 @@ from google.protobuf import text_format
 from torch import Tensor, nn
 
 from tao_lite.compat import differences, effective, not_reproduced
-from tao_lite.optim import KerasSGD, make_optimizer, make_penalty, set_learning_rate
+from tao_lite.optim import make_optimizer, make_penalty, set_learning_rate
+from tao_lite.sgd import KerasSGD
 from tao_lite.spec import classification_pb2 as pb
 
 CPU = torch.device("cpu")

@@ -38,6 +38,7 @@ LAYERS = {
     "compat": 3,
     "optim": 3,
     "schedule": 3,
+    "sgd": 3,
     "precision": 3,
     "precision_recall": 3,
     "energy": 3,
