@@ -11,6 +11,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 LAUNCHER  := $(VENV)/launcher
+PEERS     := $(VENV)/bench/installed
 VERSION   := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE     := $(or $(TAO_LITE_IMAGE),tao-lite:$(VERSION))
 RUN       := RUNNER=$(RUNNER) VENV=$(VENV) TAO_LITE_IMAGE=$(IMAGE) containers/run
@@ -19,7 +20,7 @@ PORT    ?= 6006
 PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train evaluate prune retrain export inference tensorboard sample-data test test-container lint format proto lock clean image up down doctor launcher
+.PHONY: help install train evaluate prune retrain export inference tensorboard sample-data test test-container bench lint format proto lock clean image up down doctor launcher
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +75,10 @@ test: $(INSTALLED) ## Run the tests
 test-container: $(INSTALLED) ## Run the tests of image, launcher and TensorBoard with a Docker engine (as root, on Debian)
 	tests/container/run $(ARGS)
 
+bench: $(PEERS) ## Measure beside other programs, about 20 minutes, and write the README's table; ARGS=--gpu
+	@for name in loaders step end_to_end; do $(BIN)/python -m tests.bench.$$name $(ARGS) || exit; done
+	@$(BIN)/python -m tests.bench.table
+
 lint: $(INSTALLED) ## Check style, types and generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -99,6 +104,13 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# The programs that tao_lite is measured beside: in a folder that nothing else of .venv sees. Without them, those that
+# .venv has anyway are measured, and the others are named as missing.
+$(PEERS): tests/bench/requirements.txt $(INSTALLED)
+	@rm -rf $(@D)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r $< && touch $@ \
+	  || echo "Lightning and DALI could not be installed; going on without them"
+
 launcher: $(LAUNCHER) ## Make .venv with what starting containers needs, without torch
 
 $(LAUNCHER): pyproject.toml requirements.lock containers/locked.py
@@ -111,3 +123,5 @@ $(LAUNCHER): pyproject.toml requirements.lock containers/locked.py
 lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --upgrade \
 	  --no-annotate --no-header -o requirements.lock
+	uv pip compile --group bench --excludes requirements.lock --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-annotate --no-header -o tests/bench/requirements.txt

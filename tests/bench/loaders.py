@@ -1,35 +1,26 @@
-"""How many images a second come out of our loader, of torchvision's ImageFolder with DataLoader, and of timm's loader.
+"""How many images a second come out of our loader, and of torchvision's, timm's and DALI's.
 
-    python tests/bench/loaders.py [--images 1000] [--side 256] [--size 224] [--rounds 5] [--output FILE]
+    python -m tests.bench.loaders [--images 1000] [--side 256] [--size 224] [--rounds 5] [--gpu] [--results FOLDER]
 
 All read the same JPEGs, drawn here, with one worker and batches of 64, cut and resized to `size`: with a random crop
-and flip, and squeezed. Rounds go through all of them in turn; what is printed is the median, per second of CPU time of
-the process and its children, and per second on the wall. Ours gives uint8, as the GPU or the training step wants them;
-the others float32, as they do by default. The caches are filled before; that epoch is not counted.
+and flip, and squeezed. Each runs in a process of its own, in turn. Ours gives uint8, as the training step wants them;
+the others float32, as they do by default. Caches are filled before; that epoch is not counted. With --gpu, ours keeps
+squeezed images in the GPU's memory too, and DALI decodes there.
 """
 
 import argparse
-import json
-import os
-import platform
-import statistics
+import math
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
-
-from tao_lite.data.dataset import DataSet
-from tao_lite.data.example import Example, Report
-from tao_lite.data.loader import Loader
+from tests.bench import contest, machine, pictures, samples
 
 BATCH_SIZE = 64
-Epoch = Callable[[int], Iterator[int]]
+VIEWS = ("random crop", "squeeze")
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Epochs = Callable[[int], Iterable[int]]
 """Of an epoch's number: the sizes of its batches."""
 
 
@@ -39,139 +30,169 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "loaders.json")
+    parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--results", type=Path, default=samples.RESULTS)
+    for name in ("--contender", "--folder", "--view", "--device"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    if arguments.contender:
+        contend(arguments)
+    else:
+        compare(arguments)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    facts, gpu = machine.facts(), arguments.gpu
+    cases: dict[str, samples.Rounds] = {}
+    missing: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        draw(folder / "images", arguments.images, arguments.side)
-        rates = {
-            view: measure(contenders(folder, arguments.size, view), arguments.rounds, arguments.images)
-            for view in ("random crop", "squeeze")
-        }
-    result = {"machine": machine(), "arguments": {**vars(arguments), "output": None}, "images_per_second": rates}
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=2) + "\n")
-    show(rates)
+        pictures.draw(Path(name) / "images", arguments.images, arguments.side)
+        for view in VIEWS:
+            names = [one for one in CONTENDERS if one != RESIDENT or (gpu and view == "squeeze")]
+            options = {"folder": name, "view": view, "device": "cuda" if gpu else "cpu"}
+            cases[view], missing = contest.Contest(
+                module="tests.bench.loaders",
+                names=names,
+                options=options | {"size": arguments.size, "images": arguments.images},
+                amount=1,
+                rounds=arguments.rounds,
+                threads=1,
+            ).hold()
+            samples.show(view, cases[view], missing)
+    sizes = {name: getattr(arguments, name) for name in ("images", "side", "size")}
+    found = {"machine": facts, "arguments": sizes, "missing": missing, "rounds": cases}
+    samples.write(arguments.results / f"loaders{'_gpu' if gpu else ''}.json", found)
 
 
-def draw(folder: Path, count: int, side: int) -> None:
-    """Smooth colours with a little noise: about as many bytes as photos of that size have."""
-    for index in range(count):
-        random = np.random.default_rng(index)
-        colours = Image.fromarray(random.integers(0, 256, (24, 24, 3), np.uint8))
-        smooth = np.asarray(colours.resize((side, side), Image.Resampling.BICUBIC), np.float64)
-        pixels = np.clip(smooth + random.normal(0, 10, (side, side, 1)), 0, 255).astype(np.uint8)
-        path = folder / f"class{index % 2}" / f"{index:05d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path, quality=90)
+def contend(arguments: argparse.Namespace) -> None:
+    def read(amounts: Iterator[int]) -> None:
+        epochs, number = CONTENDERS[arguments.contender](arguments), 0
+        for amount in amounts:
+            for _ in range(amount):
+                images = sum(epochs(number))
+                assert images >= arguments.images - BATCH_SIZE
+                number += 1
+
+    contest.contend(read, images=arguments.images)
 
 
-def contenders(folder: Path, size: int, view: str) -> dict[str, Epoch]:
-    caches: dict[str, dict[str, Any]] = {
-        "ours, files": {},
-        "ours, cache MEMORY": {"cache_bytes": 2**36},
-        "ours, cache DISK": {"cache_bytes": 2**36, "cache_dir": folder / "cache"},
-    }
-    epochs = {name: ours(folder / "images", size, view, cache) for name, cache in caches.items()}
-    epochs["torchvision ImageFolder + DataLoader"] = torchvision_epoch(folder / "images", size, view)
-    epochs["timm create_loader"] = timm_epoch(folder / "images", size, view)
-    return epochs
+def ours(arguments: argparse.Namespace, **cache: Any) -> Epochs:
+    import torch
 
+    from tao_lite.data.dataset import DataSet
+    from tao_lite.data.example import Example, Report
+    from tao_lite.data.loader import Loader
 
-def ours(folder: Path, size: int, view: str, cache: dict[str, Any]) -> Epoch:
-    paths = sorted(folder.rglob("*.jpg"))
+    torch.set_num_threads(1)
+    paths = sorted((Path(arguments.folder) / "images").rglob("*.jpg"))
+    examples = tuple(Example(path, path.parent.name, path.name) for path in paths)
     loader = Loader(
-        data_set=DataSet(tuple(Example(path, path.parent.name, path.name) for path in paths), ("class0", "class1")),
-        size=(size, size),
+        data_set=DataSet(examples, tuple(sorted({example.label for example in examples}))),
+        size=(arguments.size, arguments.size),
         channels=3,
         batch_size=BATCH_SIZE,
         num_workers=1,
         seed=1,
         training=True,
-        geometry="random_crop" if view == "random crop" else "squeeze",
+        geometry="random_crop" if arguments.view == "random crop" else "squeeze",
         interpolation="bilinear",
         report=Report(fail=True),
+        pin_memory=arguments.device == "cuda",
         **cache,
     )
     return lambda epoch: (len(batch.paths) for batch in loader.epoch(epoch))
 
 
-def torchvision_epoch(folder: Path, size: int, view: str) -> Epoch:
+def in_memory(arguments: argparse.Namespace) -> Epochs:
+    return ours(arguments, cache_bytes=2**36)
+
+
+def on_disk(arguments: argparse.Namespace) -> Epochs:
+    return ours(arguments, cache_bytes=2**36, cache_dir=Path(arguments.folder) / "cache")
+
+
+def resident(arguments: argparse.Namespace) -> Epochs:
+    import torch
+
+    epochs = ours(arguments, cache_bytes=2**36, cache_device=torch.device("cuda", 0))
+
+    def epoch(number: int) -> Iterator[int]:
+        yield from epochs(number)
+        torch.cuda.synchronize()
+
+    return epoch
+
+
+def torchvision_epochs(arguments: argparse.Namespace) -> Epochs:
+    import torch
     from torchvision import datasets, transforms
 
     steps = {
-        "random crop": [transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()],
-        "squeeze": [transforms.Resize((size, size))],
-    }[view]
-    normalise = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    images = datasets.ImageFolder(folder, transforms.Compose([*steps, transforms.ToTensor(), normalise]))
+        "random crop": [transforms.RandomResizedCrop(arguments.size), transforms.RandomHorizontalFlip()],
+        "squeeze": [transforms.Resize((arguments.size, arguments.size))],
+    }[arguments.view]
+    composed = transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(MEAN, DEVIATION)])
+    images = datasets.ImageFolder(Path(arguments.folder) / "images", composed)
     loader = torch.utils.data.DataLoader(images, BATCH_SIZE, shuffle=True, num_workers=1)
     return lambda _: (len(labels) for _, labels in loader)
 
 
-def timm_epoch(folder: Path, size: int, view: str) -> Epoch:
+def timm_epochs(arguments: argparse.Namespace) -> Epochs:
+    import torch
     from timm.data.dataset_factory import create_dataset
     from timm.data.loader import create_loader
 
     loader = create_loader(
-        create_dataset("", str(folder)),
-        input_size=(3, size, size),
+        create_dataset("", f"{arguments.folder}/images"),
+        input_size=(3, arguments.size, arguments.size),
         batch_size=BATCH_SIZE,
-        is_training=view == "random crop",
-        no_aug=False,
+        is_training=arguments.view == "random crop",
         color_jitter=0.0,
         crop_mode="squash",
         crop_pct=1.0,
         num_workers=1,
-        device=torch.device("cpu"),
-        use_prefetcher=True,
+        device=torch.device(arguments.device),
         persistent_workers=False,
-        pin_memory=False,
     )
     return lambda _: (len(labels) for _, labels in loader)
 
 
-def measure(epochs: dict[str, Epoch], rounds: int, count: int) -> dict[str, dict[str, float]]:
-    """Images per second of CPU time and on the wall: the medians of the rounds."""
-    for epoch in epochs.values():
-        sum(epoch(0))
-    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in epochs}
-    for number in range(1, rounds + 1):
-        for name, epoch in epochs.items():
-            samples[name].append(rates_of(partial(epoch, number), count))
-    return {
-        name: {
-            "per_cpu_second": statistics.median(cpu for cpu, _ in of_one),
-            "per_wall_second": statistics.median(wall for _, wall in of_one),
-        }
-        for name, of_one in samples.items()
-    }
+def dali_epochs(arguments: argparse.Namespace) -> Epochs:
+    from nvidia.dali import fn, pipeline_def, types
+
+    decoder, device_id = ("mixed", 0) if arguments.device == "cuda" else ("cpu", None)
+    is_random = arguments.view == "random crop"
+
+    @pipeline_def(batch_size=BATCH_SIZE, num_threads=1, device_id=device_id)  # type: ignore[untyped-decorator]
+    def pipeline() -> tuple[Any, Any]:
+        files, labels = fn.readers.file(file_root=f"{arguments.folder}/images", random_shuffle=True)
+        decode = fn.decoders.image_random_crop if is_random else fn.decoders.image
+        resized = fn.resize(decode(files, device=decoder), size=[arguments.size, arguments.size])
+        normalised = fn.crop_mirror_normalize(
+            resized,
+            dtype=types.FLOAT,
+            output_layout="CHW",
+            mean=[255 * value for value in MEAN],
+            std=[255 * value for value in DEVIATION],
+            mirror=fn.random.coin_flip() if is_random else 0,
+        )
+        return normalised, labels
+
+    made = pipeline()
+    made.build()
+    return lambda _: (len(made.run()[1]) for _ in range(math.ceil(arguments.images / BATCH_SIZE)))
 
 
-def rates_of(epoch: Callable[[], Iterator[int]], count: int) -> tuple[float, float]:
-    cpu, wall = cpu_seconds(), time.perf_counter()
-    images = sum(epoch())
-    assert images >= count - BATCH_SIZE
-    return images / (cpu_seconds() - cpu), images / (time.perf_counter() - wall)
-
-
-def cpu_seconds() -> float:
-    """Of this process and its children that have ended."""
-    return sum(os.times()[:4])
-
-
-def machine() -> dict[str, str | int | None]:
-    return {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
-
-
-def show(rates: dict[str, dict[str, dict[str, float]]]) -> None:
-    for view, of_view in rates.items():
-        print(f"{view:38} {'per CPU-second':>14} {'on the wall':>12}  against torchvision")
-        torchvision = of_view["torchvision ImageFolder + DataLoader"]["per_cpu_second"]
-        for name, rate in of_view.items():
-            ratio = rate["per_cpu_second"] / torchvision
-            print(f"  {name:36} {rate['per_cpu_second']:14,.0f} {rate['per_wall_second']:12,.0f}  {ratio:6.2f} x")
+RESIDENT = "tao_lite, cache DEVICE"
+CONTENDERS: dict[str, Callable[[argparse.Namespace], Epochs]] = {
+    "tao_lite, files": ours,
+    "tao_lite, cache MEMORY": in_memory,
+    "tao_lite, cache DISK": on_disk,
+    RESIDENT: resident,
+    "torchvision ImageFolder + DataLoader": torchvision_epochs,
+    "timm create_loader": timm_epochs,
+    "DALI": dali_epochs,
+}
 
 
 if __name__ == "__main__":
