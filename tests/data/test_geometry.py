@@ -179,3 +179,14 @@ def test_a_cubic_random_crop_is_that_of_pillow() -> None:
 def test_a_random_crop_of_any_picture_holds_a_pixel(source: Size, scale: float, left: float, top: float) -> None:
     image, box = np.zeros((*source, 3), np.uint8), random_crop(source, (16, 24), (scale, left, top))
     assert resize_crop(image, box, (16, 24), "bilinear").shape == (16, 24, 3)
+
+
+@pytest.mark.parametrize("side", [40, 64, 72, 80, 100, 200])
+def test_a_random_crop_of_an_even_slope_is_that_slope(side: int) -> None:
+    # Whatever the weights: their centre is where the pixel of the result lies.
+    step = 255 // side
+    image = np.tile((step * np.arange(side, dtype=np.uint8))[None, :, None], (side, 1, 3))
+    resized = resize_crop(image, (0, 0, side, side), (64, 64), "bilinear").astype(int)
+    places = (np.arange(64) + 0.5) * side / 64 - 0.5
+    inner = slice(2, -2)
+    assert np.abs(resized[:, inner, 0] - step * places[inner]).max() <= 1
