@@ -85,7 +85,7 @@ def train_epoch(
     device = next(network.parameters()).device
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     timed = _Timed(on_device(batches, device), stats)
-    interval = _Interval(stats, recipe, report)
+    interval = _Interval(stats, recipe, report, stats.wait_seconds)
     for group in _groups(timed, recipe.accumulation):
         step = first_step + group[0].number // recipe.accumulation
         # Dropout draws from torch's generator: seeded per step, it does not depend on where a run was resumed.
@@ -120,6 +120,12 @@ def predict(
             images = preprocess(batch.images)
             logits = computed(images)
         yield batch, batch.labels, logits.float()
+
+
+def network_input(batch: Batch, recipe: Recipe) -> Tensor:
+    """What the network reads of a training batch on its device: float32 [B, C, H, W], augmented and normalised."""
+    with torch.no_grad():
+        return _mixed(recipe.preprocess(recipe.augment(batch.images, batch.draws)), batch, recipe)[0]
 
 
 def _forward(network: nn.Module, batch: Batch, recipe: Recipe) -> tuple[Tensor, Tensor]:
@@ -198,6 +204,7 @@ class _Interval:
     stats: EpochStats
     recipe: Recipe
     report: Report
+    waited: float
     losses: list[Tensor] = field(default_factory=list)
     hits: list[Tensor] = field(default_factory=list)
     paths: list[tuple[Path, ...]] = field(default_factory=list)
@@ -232,8 +239,10 @@ class _Interval:
         self.stats.batches = self.done
         numbers = {"loss": sum(losses) / images, "top1": hits / images, "lr": self.rate}
         numbers["images_per_second"] = images / (now - self.fetched)
+        numbers["data_wait_fraction"] = (self.stats.wait_seconds - self.waited) / (now - self.fetched)
         numbers |= {name: value.item() for name, value in self.recipe.precision.numbers().items()}
-        self.losses, self.hits, self.paths, self.fetched = [], [], [], now
+        self.losses, self.hits, self.paths = [], [], []
+        self.fetched, self.waited = now, self.stats.wait_seconds
         self.report(self.step, numbers)
 
 

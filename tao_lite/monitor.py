@@ -5,21 +5,17 @@ import json
 import logging
 import math
 import os
-import socket
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Literal, Self
 
+from tao_lite.events import Events
 from tao_lite.run import Run, write_atomically
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
@@ -66,14 +62,14 @@ class Monitor:
         self._max_epochs = max_epochs
         self._resumed_epoch = resumed_epoch
         self._resumed_step = resumed_step
-        self._off: set[Path] = set() if run.is_main else {run.training_csv, run.status, run.events}
-        self._events: _Events | None = None
+        self._off: set[Path] = set() if run.is_main else {run.training_csv, run.status, run.events, run.traces}
+        self._events: Events | None = None
         self._rows: list[list[str]] = []
 
     def __enter__(self) -> Self:
-        self._attempt(self._run.events, self._open_events)
+        self.attempt(self._run.events, self._open_events)
         if self._resumed_epoch:
-            self._attempt(self._run.training_csv, self._read_rows)
+            self.attempt(self._run.training_csv, self._read_rows)
         self.status("STARTED", Message.START)
         return self
 
@@ -87,7 +83,7 @@ class Monitor:
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Points of TensorBoard curves, by tag ("batch/loss"); step counts over all epochs."""
-        self._add(lambda events: events.scalars(step, values))
+        self.show(lambda events: events.scalars(step, values))
 
     def epoch(self, row: EpochRow) -> None:
         """A finished epoch: a row of training.csv, a line of status.json, a point of five TensorBoard curves."""
@@ -101,7 +97,7 @@ class Monitor:
                 "lr": row.learning_rate,
             },
         )
-        self._attempt(self._run.training_csv, lambda: self._write_row(row))
+        self.attempt(self._run.training_csv, lambda: self._write_row(row))
         self._append_status("RUNNING", Message.EPOCH, _epoch_fields(row, self._max_epochs))
 
     def status(self, status: Status, message: str, kpi: Mapping[str, float] | None = None) -> None:
@@ -109,24 +105,14 @@ class Monitor:
         numbers = {name: value if math.isfinite(value) else None for name, value in (kpi or {}).items()}
         self._append_status(status, message, {"kpi": numbers} if numbers else {})
 
-    def histogram(self, step: int, network: "nn.Module") -> None:
-        """The distribution of each parameter's finite values, under weights/<name>."""
-        self._add(lambda events: events.histograms(step, network))
-
-    def images(self, step: int, tag: str, images: "Tensor") -> None:
-        """A grid of images: uint8 [B, C, H, W], or float in [0, 1]."""
-        self._add(lambda events: events.images(step, tag, images))
-
-    def text(self, tag: str, text: str) -> None:
-        """A text in Markdown."""
-        self._add(lambda events: events.text(self._resumed_step, tag, text))
-
-    def _add(self, write: "Callable[[_Events], None]") -> None:
+    def show(self, write: Callable[[Events], None]) -> None:
+        """Let `write` add to TensorBoard's file. It is not called where there is none."""
         if self._events:
             events = self._events
-            self._attempt(self._run.events, lambda: write(events))
+            self.attempt(self._run.events, lambda: write(events))
 
-    def _attempt(self, sink: Path, write: Callable[[], None]) -> None:
+    def attempt(self, sink: Path, write: Callable[[], None]) -> None:
+        """Let `write` add to one of the run's files or folders, unless that was given up, or is to be now."""
         if sink in self._off:
             return
         try:
@@ -136,7 +122,7 @@ class Monitor:
             logger.warning("%s was given up: %s; the training goes on without it", sink, error)
 
     def _open_events(self) -> None:
-        self._events = _Events(self._run.events, self._resumed_step)
+        self._events = Events(self._run.events, self._resumed_step)
 
     def _read_rows(self) -> None:
         with suppress(FileNotFoundError):
@@ -162,64 +148,7 @@ class Monitor:
             "message": message,
             **fields,
         }
-        self._attempt(self._run.status, lambda: _append_line(self._run.status, json.dumps(line)))
-
-
-class _Events:
-    """A TensorBoard file, written as torch's SummaryWriter does but by the caller's thread.
-
-    SummaryWriter's own thread prints a traceback when the disk is full, and shows the error to a later call.
-    """
-
-    def __init__(self, folder: Path, resumed_step: int) -> None:
-        """Raises OSError where the file can't be made, ImportError where tensorboard is not installed."""
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from torch.utils.tensorboard import RecordWriter, summary
-
-        self._event: Any = Event
-        self._summary: Any = summary
-        folder.mkdir(parents=True, exist_ok=True)
-        # Readers take the files of a folder in the order of their names.
-        self._file = (folder / f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}").open("xb")
-        self._records = RecordWriter(self._file)
-        # The session log makes readers forget what an earlier run wrote from this step on.
-        first_step = resumed_step + 1 if resumed_step else 0
-        try:
-            self._write(Event(file_version="brain.Event:2"))
-            self._write(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
-        except OSError:
-            self.close()
-            raise
-
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        self._add(step, [self._summary.scalar(tag, value) for tag, value in values.items()])
-
-    def histograms(self, step: int, network: "nn.Module") -> None:
-        parameters = ((name, values.detach().float().cpu()) for name, values in network.named_parameters())
-        finite = ((name, values[values.isfinite()]) for name, values in parameters)
-        self._add(step, [self._summary.histogram(f"weights/{name}", v, bins=64) for name, v in finite if len(v)])
-
-    def images(self, step: int, tag: str, images: "Tensor") -> None:
-        self._add(step, [self._summary.image(tag, images)])
-
-    def text(self, step: int, tag: str, text: str) -> None:
-        self._add(step, [self._summary.text(tag, text)])
-
-    def close(self) -> None:
-        # Every record was flushed; what is left here could not be written before either.
-        with suppress(OSError):
-            self._file.close()
-
-    def _add(self, step: int, summaries: Iterable[Any]) -> None:
-        event = self._event(step=step)
-        for summary in summaries:
-            event.summary.MergeFrom(summary)
-        self._write(event)
-
-    def _write(self, event: Any) -> None:
-        event.wall_time = time.time()
-        self._records.write(event.SerializeToString())
-        self._file.flush()
+        self.attempt(self._run.status, lambda: _append_line(self._run.status, json.dumps(line)))
 
 
 def _epoch_fields(row: EpochRow, max_epochs: int) -> dict[str, object]:

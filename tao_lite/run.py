@@ -60,6 +60,11 @@ class Run:
     def events(self) -> Path:
         return self.results / "events"
 
+    @property
+    def traces(self) -> Path:
+        """Where TensorBoard looks for traces of training steps."""
+        return self.events / "plugins" / "profile"
+
     def round(self, number: int) -> Path:
         """Results folder of a round of pruning and training, counted from 1."""
         return self.results / "rounds" / str(number)

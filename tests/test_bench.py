@@ -19,6 +19,7 @@ from tests.bench import (
     experiment,
     loaders,
     machine,
+    monitor,
     peers,
     pictures,
     samples,
@@ -171,7 +172,17 @@ def test_a_process_is_measured_with_its_children() -> None:
         end_to_end.measured([sys.executable, "-c", "import sys; print('too bad', file=sys.stderr); sys.exit(3)"], {})
 
 
-@pytest.mark.parametrize("name", ["accuracy", "end_to_end", "loaders", "peers", "step", "table"])
+def test_a_training_is_measured_with_tensorboard_and_without() -> None:
+    sizes = {"images": 40, "size": 32, "batch_size": 8, "epochs": 1, "rounds": 1, "threads": 1, "gpu": False}
+    rounds = monitor.compare(argparse.Namespace(**sizes))
+    assert [list(one) for one in rounds] == [[monitor.WITH, monitor.WITHOUT]]
+    assert all(sample["wall_seconds"] > 0 for one in rounds for sample in one.values())
+    # By hand: 1.0 / 4.0, 2.0 / 4.0 and 8.0 / 4.0 seconds, the median of which takes half as long as the other.
+    renamed = [{monitor.WITH: one["tao_lite"], monitor.WITHOUT: one["other"]} for one in ROUNDS]
+    assert monitor.overhead(renamed) == -0.5
+
+
+@pytest.mark.parametrize("name", ["accuracy", "end_to_end", "loaders", "monitor", "peers", "step", "table"])
 def test_each_bench_explains_itself(name: str) -> None:
     command = [sys.executable, "-m", f"tests.bench.{name}", "--help"]
     said = subprocess.run(command, cwd=machine.ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout

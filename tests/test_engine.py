@@ -1,6 +1,7 @@
 """The two loops, on networks small enough to check by hand or against plain PyTorch."""
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tao_lite import optim
+from tao_lite import engine, optim
 from tao_lite.data.augment import Augment, Preprocess
 from tao_lite.data.draws import NUM_DRAWS
 from tao_lite.data.erasing import erase
 from tao_lite.data.loader import Batch
 from tao_lite.data.mixes import Cutmix, Mix, Mixup, MixupOrCutmix
 from tao_lite.distillation import Teacher
-from tao_lite.engine import EpochStats, Recipe, predict, train_epoch
+from tao_lite.engine import EpochStats, Recipe, network_input, predict, train_epoch
 from tao_lite.errors import RunError
 from tao_lite.precision import Precision
 from tao_lite.spec import classification_pb2 as pb
@@ -272,6 +273,43 @@ def test_numbers_are_reported_at_the_latest_when_the_epoch_ends() -> None:
     assert step == 12
     assert {"loss", "top1", "lr", "images_per_second", "loss_scale", "overflows", "skipped_steps"} <= set(values)
     assert values["loss_scale"] == 65536  # the default, and three steps are too few to grow
+
+
+def test_the_share_of_waiting_is_that_since_the_last_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches take 0.1 s to come, far more than the step."""
+    monkeypatch.setattr(engine, "FETCH_SECONDS", 0.0)
+    values: list[float] = []
+
+    def slow() -> Iterator[Batch]:
+        for batch in batches(3, 4):
+            time.sleep(0.1)
+            yield batch
+
+    train_epoch(
+        trained := network(),
+        slow(),
+        recipe(trained),
+        stats=EpochStats(wait_seconds=100.0),
+        first_step=0,
+        report=lambda step, numbers: values.append(numbers["data_wait_fraction"]),
+        stop=lambda: False,
+    )
+    assert len(values) == 3
+    assert all(0.5 < value <= 1 for value in values)
+
+
+def test_the_network_input_that_is_shown_is_what_the_network_reads() -> None:
+    trained, (batch,) = network(), batches(1, 6)
+    how = replace(
+        recipe(trained, mix=Mixup(1.0)),
+        augment=Augment(has_flip=True, has_colour=True),
+        erase=partial(erase, probability=0.9),
+    )
+    read: list[Tensor] = []
+    trained.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    run(trained, [batch], how)
+    assert torch.equal(network_input(batch, how), read[0])
+    assert not torch.equal(how.preprocess(batch.images), read[0])
 
 
 def test_prediction_is_the_network_in_evaluation_mode() -> None:

@@ -224,34 +224,13 @@ def test_points_are_on_disk_as_soon_as_they_are_logged(run: Run) -> None:
         assert curves(run)["batch/loss"] == [(1, 0.5)]
 
 
-def test_tensorboard_holds_histograms_images_and_text(run: Run) -> None:
-    network = torch.nn.Linear(3, 2)
-    with torch.no_grad():
-        network.weight.copy_(torch.tensor([[1.0, 2.0, math.nan], [3.0, 4.0, math.inf]]))
-        network.bias.fill_(math.nan)
-    with Monitor(run, max_epochs=4) as monitor:
-        monitor.histogram(7, network)
-        monitor.images(7, "images/train", torch.zeros(4, 3, 8, 6, dtype=torch.uint8))
-        monitor.images(7, "images/grey", torch.zeros(2, 1, 8, 6))
-        monitor.text("spec", "arch: resnet")
-    events = EventAccumulator(str(run.events)).Reload()
-    (weights,) = events.Histograms("weights/weight")
-    # Only the four finite weights: 1 + 2 + 3 + 4 = 10. A bias of nothing but NaN has no histogram.
-    assert (weights.step, weights.histogram_value.num, weights.histogram_value.sum) == (7, 4, 10.0)
-    assert events.Tags()["histograms"] == ["weights/weight"]
-    (picture,) = events.Images("images/train")
-    assert (picture.height, picture.width) == (8, 24)
-    assert events.Tags()["images"] == ["images/train", "images/grey"]
-    assert events.Tensors("spec/text_summary")[0].tensor_proto.string_val == [b"arch: resnet"]
-
-
 def test_other_ranks_write_nothing(run: Run) -> None:
     second = replace(run, world=replace(run.world, rank=1, world_size=2))
     with Monitor(second, max_epochs=1) as monitor:
         monitor.log(1, {"batch/loss": 0.5})
         monitor.epoch(ROW)
-        monitor.histogram(1, torch.nn.Linear(1, 1))
-        monitor.text("spec", "")
+        monitor.show(lambda events: events.text(1, "spec", ""))
+        monitor.attempt(second.traces, second.traces.mkdir)
     assert list(run.results.iterdir()) == []
 
 
@@ -276,7 +255,7 @@ def test_a_place_where_no_folder_can_be_made_costs_tensorboard_only(run: Run, ca
     with Monitor(run, max_epochs=2) as monitor:
         monitor.log(1, {"batch/loss": 0.5})
         monitor.epoch(row(1))
-        monitor.histogram(1, torch.nn.Linear(1, 1))
+        monitor.show(lambda events: events.text(1, "spec", ""))
     assert warnings(caplog) == [f"{run.events} was given up"]
     assert len(status_lines(run)) == 2
 
@@ -287,7 +266,7 @@ def test_a_disk_that_fills_up_costs_the_files_and_not_the_training(run: Run, cap
         with full_disk(10):
             for epoch in (2, 3):
                 monitor.epoch(row(epoch))
-                monitor.images(10 * epoch, "images/train", torch.zeros(4, 3, 8, 6, dtype=torch.uint8))
+                monitor.show(lambda events: events.text(10, "spec", "arch: resnet"))
         monitor.epoch(row(4))
     assert sorted(warnings(caplog)) == sorted(
         f"{path} was given up" for path in (run.events, run.training_csv, run.status)
@@ -302,7 +281,7 @@ def test_a_disk_that_fills_up_costs_the_files_and_not_the_training(run: Run, cap
 def test_a_disk_that_is_full_from_the_start_costs_the_files_only(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     with full_disk(0), Monitor(run, max_epochs=2) as monitor:
         monitor.epoch(row(1))
-        monitor.text("spec", "arch: resnet")
+        monitor.show(lambda events: events.text(0, "spec", "arch: resnet"))
     assert len(warnings(caplog)) == 3
 
 

@@ -855,11 +855,11 @@ class VisualizerConfig(_message.Message):
     CLEARML_CONFIG_FIELD_NUMBER: _builtins.int
     PROFILE_STEPS_FIELD_NUMBER: _builtins.int
     enabled: _builtins.bool
-    """Pictures of training batches."""
+    """Pictures, precision-recall curves and the network's graph. TAO's code never reads it."""
     num_images: _builtins.int
-    """Number of pictures."""
+    """Images in each picture: of the first training batch, of the worst and of the most confident wrong answers."""
     weight_histograms: _builtins.bool
-    """Histograms of all weights, once an epoch."""
+    """Histograms of all weights, and of the last step's gradients, once an epoch."""
     profile_steps: _builtins.int
     """Steps that are traced for TensorBoard's and Perfetto's trace viewers, once they have settled. 0 is off."""
     @_builtins.property

@@ -1,15 +1,12 @@
 """The epochs of a training: train, validate, report, save, stop in order."""
 
 import math
-import resource
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite import console, energy
@@ -23,22 +20,13 @@ from tao_lite.monitor import EpochRow, Message, Monitor
 from tao_lite.run import Run, Summary, write_json
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages import phases
+from tao_lite.stages import phases, training_summary
 from tao_lite.stages.evaluate import evaluate_network, penalised
 from tao_lite.stages.phases import Phase, Phases
 from tao_lite.stages.restart import Progress
 from tao_lite.stages.saver import Saver
 from tao_lite.stages.stop import StopRequest
-
-_TAGS = {
-    "loss": "batch/loss",
-    "top1": "batch/top1",
-    "loss_scale": "amp/loss_scale",
-    "skipped_steps": "amp/skipped_steps",
-    "overflows": "amp/overflows",
-    "underflow_fraction": "amp/underflow_fraction",
-    "gradient_norm": "gradient_norm",
-}
+from tao_lite.stages.watching import Watch
 
 
 @dataclass(kw_only=True)
@@ -72,38 +60,25 @@ class Training:
         # Of a run that goes on, the energy is not known as a whole.
         joules = energy.joules(self.run.device) if self._step(progress.stats.batches) == 0 else None
         resumed = {"resumed_epoch": progress.epoch, "resumed_step": self._step(progress.stats.batches)}
-        with Monitor(self.run, max_epochs=max_epochs, **resumed) as monitor:
-            monitor.text("spec", f"```\n{self.spec.text()}```")
-            if self.config.visualizer.enabled:
-                monitor.images(self._step(0), "train/images", self._first_images(self.config.visualizer.num_images))
+        steps = {"step": resumed["resumed_step"], "num_steps": max_epochs * self.steps_per_epoch}
+        with (
+            Monitor(self.run, max_epochs=max_epochs, **resumed) as monitor,
+            Watch(self.spec, self.phases, monitor, **steps) as watch,
+        ):
             with self.saver, console.Progress(is_main=self.run.is_main) as bar:
                 while not self._is_over:
-                    self._epoch(monitor, bar)
+                    self._epoch(watch, bar)
                 self.saver.settle(is_last=True)
             monitor.status("RUNNING", Message.LOOP_COMPLETE)
-            summary = self._summary(joules)
+            watch.end(self._step(0), progress)
+            summary = training_summary.summary(progress, self.phases, joules)
             kpi = {"validation_loss": progress.best_loss, "validation_accuracy": progress.best_accuracy}
             monitor.status("RUNNING", Message.EVALUATED, kpi)
             monitor.status("SUCCESS", Message.FINISHED)
         if self.run.is_main:
             write_json(self.run.summary("train"), summary)
-            self._say_end()
+            training_summary.say_end(progress, self.run, max_epochs)
         return summary
-
-    def _first_images(self, count: int) -> Tensor:
-        """The first images that the coming epoch trains on, before augmentation: uint8 [count, C, H, W]."""
-        with closing(self.phases.train.epoch(self.progress.epoch)) as batches:
-            return next(batches).images[:count]
-
-    def _say_end(self) -> None:
-        progress, run = self.progress, self.run
-        if progress.epoch < self.config.n_epochs:
-            console.line(f"Stopped early: validation accuracy has not risen for {progress.stale_epochs} epochs")
-        console.line(
-            f"Best epoch {progress.best_epoch} of {progress.epoch}: validation top-1 {progress.best_accuracy:.4f}"
-        )
-        console.line(f"Results in {run.results}, the best network in {run.best}")
-        console.line(f"Curves: tensorboard --logdir {run.events} (or make tensorboard RESULTS={run.results})")
 
     def _step(self, batches: int) -> int:
         """Optimizer steps since the start of the run, after that many batches of the epoch."""
@@ -116,7 +91,7 @@ class Training:
         is_stale = self.config.HasField("early_stopping") and self.progress.stale_epochs >= patience
         return is_stale or self.progress.epoch >= self.config.n_epochs
 
-    def _epoch(self, monitor: Monitor, bar: console.Progress) -> None:
+    def _epoch(self, watch: Watch, bar: console.Progress) -> None:
         """One epoch or the rest of it, its validation and its checkpoint."""
         progress, started = self.progress, time.perf_counter()
         done, first_step, stopped = progress.stats.batches, self._step(0), False
@@ -126,17 +101,18 @@ class Training:
         def report(step: int, values: Mapping[str, float]) -> None:
             bar.advance((step + 1 - first_step) * self._recipe.accumulation)
             bar.show(loss=values["loss"], accuracy=values["top1"], images_per_second=values["images_per_second"])
-            monitor.log(step + 1, {_TAGS[name]: value for name, value in values.items() if name in _TAGS})
+            watch.interval(step + 1, values)
 
         def stop() -> bool:
             nonlocal stopped
+            watch.step()
             stopped = self.request.agreed(self.run.world)
             return stopped
 
         freeze.train_mode(phase.network, phase.frozen)
         train_epoch(
             phase.trained,
-            phase.train.epoch(progress.epoch, start=done),
+            watch.batches(phase.train.epoch(progress.epoch, start=done)),
             phase.recipe,
             stats=progress.stats,
             first_step=first_step,
@@ -146,8 +122,8 @@ class Training:
         # By the vote, not by the signal: that may not have come to this process yet.
         if stopped and progress.stats.batches < len(phase.train):
             self._stop(started)
-        result = self._validate(phase, bar, started)
-        self._finish_epoch(result, monitor, bar, time.perf_counter() - started)
+        result = self._validate(phase, watch, bar, started)
+        self._finish_epoch(result, watch, bar, time.perf_counter() - started)
 
     def _begin_phase(self, bar: console.Progress, started: float) -> Phase:
         """The phase of the coming epoch: the one before it, unless frozen blocks are to train from now on."""
@@ -168,7 +144,7 @@ class Training:
 
         return each_batch
 
-    def _validate(self, phase: Phase, bar: console.Progress, started: float) -> Evaluation:
+    def _validate(self, phase: Phase, watch: Watch, bar: console.Progress, started: float) -> Evaluation:
         bar.begin(f"Validation {self.progress.epoch + 1}", len(phase.val))
         for network in (self.phases.network, phase.validated):
             self.run.world.share(network.buffers())
@@ -181,10 +157,11 @@ class Training:
             precision=phase.recipe.precision,
             world=self.run.world,
             each_batch=self._each_batch(bar, started),
+            watch=watch.validation(),
         )
         return penalised(result, phase.recipe.penalty)
 
-    def _finish_epoch(self, result: Evaluation, monitor: Monitor, bar: console.Progress, seconds: float) -> None:
+    def _finish_epoch(self, result: Evaluation, watch: Watch, bar: console.Progress, seconds: float) -> None:
         self._sum_over_processes()
         progress, stats = self.progress, self.progress.stats
         is_best = progress.validated(result.top1, result.loss, self.config.early_stopping.min_delta)
@@ -199,10 +176,7 @@ class Training:
             learning_rate=float(self._recipe.optimizer.param_groups[0]["lr"]),
             seconds=seconds,
         )
-        monitor.epoch(row)
-        monitor.log(row.step, {"val/top_k": result.top_k, "images_per_second": stats.images / stats.seconds})
-        if self.config.visualizer.weight_histograms:
-            monitor.histogram(row.step, self.phases.network)
+        watch.epoch(row, result)
         bar.end(console.epoch_line(row, self.config.n_epochs))
         if is_best or self._is_over or progress.epoch % self.config.checkpoint.every_n_epochs == 0:
             metrics = {"val_accuracy": result.top1, "val_loss": result.loss, "train_loss": stats.loss}
@@ -250,31 +224,3 @@ class Training:
                 **averaged,
             },
         )
-
-    def _summary(self, joules_before: float | None) -> Summary:
-        progress, joules = self.progress, energy.joules(self.run.device)
-        best = checkpoints.load(self.run.best) if self.run.is_main else self._checkpoint({})
-        return {
-            "epochs": progress.epoch,
-            "best_epoch": progress.best_epoch,
-            "val_accuracy": progress.best_accuracy,
-            "val_loss": progress.best_loss,
-            "train_loss": best.metrics.get("train_loss"),
-            "images_per_second": progress.images / max(progress.train_seconds, 1e-9),
-            "data_wait_fraction": progress.wait_seconds / max(progress.train_seconds, 1e-9),
-            "peak_memory_bytes": _peak_memory_bytes(self.run.device),
-            "duration_seconds": progress.total_seconds,
-            "epoch_train_seconds": progress.epoch_train_seconds,
-            "energy_joules": None if joules is None or joules_before is None else joules - joules_before,
-            "precision": self._recipe.precision.name,
-            **self._recipe.precision.summary(),
-            "threads": torch.get_num_threads(),
-            "num_parameters": sum(parameter.numel() for parameter in self.phases.network.parameters()),
-            "model_path": str(self.run.best),
-        }
-
-
-def _peak_memory_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
