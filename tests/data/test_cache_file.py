@@ -24,6 +24,7 @@ from tests.data.fill_cache import SETTINGS, disk, examples_in
 
 ROOT = Path(__file__).parent.parent.parent
 NUM_PICTURES = 60
+LARGEST_PICTURE = (100 + NUM_PICTURES - 1) * 100 * 3  # bytes
 HEAD, ENTRY = 64, 32
 
 Process = subprocess.Popen[str]
@@ -103,9 +104,9 @@ def test_what_a_killed_process_wrote_is_whole_and_the_next_goes_on_from_there(fo
     assert counts[-1] >= 20
     fill(folder, cache)
     assert filled(folder, cache) == list(range(NUM_PICTURES))
-    # Room that a killed process took is used by the next: nothing is there twice.
+    # Room that a killed process took is used by the next, unless it died before it could say whose it is.
     (path,) = cache.iterdir()
-    assert path.stat().st_size == expected_bytes()
+    assert expected_bytes() <= path.stat().st_size <= expected_bytes() + 4 * LARGEST_PICTURE
 
 
 def test_processes_that_fill_one_cache_share_the_work(folder: Path, cache: Path) -> None:
