@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +11,12 @@ from torch import Tensor, nn
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import CheckpointError, SpecError
-from tao_lite.models import architectures, assignment, head, weights
-from tao_lite.models.weights import Weights
+from tao_lite.models import architectures, assignment, head
 from tao_lite.pruning import surgery, trace
 from tao_lite.spec import classification_pb2 as pb
+
+if TYPE_CHECKING:
+    from tao_lite.models.weights import Weights
 
 # Fields of model_config that decide which layers there are; a pruned network has those of its own spec.
 _STRUCTURE = ("arch", "n_layers", "retain_head", "use_batch_norm", "use_bias", "use_pooling", "all_projections")
@@ -38,6 +41,9 @@ def network(experiment: pb.Experiment, class_names: Sequence[str]) -> nn.Module:
         is_new_head = checkpoint.class_names != tuple(class_names)
         found = _ours(checkpoint, experiment.model_config, source)
     else:
+        # Only here: it loads timm, which takes half a second.
+        from tao_lite.models import weights
+
         is_new_head = False
         found = weights.read(source, experiment.model_config)
     if found.note:
@@ -54,8 +60,10 @@ def network(experiment: pb.Experiment, class_names: Sequence[str]) -> nn.Module:
     return built
 
 
-def _ours(found: Checkpoint, model_config: pb.ModelConfig, source: str) -> Weights:
+def _ours(found: Checkpoint, model_config: pb.ModelConfig, source: str) -> "Weights":
     """The tensors of a checkpoint of tao_lite."""
+    from tao_lite.models.weights import Weights
+
     theirs = found.experiment
     with torch.device("meta"):
         plain = architectures.build(theirs.model_config, len(found.class_names)).state_dict()
@@ -126,7 +134,7 @@ def _refuse_odd_widths(network: nn.Module, input_shape: trace.Shape, source: str
         ) from error
 
 
-def _warn_of_other_input(found: Weights, mode: str, source: str) -> None:
+def _warn_of_other_input(found: "Weights", mode: str, source: str) -> None:
     if mode != found.mode:
         remedy = f'set it to "{found.mode}"' if found.mode else "no mode gives that, so training has to adapt them"
         _log.warning(
