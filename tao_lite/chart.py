@@ -1,4 +1,4 @@
-"""A curve as characters and as a picture. Imports Pillow only when it draws."""
+"""A curve as characters and as a picture, and the colours of several. Imports Pillow only when it draws."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
 Curve = Callable[[float], float]
+
+# Okabe and Ito, Color Universal Design: told apart with any colour vision. Those too pale for paper come last.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 _BARS = "▁▂▃▄▅▆▇█"
 

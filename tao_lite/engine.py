@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tao_lite.average import Average
-from tao_lite.data.loader import Batch
+from tao_lite.data.batch import Batch
 from tao_lite.data.mixes import Mix
 from tao_lite.data.prefetch import on_device
 from tao_lite.distillation import Teacher

@@ -61,7 +61,7 @@ class Precision:
         return cls(
             name=name,
             device=device,
-            scaler=_make_scaler(config, device, enabled=_scales(name, train_config)),
+            scaler=_make_scaler(name, train_config, device),
             constant_scale=config.init_scale if config.mode == pb.LossScaleConfig.STATIC else None,
             gradient_norm=torch.zeros((), device=device),
             overflows=torch.zeros((), dtype=torch.int64, device=device),
@@ -165,16 +165,18 @@ def _scales(name: str, config: pb.TrainConfig) -> bool:
     return is_wanted and (name in ("FP16", "O2") or (name == "O3" and config.HasField("loss_scale")))
 
 
-def _make_scaler(config: pb.LossScaleConfig, device: torch.device, *, enabled: bool) -> torch.amp.GradScaler:
+def _make_scaler(name: str, train_config: pb.TrainConfig, device: torch.device) -> torch.amp.GradScaler:
+    config = train_config.loss_scale
     scaler = torch.amp.GradScaler(
         device.type,
         init_scale=config.init_scale,
         growth_factor=config.growth_factor,
         backoff_factor=config.backoff_factor,
         growth_interval=config.growth_interval,
-        enabled=enabled,
+        enabled=_scales(name, train_config),
     )
-    # GradScaler takes float16 gradients for a mistake, which they are not in O3; its last argument allows them.
-    unscale = scaler._unscale_grads_
-    scaler._unscale_grads_ = lambda *given: unscale(*given[:-1], True)  # type: ignore[method-assign, call-arg]
+    if name == "O3":
+        # GradScaler takes float16 gradients for a mistake, which here they are not; its last argument allows them.
+        unscale = scaler._unscale_grads_
+        scaler._unscale_grads_ = lambda *given: unscale(*given[:-1], True)  # type: ignore[method-assign, call-arg]
     return scaler

@@ -3,10 +3,14 @@
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from tao_lite.run import Run
 
 # Two OpenMP threads beside another busy process wait for each other: 10 times as slow as one thread. Must stand before
 # torch is imported.
@@ -40,3 +44,12 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = np.clip(rng.normal(colour, 60, (36, 40, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(root / name / f"{index:03d}.png")
     return root
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> "Run":
+    """A run of one process on the CPU, in a folder of its own."""
+    from tao_lite import distributed
+    from tao_lite.run import Run
+
+    return Run(results=tmp_path, world=distributed.start("cpu"))

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from tao_lite import engine, optim
 from tao_lite.data.augment import Augment, Preprocess
+from tao_lite.data.batch import Batch
 from tao_lite.data.draws import NUM_DRAWS
 from tao_lite.data.erasing import erase
-from tao_lite.data.loader import Batch
 from tao_lite.data.mixes import Cutmix, Mix, Mixup, MixupOrCutmix
 from tao_lite.distillation import Teacher
 from tao_lite.engine import EpochStats, Recipe, network_input, predict, train_epoch

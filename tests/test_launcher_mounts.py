@@ -73,19 +73,19 @@ def test_listed_mount_covers_container_paths_and_is_written_to_only_where_needed
 
 
 def test_inner_of_two_listed_mounts_counts(place: Path) -> None:
-    listed = [Mount(place, Path("/work"), None), Mount(place / "results", Path("/work/out"), None)]
-    assert mounts.host_path(Path("/work/out/weights"), listed) == place / "results/weights"
-    planned = mounts.plan([], [Path("/work/out/weights")], listed)
+    listed = [Mount(place, Path("/inside"), None), Mount(place / "results", Path("/inside/out"), None)]
+    assert mounts.host_path(Path("/inside/out/weights"), listed) == place / "results/weights"
+    planned = mounts.plan([], [Path("/inside/out/weights")], listed)
     assert [(mount.target, mount.is_writable) for mount in planned] == [
-        (Path("/work"), False),
-        (Path("/work/out"), True),
+        (Path("/inside"), False),
+        (Path("/inside/out"), True),
     ]
 
 
 def test_listed_as_read_only_and_written_to_is_refused(place: Path) -> None:
-    listed = [Mount(place, Path("/work"), False)]
-    with pytest.raises(LaunchError, match="/work is mounted read-only; choose another place"):
-        mounts.plan([], [Path("/work/results")], listed)
+    listed = [Mount(place, Path("/inside"), False)]
+    with pytest.raises(LaunchError, match="/inside is mounted read-only; choose another place"):
+        mounts.plan([], [Path("/inside/results")], listed)
 
 
 def written(folder: Path, content: Any) -> Path:

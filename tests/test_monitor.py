@@ -8,14 +8,11 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tao_lite.distributed import World
 from tao_lite.monitor import EpochRow, Message, Monitor
 from tao_lite.run import Run
 
@@ -29,11 +26,6 @@ ROW = EpochRow(
     learning_rate=0.01,
     seconds=61.2,
 )
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(results=tmp_path, world=World(rank=0, world_size=1, local_rank=0, device=torch.device("cpu")))
 
 
 def row(epoch: int) -> EpochRow:

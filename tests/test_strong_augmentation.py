@@ -8,8 +8,7 @@ import torch
 from google.protobuf import text_format
 from torch import Tensor
 
-from tao_lite import optim
-from tao_lite.distributed import World
+from tao_lite import distributed, optim
 from tao_lite.engine import EpochStats, train_epoch
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
@@ -36,7 +35,7 @@ class Session:
     """The network, the data and the recipe of the spec."""
 
     def __init__(self, experiment: pb.Experiment, folder: Path) -> None:
-        run = Run(results=folder, world=World(rank=0, world_size=1, local_rank=0, device=torch.device("cpu")))
+        run = Run(results=folder, world=distributed.start("cpu"))
         torch.manual_seed(0)
         self.data = preparation.loaders(experiment, run)[0]
         self.network = pretrained.network(experiment, self.data.class_names)

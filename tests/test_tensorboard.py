@@ -18,7 +18,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tao_lite.distributed import World
+from tao_lite import distributed
 from tao_lite.run import Run
 from tao_lite.spec.load import load_text
 from tao_lite.stages.train import train
@@ -60,7 +60,7 @@ CURVES = {f"val_pr/{name}" for name in CLASSES}
 
 def run_in(results: Path, data: Path, *overrides: str) -> Run:
     """A training on the CPU."""
-    run = Run(results=results, world=World(rank=0, world_size=1, local_rank=0, device=torch.device("cpu")))
+    run = Run(results=results, world=distributed.start("cpu"))
     train(load_text(SPEC % {"data": data}, results / "spec.cfg", overrides=overrides), run)
     return run
 

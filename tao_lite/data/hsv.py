@@ -7,6 +7,8 @@ numbers drawn evenly on both sides of 0, and a grey, whose hue is 0, is tinted b
 import torch
 from torch import Tensor
 
+from tao_lite.data import per_image
+
 # What OpenCV adds to divisors.
 _TINY = torch.finfo(torch.float32).eps
 
@@ -19,13 +21,13 @@ def change_colour(images: Tensor, degrees: Tensor, saturation: Tensor, contrast:
     """
     blue, green, red = (images / 255).unbind(1)
     value, spread = _value_and_spread(blue, green, red)
-    hue = _hue(blue, green, red, spread) + _per_image(degrees / 60)
+    hue = _hue(blue, green, red, spread) + per_image.spread(degrees / 60, 3)
     hue = torch.where(spread > 0, hue.remainder(6), 0.0)
-    chroma = value * (spread / (value + _TINY) + _per_image(saturation)).clamp(0, 1)
+    chroma = value * (spread / (value + _TINY) + per_image.spread(saturation, 3)).clamp(0, 1)
     # From each channel's place on the wheel, in sixths: 1 is blue, 3 green, 5 red. Source: the HSV formula f(n).
     places = (torch.remainder(hue + place, 6) for place in (1, 3, 5))
     channels = [value - chroma * torch.minimum(place, 4 - place).clamp(0, 1) for place in places]
-    changed = (torch.stack(channels, dim=1) - 0.5) * contrast[:, None, None, None] + 0.5
+    changed = (torch.stack(channels, dim=1) - 0.5) * per_image.spread(contrast) + 0.5
     # Channels last, as everywhere: stacking has made them the slowest axis.
     return (changed.clamp(0, 1) * 255).to(torch.uint8, memory_format=torch.channels_last)
 
@@ -43,7 +45,3 @@ def _hue(blue: Tensor, green: Tensor, red: Tensor, spread: Tensor) -> Tensor:
     ahead = torch.where(is_red, green - blue, torch.where(is_green, blue - red, red - green))
     start = torch.where(is_red, 0.0, torch.where(is_green, 2.0, 4.0))
     return ahead / (spread + _TINY) + start
-
-
-def _per_image(values: Tensor) -> Tensor:
-    return values[:, None, None]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tao_lite.data.batch import Batch
 from tao_lite.data.cache import Images, Memory, Store
 from tao_lite.data.cache_folder import open_disk
 from tao_lite.data.dataset import DataSet
@@ -27,32 +28,6 @@ NUM_BATCHES_AHEAD = 2
 NUM_IMAGES_PER_TASK = 8
 """Few enough that the threads end together and stop at once, enough that handing out tasks costs nothing."""
 _NUM_AT_ONCE = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Images of one step; those that can't be decoded are missing.
-
-    images: uint8 [B, C, H, W], RGB or grey, channels last in memory. labels: int64 [B]. draws: float32 [B, NUM_DRAWS],
-    uniform in [0, 1), columns as in draws.py. number: place in the epoch, from 0, which missing images don't change.
-    """
-
-    images: Tensor
-    labels: Tensor
-    paths: tuple[Path, ...]
-    draws: Tensor
-    number: int
-
-
-class Batches(Protocol):
-    """What the loops read: the batches of a data set, epoch by epoch."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-
-    def __len__(self) -> int: ...
-
-    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch]: ...
 
 
 @dataclass(kw_only=True, eq=False)

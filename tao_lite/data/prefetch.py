@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from tao_lite.data.loader import Batch
+from tao_lite.data.batch import Batch
 
 DEPTH = 2
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tao_lite import diagrams
 from tao_lite.calibration import Reliability
-from tao_lite.data.loader import Batch
+from tao_lite.data.batch import Batch
 from tao_lite.distributed import World
 from tao_lite.events import Events
 from tao_lite.metrics import Evaluation

@@ -5,14 +5,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from tao_lite.chart import COLOURS
 from tao_lite.stages.benchmark_runs import Training
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito, Color Universal Design: told apart with any colour vision.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+_COLOURS = (*COLOURS, "#000000", "#999999")
 _STYLES = ("-", "--", ":")
 _CURVES = (("val_acc", "validation top-1"), ("loss", "training loss"))
 _BARS: tuple[tuple[str, Callable[[Training], float]], ...] = (

@@ -4,13 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from tao_lite import console
+from tao_lite import console, distributed
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Report
 from tao_lite.data.loaders import loader
-from tao_lite.distributed import World
 from tao_lite.errors import DataError, SpecError
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.dataset_sources import Sides
@@ -29,8 +26,7 @@ def fill(experiment: pb.Experiment, sides: Sides, folder: Path, report: Report) 
     """
     if not experiment.model_config.input_image_size:
         raise SpecError("model_config.input_image_size is not set; the images are kept at that size")
-    world = World(rank=0, world_size=1, local_rank=0, device=torch.device("cpu"))
-    ours = pb.Experiment()
+    world, ours = distributed.start("cpu"), pb.Experiment()
     ours.CopyFrom(experiment)
     ours.dataset_config.cache, ours.dataset_config.cache_dir = pb.Cache.DISK, str(folder)
     names = tuple(sorted({example.label for side in sides.values() for example in side}))

@@ -12,9 +12,10 @@ from tao_lite import compat, console, optim
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data import dataset
 from tao_lite.data.augment import Preprocess
+from tao_lite.data.batch import Batch, Batches
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Report
-from tao_lite.data.loader import Batch, Batches, Loader
+from tao_lite.data.loader import Loader
 from tao_lite.data.loaders import loader
 from tao_lite.distributed import World
 from tao_lite.engine import predict

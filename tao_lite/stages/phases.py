@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from tao_lite import compat, console
-from tao_lite.data.loader import Batches, Loader
+from tao_lite.data.batch import Batches
+from tao_lite.data.loader import Loader
 from tao_lite.engine import Recipe
 from tao_lite.models import architectures, freeze, head
 from tao_lite.models.freeze import Frozen

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tao_lite.data.batch import Batch
 from tao_lite.data.draws import NUM_DRAWS, balanced, permutation
-from tao_lite.data.loader import Batch, Loader
+from tao_lite.data.loader import Loader
 from tao_lite.distributed import World
 from tao_lite.engine import predict
 from tao_lite.errors import SpecError

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from tao_lite.calibration import Calibration
+from tao_lite.chart import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-# Okabe and Ito, Color Universal Design: told apart with any colour vision. Those too pale for paper come last.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 _INCHES = (4.5, 2.8)
 _POINTS_PER_INCH = 72

@@ -10,7 +10,7 @@ from tao_lite import checkpoint as checkpoints
 from tao_lite.calibration import Calibration
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data.augment import Preprocess
-from tao_lite.data.loader import Batch
+from tao_lite.data.batch import Batch
 from tao_lite.errors import DataError
 from tao_lite.metrics import Evaluation
 from tao_lite.mistakes import Mistake, Mistakes

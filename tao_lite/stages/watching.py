@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tao_lite import diagrams, graph, memory
 from tao_lite.data.augment import Preprocess
-from tao_lite.data.loader import Batch
+from tao_lite.data.batch import Batch
 from tao_lite.data.prefetch import on_device
 from tao_lite.engine import network_input
 from tao_lite.events import Events

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tao_lite.data.batch import Batch
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example, Report
-from tao_lite.data.loader import Batch, Loader
+from tao_lite.data.loader import Loader
 
 NUM_PICTURES = 23
 GEOMETRIES = ["squeeze", "centre_crop", "random_crop"]

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 from torch.nn import functional as F
 
-from tao_lite.data.loader import Batch
+from tao_lite.data.batch import Batch
 from tao_lite.distributed import World
 from tao_lite.events import Events
 from tao_lite.metrics import Counts, Evaluation

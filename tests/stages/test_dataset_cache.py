@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tao_lite import distributed
 from tao_lite.data import dataset
 from tao_lite.data.example import Report
 from tao_lite.data.loader import Loader
 from tao_lite.data.loaders import loader
-from tao_lite.distributed import World
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import load
 from tests.data.command import exit_code
@@ -28,7 +28,7 @@ def write_spec(path: Path, data: Path, cache: Path, more: str = "") -> pb.Experi
 
 def loaders(experiment: pb.Experiment) -> Iterator[Loader]:
     """Those of a training with the spec."""
-    world = World(rank=0, world_size=1, local_rank=0, device=torch.device("cpu"))
+    world = distributed.start("cpu")
     train, val = dataset.splits(experiment, None)
     yield loader(experiment, train, "train", batch_size=8, seed=0, world=world, report=Report())
     yield loader(experiment, val, "val", batch_size=8, seed=0, world=world, report=Report())

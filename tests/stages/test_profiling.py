@@ -3,20 +3,13 @@
 import gzip
 import json
 import logging
-from pathlib import Path
 
 import pytest
 import torch
 
-from tao_lite.distributed import World
 from tao_lite.monitor import Monitor
 from tao_lite.run import Run
 from tao_lite.stages.profiling import WAIT, WARM_UP, Tracer
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(results=tmp_path, world=World(rank=0, world_size=1, local_rank=0, device=torch.device("cpu")))
 
 
 def traced(run: Run, num_steps: int, num_left: int) -> list[int]:

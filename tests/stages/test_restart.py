@@ -1,7 +1,6 @@
 """Where a run stands: the best epoch, the patience of early stopping, and which checkpoints stay."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,18 +8,12 @@ from google.protobuf import text_format
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.distributed import World
 from tao_lite.engine import EpochStats
 from tao_lite.errors import RunError
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages import restart
 from tao_lite.stages.restart import Progress
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(results=tmp_path, world=World(rank=0, world_size=1, local_rank=0, device=torch.device("cpu")))
 
 
 def experiment(n_epochs: int = 5) -> pb.Experiment:

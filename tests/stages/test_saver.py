@@ -4,22 +4,15 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
 from tao_lite import checkpoint as checkpoints
-from tao_lite.distributed import World
 from tao_lite.errors import RunError
 from tao_lite.run import Run
 from tao_lite.stages.saver import ATTEMPTS, Saver
 from tests.stages.test_restart import checkpoint
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(results=tmp_path, world=World(rank=0, world_size=1, local_rank=0, device=torch.device("cpu")))
 
 
 @contextmanager
