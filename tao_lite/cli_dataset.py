@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 USER_ERROR = 2
 MAX_REMARKS = 100
 
-# The stage that asks least of a spec: the data sets alone matter here.
-_ANY_STAGE = "export"
-
 # The names of TARGETS, which a test compares, and the cache.
 _TARGETS = ("image_folder", "kitti", "tfrecord", "cache")
 
@@ -195,9 +192,9 @@ def _sides(
 
 
 def _experiment(spec_file: Path, overrides: tuple[str, ...]) -> "pb.Experiment":
-    from tao_lite.spec.load import load
+    from tao_lite.spec.load import ANY_STAGE, load
 
-    return load(spec_file, stage=_ANY_STAGE, overrides=overrides).experiment
+    return load(spec_file, stage=ANY_STAGE, overrides=overrides).experiment
 
 
 def _log() -> None:

@@ -13,11 +13,8 @@ from tao_lite.cli_options import PATH
 @click.option("--no_data", is_flag=True, help="Read no images: the report then shows what the runs wrote down.")
 def report_command(results: tuple[Path, ...], output_file: Path | None, no_data: bool) -> None:
     """Write a report of a run, or with several -r of runs side by side: one HTML file that needs nothing else."""
-    import torch
-
-    from tao_lite import distributed, session
+    from tao_lite import session
     from tao_lite.stages.report import report
 
     session.log_to(None, is_verbose=False)
-    world = distributed.start("cuda" if torch.cuda.is_available() else "cpu")
-    report(results, world, output=output_file, read_data=not no_data)
+    report(results, session.start_world(), output=output_file, read_data=not no_data)

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 DIFFERENT, USER_ERROR = 1, 2
 
-# The stage that asks least of a spec: for commands that run none.
-_ANY_STAGE = "export"
 _SPARKLINE_WIDTH = 60
 
 # By the names of DatasetFormat; a test compares them.
@@ -189,7 +187,7 @@ def _report(path: Path, overrides: tuple[str, ...]) -> "Report":
     """
     from tao_lite.spec import load
 
-    report = load.examine(load.read(path), path, stage=_ANY_STAGE, overrides=overrides)
+    report = load.examine(load.read(path), path, stage=load.ANY_STAGE, overrides=overrides)
     if report.problems:
         raise SpecError("\n".join(report.lines(report.problems)))
     return report

@@ -56,7 +56,8 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
         raise RunError(f"{stage_name} runs in one process; leave -np out, and --gpus above 1")
     if num_processes > 1 and not distributed.launched():
         return distributed.launch(num_processes, sys.argv[1:])
-    world = _world(options)
+    is_gpu_wanted = False if options.gpus == 0 else bool(options.gpus or options.gpu_index) or None
+    world = start_world(is_gpu_wanted)
     try:
         if world.is_main:
             for note in spec.notes:
@@ -89,15 +90,16 @@ def results_folder(results_dir: Path | None, spec_file: Path | None, model: Path
     return Path("results") / (spec_file or model or Path("run")).stem
 
 
-def _world(options: Options) -> "World":
-    """This process's place among the others; the first GPU if there is one and none was asked for."""
+def start_world(is_gpu_wanted: bool | None = None) -> "World":
+    """This process's place among the others, ready to compute; None takes the first GPU if there is one."""
     host.keep_freed_memory()
     import torch
 
-    wants_gpu = options.gpus != 0 and (torch.cuda.is_available() or bool(options.gpus or options.gpu_index))
+    if is_gpu_wanted is None:
+        is_gpu_wanted = torch.cuda.is_available()
     # The fastest kernels of convolutions are found by trial, once for each shape.
     torch.backends.cudnn.benchmark = True
-    world = distributed.start("cuda" if wants_gpu else "cpu")
+    world = distributed.start("cuda" if is_gpu_wanted else "cpu")
     if not distributed.launched():
         host.set_threads()
     return world

@@ -16,6 +16,8 @@ from tao_lite.spec.findings import Check, Level
 from tao_lite.spec.syntax import COMMAND_LINE, Field, Problem, TextFormatError, parse_value, walk
 
 MAX_BYTES, MAX_FIELDS = 200_000, 5_000
+# The stage that asks least of a spec, for who only wants to know what is in it.
+ANY_STAGE = "export"
 # Problems that are shown, and characters of each.
 MAX_SHOWN, MAX_CHARACTERS = 100, 2_000
 
