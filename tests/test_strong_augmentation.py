@@ -68,14 +68,27 @@ class Session:
         optim.load_state(self.recipe.optimizer, found["optimizer"])
 
 
+@pytest.fixture(scope="module")
+def whole(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Session:
+    """Two epochs in one go, from the files."""
+    experiment = text_format.Parse(SPEC % colours, pb.Experiment())
+    experiment.dataset_config.cache = pb.Cache.OFF
+    session = Session(experiment, tmp_path_factory.mktemp("whole"))
+    session.train(0)
+    session.train(1)
+    return session
+
+
+@pytest.mark.parametrize(("cache", "workers"), [("OFF", 2), ("MEMORY", 1), ("DISK", 2), ("DEVICE", 1), ("AUTO", 0)])
 def test_a_training_stopped_in_its_second_epoch_ends_with_the_same_weights(
-    experiment: pb.Experiment, tmp_path: Path
+    whole: Session, experiment: pb.Experiment, tmp_path: Path, cache: str, workers: int
 ) -> None:
-    whole, stopped, resumed = (Session(experiment, tmp_path) for _ in range(3))
-    whole.train(0)
-    whole.train(1)
+    experiment.dataset_config.cache, experiment.dataset_config.cache_dir = pb.Cache.Mode.Value(cache), str(tmp_path)
+    stopped = Session(experiment, tmp_path)
     stopped.train(0)
     stopped.train(1, end=2)
+    experiment.train_config.n_workers = workers
+    resumed = Session(experiment, tmp_path)
     resumed.restore(stopped.state())
     resumed.train(1, start=2)
     assert len(whole.images) == len(stopped.images) + len(resumed.images) == 12
