@@ -103,6 +103,12 @@ def final_weights(results: Path) -> dict[str, torch.Tensor]:
     return dict(checkpoints.load(results / "weights" / "resnet_004.pth").network)
 
 
+def state(results: Path) -> dict[str, tuple[bytes, int]]:
+    """Content and time of each file of a run; but the lock says who held the folder last."""
+    files = (path for path in results.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(results)): (path.read_bytes(), path.lstat().st_mtime_ns) for path in files}
+
+
 def assert_same_weights(results: Path, others: Path) -> None:
     ours, theirs = final_weights(results), final_weights(others)
     assert ours.keys() == theirs.keys()
@@ -212,6 +218,18 @@ def test_a_folder_of_another_experiment_is_refused(spec: Path, trained: Path) ->
     other = tao_lite("train", "-e", spec, "-r", trained, "--set", "model_config.n_layers=18")
     assert other.returncode == 2
     assert "holds a run with another network (model_config.n_layers: 10 -> 18)" in other.stderr
+
+
+def test_a_run_on_other_classes_is_refused_before_it_writes(
+    spec: Path, colours: Path, trained: Path, tmp_path: Path
+) -> None:
+    for name in ("green", "red"):
+        (tmp_path / name).symlink_to(colours / name)
+    before = state(trained)
+    other = tao_lite("train", "-e", spec, "-r", trained, "--set", f"train_config.train_dataset_path={tmp_path}")
+    assert other.returncode == 2
+    assert "was trained on the classes blue, green, red; now they are green, red" in other.stderr
+    assert state(trained) == before
 
 
 def test_evaluation_counts_every_image_once(trained: Path) -> None:

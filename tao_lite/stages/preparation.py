@@ -22,7 +22,7 @@ from tao_lite.engine import Recipe
 from tao_lite.errors import SpecError
 from tao_lite.models import architectures, freeze, head
 from tao_lite.precision import Precision
-from tao_lite.run import Run, write_json
+from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 
 
@@ -36,7 +36,7 @@ def draw_sample(experiment: pb.Experiment, run: Run) -> None:
 
 
 def loaders(experiment: pb.Experiment, run: Run) -> tuple[Loader, Loader]:
-    """Training and validation batches of this process; the class map is written beside them.
+    """Training and validation batches of this process.
 
     Raises:
         DataError: a data set can't be used.
@@ -44,8 +44,6 @@ def loaders(experiment: pb.Experiment, run: Run) -> tuple[Loader, Loader]:
     config = experiment.train_config
     report = Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
     train_set, val_set = dataset.splits(experiment, _class_names(experiment))
-    if run.is_main:
-        write_json(run.classmap, {name: index for index, name in enumerate(train_set.class_names)})
     make = partial(
         loader,
         experiment,

@@ -10,7 +10,7 @@ from tao_lite import checkpoint as checkpoints
 from tao_lite import compat, console, optim, schedule
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.engine import Recipe
-from tao_lite.run import Run, Summary, write_atomically
+from tao_lite.run import Run, Summary, write_atomically, write_json
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.stages import phases, preparation, pretrained, restart, trial
@@ -37,7 +37,7 @@ def train(spec: Spec, run: Run) -> Summary:
         preparation.draw_sample(spec.experiment, run)
         training = _prepare(spec, run, request)
         if run.is_main:
-            write_atomically(run.spec, spec.text())
+            _claim(training)
         return training.run_epochs()
 
 
@@ -67,6 +67,13 @@ def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
     if run.is_main:
         _announce(training, is_resumed=resumed is not None)
     return training
+
+
+def _claim(training: Training) -> None:
+    """Make the folder this run's, once nothing more can refuse it."""
+    run, class_names = training.run, training.phases.train.class_names
+    write_atomically(run.spec, training.spec.text())
+    write_json(run.classmap, {name: index for index, name in enumerate(class_names)})
 
 
 def _restored(resumed: Checkpoint | None, network: nn.Module, recipe: Recipe, run: Run) -> Progress:
