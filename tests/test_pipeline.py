@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,11 +146,26 @@ def test_colours_are_learnt(trained: Path) -> None:
 
 
 def test_the_same_command_after_the_end_trains_nothing_more(spec: Path, trained: Path) -> None:
-    before = (trained / "training.csv").read_text()
+    before = state(trained)
     finished = tao_lite("train", "-e", spec, "-r", trained)
     assert finished.returncode == 0, finished.stderr
     assert f"{trained} is trained already: 4 of 4 epochs are done" in finished.stdout
-    assert (trained / "training.csv").read_text() == before
+    assert f"validation top-1 {summary(trained, 'train')['val_accuracy']:.4f}" in finished.stdout
+    assert state(trained) == before
+
+
+def test_a_run_that_ended_before_its_summary_gets_it_from_the_same_command(
+    spec: Path, trained: Path, tmp_path: Path
+) -> None:
+    """The one there is of the two epochs before, as after a kill between the last checkpoint and train.json."""
+    results = tmp_path / "copy"
+    shutil.copytree(trained, results, symlinks=True)
+    whole = summary(results, "train")
+    (results / "train.json").write_text(json.dumps({**whole, "epochs": 2, "duration_seconds": 1.0}))
+    finished = tao_lite("train", "-e", spec, "-r", results)
+    assert finished.returncode == 0, finished.stderr
+    found = summary(results, "train")
+    assert (found["epochs"], found["duration_seconds"]) == (4, whole["duration_seconds"])
 
 
 def wait_for(condition: str, path: Path, process: subprocess.Popen[str]) -> None:

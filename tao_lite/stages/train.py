@@ -36,6 +36,8 @@ def train(spec: Spec, run: Run) -> Summary:
         spec = replace(spec, experiment=compat.effective(spec.experiment))
         preparation.draw_sample(spec.experiment, run)
         training = _prepare(spec, run, request)
+        if found := training.found_over():
+            return found
         if run.is_main:
             _claim(training)
         return training.run_epochs()

@@ -53,10 +53,23 @@ class Training:
     def _recipe(self) -> Recipe:
         return self.phases.recipe
 
+    def found_over(self) -> Summary | None:
+        """The summary that the folder holds of this training; None while there is something to do or to write."""
+        if not self._is_over:
+            return None
+        run, progress, max_epochs = self.run, self.progress, self.config.n_epochs
+        if run.is_main:
+            console.line(f"{run.results} is trained already: {progress.epoch} of {max_epochs} epochs are done")
+        found = training_summary.read(progress, run)
+        # The processes have to go the same way.
+        if run.world.any(found is None):
+            return None
+        if run.is_main:
+            training_summary.say_end(progress, run, max_epochs)
+        return found
+
     def run_epochs(self) -> Summary:
         progress, max_epochs = self.progress, self.config.n_epochs
-        if self._is_over and self.run.is_main:
-            console.line(f"{self.run.results} is trained already: {progress.epoch} of {max_epochs} epochs are done")
         # Of a run that goes on, the energy is not known as a whole.
         joules = energy.joules(self.run.device) if self._step(progress.stats.batches) == 0 else None
         resumed = {"resumed_epoch": progress.epoch, "resumed_step": self._step(progress.stats.batches)}

@@ -1,5 +1,8 @@
 """What is left to say when a training is over: train.json, and where to look."""
 
+import json
+from contextlib import suppress
+
 import torch
 
 from tao_lite import checkpoint as checkpoints
@@ -31,6 +34,16 @@ def summary(progress: Progress, phases: Phases, joules_before: float | None) -> 
         "num_parameters": sum(parameter.numel() for parameter in phases.network.parameters()),
         "model_path": str(run.best),
     }
+
+
+def read(progress: Progress, run: Run) -> Summary | None:
+    """The train.json in the folder, if it is of a training that got exactly so far."""
+    with suppress(OSError, ValueError):
+        found: Summary = json.loads(run.summary("train").read_text())
+        # Seconds tell a training from another one in the same folder with as many epochs.
+        if (found.get("epochs"), found.get("duration_seconds")) == (progress.epoch, progress.total_seconds):
+            return found
+    return None
 
 
 def say_end(progress: Progress, run: Run, num_epochs: int) -> None:
