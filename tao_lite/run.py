@@ -131,6 +131,11 @@ class Run:
         return self.weights / "latest.pth"
 
     @property
+    def abandoned(self) -> Path:
+        """Folder of the checkpoints that a run left behind when it last went back to an earlier epoch."""
+        return self.weights / "abandoned"
+
+    @property
     def pruned(self) -> Path:
         """Where a pruned network is written unless the user names a file."""
         return self.weights / "pruned.pth"

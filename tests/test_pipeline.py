@@ -168,6 +168,19 @@ def test_a_run_that_ended_before_its_summary_gets_it_from_the_same_command(
     assert (found["epochs"], found["duration_seconds"]) == (4, whole["duration_seconds"])
 
 
+def test_a_run_that_went_back_ends_like_one_that_did_not(spec: Path, trained: Path, tmp_path: Path) -> None:
+    keep = ("--set", "train_config.checkpoint.keep_last=4")
+    assert tao_lite("train", "-e", spec, "-r", tmp_path, *keep).returncode == 0
+    back = tao_lite("train", "-e", spec, "-r", tmp_path, *keep, "--init_epoch", "3")
+    assert back.returncode == 0, back.stderr
+    assert {path.name for path in (tmp_path / "weights" / "abandoned").iterdir()} == {
+        "resnet_003.pth",
+        "resnet_004.pth",
+    }
+    assert_same_weights(tmp_path, trained)
+    assert (tmp_path / "training.csv").read_text() == (trained / "training.csv").read_text()
+
+
 def wait_for(condition: str, path: Path, process: subprocess.Popen[str]) -> None:
     """Until the file holds the text, while the process lives."""
     while not (path.is_file() and condition in path.read_text()):

@@ -1027,7 +1027,9 @@ class CheckpointConfig(_message.Message):
     every_n_epochs: _builtins.int
     """Epochs between checkpoints. The last epoch is always saved."""
     init_epoch: _builtins.int
-    """Epoch to start at, from 1, with the checkpoint of the epoch before it. 0: after the newest checkpoint."""
+    """Epoch to start at, from 1, with the checkpoint of the epoch before it; later ones move to weights/abandoned. 0: after
+    the newest checkpoint.
+    """
     def __init__(
         self,
         *,

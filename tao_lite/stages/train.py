@@ -74,6 +74,8 @@ def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
 def _claim(training: Training) -> None:
     """Make the folder this run's, once nothing more can refuse it."""
     run, class_names = training.run, training.phases.train.class_names
+    if training.config.checkpoint.init_epoch > 1:
+        restart.go_back(run, training.spec.experiment.model_config.arch, training.progress)
     write_atomically(run.spec, training.spec.text())
     write_json(run.classmap, {name: index for index, name in enumerate(class_names)})
 
