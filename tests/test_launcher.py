@@ -289,7 +289,7 @@ def test_digest_of_the_code_changes_with_content_and_name(tmp_path: Path) -> Non
 
 
 def test_digest_covers_every_file_of_the_wheel_and_is_the_same_where_that_is_installed(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         wheel.extractall(tmp_path)
@@ -297,7 +297,7 @@ def test_digest_covers_every_file_of_the_wheel_and_is_the_same_where_that_is_ins
     package = tmp_path / "tao_lite"
     assert package / "stages" / "report.html" in installed
     compileall.compile_dir(package, quiet=1, maxlevels=0)
-    program = [sys.executable, "-I", "-S", package / "image.py"]
+    program = [sys.executable, "-I", "-S", str(package / "image.py")]
     digest = subprocess.run(program, check=True, capture_output=True, text=True).stdout.strip()
     assert digest == image.source_digest()
     for path in installed:
