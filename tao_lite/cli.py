@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     try:
         given = _spread_lists(sys.argv[1:] if arguments is None else arguments)
-        code = cli.main(given, prog_name="tao-lite", standalone_mode=False)
+        # A stage of several processes passes the words on to them.
+        code = cli.main(given, prog_name="tao-lite", standalone_mode=False, obj=given)
     except click.exceptions.ClickException as error:
         error.show()
         code = USER_ERROR
@@ -109,12 +110,12 @@ def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, 
     """Evaluate a checkpoint: top-1, top-k, scores per class, confusion matrix."""
 
     def stage(spec: "Spec", run: "Run") -> "Summary":
+        if classmap and run.is_main:
+            click.echo(f"-cm {classmap} is not needed: the checkpoint knows its classes", err=True)
         from tao_lite.stages.evaluate import evaluate as evaluate_stage
 
         return evaluate_stage(spec, run)
 
-    if classmap:
-        click.echo(f"-cm {classmap} is not needed: the checkpoint knows its classes", err=True)
     fields = {
         "eval_config.model_path": model,
         "eval_config.eval_dataset_path": rest.pop("image_dir"),

@@ -46,4 +46,5 @@ def spec_file(*, required: bool) -> Callable[[Callable[..., Any]], Callable[...,
 def options(given: dict[str, Any], fields: Mapping[str, object]) -> Options:
     """The common options, with the command's own as overrides of the spec's fields; --set comes last and wins."""
     own = tuple(f"{path}={value}" for path, value in fields.items() if value is not None)
-    return Options(**{**given, "overrides": (*own, *given["overrides"])})
+    arguments = tuple(click.get_current_context().obj)
+    return Options(**{**given, "overrides": (*own, *given["overrides"]), "arguments": arguments})

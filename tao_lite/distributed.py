@@ -84,6 +84,15 @@ def launched() -> bool:
     return "RANK" in os.environ
 
 
+def is_main() -> bool:
+    """Whether this process is alone or rank 0, known before it has joined the others.
+
+    Raises:
+        RunError: the environment is not torchrun's.
+    """
+    return _number("RANK", 0) == 0
+
+
 def start(device_kind: str) -> World:
     """Join the other ranks that torchrun's environment names; alone without it. device_kind is "cpu" or "cuda".
 

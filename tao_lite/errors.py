@@ -4,6 +4,7 @@ TaoLiteError
 ├── SpecError         the spec file or a command-line override
 ├── DataError         images, labels, class lists
 ├── CheckpointError   weights that can't be read or don't fit
+├── PruneError        what can't be pruned as asked
 ├── RunError          the results folder, the device, a run that can't go on
 └── LaunchError       containers and processes
 """

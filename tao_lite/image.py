@@ -11,8 +11,6 @@ from pathlib import Path
 SOURCE_LABEL = "tao_lite.source"
 VERSION_LABEL = "org.opencontainers.image.version"
 
-_SUFFIXES = (".py", ".json")
-
 
 def name() -> str:
     """TAO_LITE_IMAGE of the environment, else tao-lite with the version of this package."""
@@ -20,11 +18,15 @@ def name() -> str:
 
 
 def source_digest(package: Path = Path(__file__).parent) -> str:
-    """First half of the SHA-256 of the package's files and their names: equal where the code is."""
+    """First half of the SHA-256 of all files that the package installs and their names: equal where the code is."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in package.rglob("*") if path.suffix in _SUFFIXES):
+    for path in sorted(path for path in package.rglob("*") if path.is_file()):
+        inside = path.relative_to(package)
+        # What Python, editors and file managers leave behind is no part of the package.
+        if any(part == "__pycache__" or part.startswith(".") for part in inside.parts):
+            continue
         content = path.read_bytes()
-        digest.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode())
+        digest.update(f"{inside.as_posix()} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()[:32]
 

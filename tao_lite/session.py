@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 class Options:
     """What every stage's command takes; see `tao-lite train --help`."""
 
+    # The words of the command line, all of them.
+    arguments: tuple[str, ...]
     results_dir: Path | None
     overrides: tuple[str, ...]
     key: str | None
@@ -46,8 +48,6 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
         TaoLiteError: as the stage, and for a spec, device or folder that can't be used.
     """
     log_to(options.log_file, is_verbose=options.verbose)
-    if options.key:
-        _log.info("-k is not needed: the files of tao_lite are not encrypted")
     spec = _spec(stage_name, options.overrides, spec_file, model)
     if options.gpu_index:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, options.gpu_index))
@@ -55,11 +55,13 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
     if num_processes > 1 and stage_name not in _PARALLEL:
         raise RunError(f"{stage_name} runs in one process; leave -np out, and --gpus above 1")
     if num_processes > 1 and not distributed.launched():
-        return distributed.launch(num_processes, sys.argv[1:])
+        return distributed.launch(num_processes, options.arguments)
     is_gpu_wanted = False if options.gpus == 0 else bool(options.gpus or options.gpu_index) or None
     world = start_world(is_gpu_wanted)
     try:
         if world.is_main:
+            if options.key:
+                _log.info("-k is not needed: the files of tao_lite are not encrypted")
             for note in spec.notes:
                 _log.info("%s (converted)", note)
             for warning in spec.warnings:
@@ -106,7 +108,13 @@ def start_world(is_gpu_wanted: bool | None = None) -> "World":
 
 
 def log_to(path: Path | None, *, is_verbose: bool) -> None:
-    """Send all output to the file where one is given; else the log goes to standard error."""
+    """Send all output to the file where one is given; else the log goes to standard error.
+
+    Of several ranks, one tells what went well and all what did not.
+
+    Raises:
+        RunError: the file can't be written, or the environment of this rank is not torchrun's.
+    """
     if path:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -116,4 +124,5 @@ def log_to(path: Path | None, *, is_verbose: bool) -> None:
         os.dup2(descriptor, sys.stderr.fileno())
     form = "%(asctime)s [%(levelname)s] %(message)s"
     logging.basicConfig(level=logging.WARNING, format=form, datefmt="%H:%M:%S", handlers=[console.log_handler()])
-    logging.getLogger("tao_lite").setLevel(logging.DEBUG if is_verbose else logging.INFO)
+    level = logging.DEBUG if is_verbose else logging.INFO
+    logging.getLogger("tao_lite").setLevel(level if distributed.is_main() else logging.WARNING)

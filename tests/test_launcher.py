@@ -1,7 +1,11 @@
 """What a container is made with: pure, no engine is asked."""
 
+import compileall
 import logging
 import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from tao_lite.errors import LaunchError, RunError
 from tao_lite.launcher import container_options
 from tao_lite.mounts import Mount
 from tao_lite.request import Gpus, Request
+from tests.conftest import ROOT
 
 NVIDIA, CDI, NO_GPU = Engine(version="28.2", gpu="nvidia"), Engine(gpu="cdi"), Engine(version="28.2")
 
@@ -274,8 +279,30 @@ def test_digest_of_the_code_changes_with_content_and_name(tmp_path: Path) -> Non
         folder.mkdir()
         for name, content in files.items():
             (folder / f"{name}.py").write_text(content)
-        (folder / "notes.txt").write_text(folder.name)
+        (folder / "__pycache__").mkdir()
+        (folder / "__pycache__" / "a.pyc").write_text(folder.name)
+        (folder / ".a.py.swp").write_text(folder.name)
         return image.source_digest(folder)
 
     assert digest(a="1", b="2") == digest(a="1", b="2")
     assert len({digest(a="1", b="2"), digest(a="1", c="2"), digest(a="12", b=""), digest(a="1")}) == 4
+
+
+def test_digest_covers_every_file_of_the_wheel_and_is_the_same_where_that_is_installed(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        wheel.extractall(tmp_path)
+        installed = [tmp_path / name for name in wheel.namelist() if name.startswith("tao_lite/")]
+    package = tmp_path / "tao_lite"
+    assert package / "stages" / "report.html" in installed
+    compileall.compile_dir(package, quiet=1, maxlevels=0)
+    program = [sys.executable, "-I", "-S", str(package / "image.py")]
+    digest = subprocess.run(program, check=True, capture_output=True, text=True).stdout.strip()
+    assert digest == image.source_digest()
+    for path in installed:
+        content = path.read_bytes()
+        path.write_bytes(content + b"\n")
+        assert image.source_digest(package) != digest, path
+        path.write_bytes(content)
+    assert image.source_digest(package) == digest

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -363,6 +364,30 @@ def process_of_rank(rank: int, results: Path) -> int:
         if str(results) in command_line and f"RANK={rank}" in variables:
             return int(folder.name)
     raise AssertionError(f"no process of rank {rank}")
+
+
+PROGRAM = "import sys, tao_lite.cli; words, sys.argv = sys.argv[1:], ['prog', 'word']; tao_lite.cli.main(words)"
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "tao_lite.cli")
+
+
+@pytest.mark.parametrize(
+    ("start", "gpus"), [(("-c", PROGRAM), TWO), (TORCHRUN, TWO[:2])], ids=["main called by a program", "torchrun"]
+)
+def test_of_two_processes_one_says_what_it_does_and_both_what_is_wrong(
+    trained: Path, colours: Path, tmp_path: Path, start: tuple[str, ...], gpus: tuple[str, ...]
+) -> None:
+    # An empty folder is worth a warning, needless options are worth a remark.
+    data = tmp_path / "data"
+    shutil.copytree(colours, data)
+    (data / "empty").mkdir()
+    given = ("-m", trained / "weights" / "best.pth", "-r", tmp_path, "-i", data, "-cm", "x.json", "-k", "key", "-v")
+    words = [sys.executable, *start, "evaluate", *map(str, given), *gpus]
+    finished = subprocess.run(words, capture_output=True, text=True, check=False, env=environment())
+    assert finished.returncode == 0, finished.stderr
+    assert summary(tmp_path, "evaluate")["num_images"] == 120
+    remarks = re.findall(r"\[(?:INFO|DEBUG)\] (.+)|^(-cm .+)", finished.stderr, re.MULTILINE)
+    assert len(set(remarks)) == len(remarks) >= 3, finished.stderr
+    assert finished.stderr.count(f"[WARNING] {data}: took as no class, being without images: empty") == 2
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -1,12 +1,14 @@
 """The repository keeps its own rules: layers, generated code, shipped specs."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tao_lite import errors
 from tao_lite.models import architectures
 from tao_lite.spec.load import load
 
@@ -115,3 +117,8 @@ def test_no_file_loads_pickles_or_evaluates_text() -> None:
         for phrase in allowed:
             text = text.replace(phrase, "")
         assert not [phrase for phrase in forbidden if phrase in text], path
+
+
+def test_the_drawn_tree_of_errors_holds_every_error() -> None:
+    drawn = re.findall(r"^[├└]── (\w+)", errors.__doc__ or "", re.MULTILINE)
+    assert drawn == [error.__name__ for error in errors.TaoLiteError.__subclasses__()]

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tao_lite.errors import DataError
+from tao_lite.spec import syntax
 
 MAX_BYTES = 2**24
 
-_ITEM = re.compile(r"item\s*:?\s*\{([^{}]*)")
-_ID = re.compile(r"\bid\s*:\s*(-?\d+)")
-_NAME = re.compile(r"""\bname\s*:\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')""")
+# Of a label map: 16 for each item that is laid out in lines, so 60,000 classes.
+_MAX_PIECES = 1_000_000
+_ITEM = 'item { id: 1 name: "cat" }'
 _NUMBERED = re.compile(r"\s*(\d+)\s*:\s*(.*\S)")
 
 
@@ -90,7 +91,7 @@ def read_label_map(path: Path) -> Mapping[int, str]:
         raise DataError(f"{path}: no label map (byte {error.start} is not UTF-8)") from error
     names = _items(text, path) if path.suffix.lower() == ".pbtxt" else _lines(text)
     if not names:
-        raise DataError(f'{path}: names no class; must hold item {{ id: 1 name: "cat" }}, or a name in each line')
+        raise DataError(f"{path}: names no class; must hold {_ITEM}, or a name in each line")
     return names
 
 
@@ -104,16 +105,28 @@ def _text(path: Path) -> str:
 
 
 def _items(text: str, path: Path) -> dict[int, str]:
-    names: dict[int, str] = {}
-    text = re.sub(r"(?m)^\s*#.*$", "", text)
-    for item in _ITEM.finditer(text):
-        number, name = _ID.search(item[1]), _NAME.search(item[1])
-        if not number or not name:
-            line = text.count("\n", 0, item.start()) + 1
-            raise DataError(f"{path}:{line}: an item without {'a name' if number else 'an id'}")
-        # Of backslashes, label maps hold those before a quotation mark.
-        names[int(number[1])] = re.sub(r"\\(.)", r"\1", name[1] if name[1] is not None else name[2])
-    return names
+    try:
+        fields = syntax.parse(text, max_pieces=_MAX_PIECES)
+        return dict(_item(one) for one in fields if one.name == "item")
+    except syntax.TextFormatError as error:
+        (line, column), problem = error.problem.place, error.problem.text
+        raise DataError(f"{path}:{line}:{column}: {problem}") from error
+
+
+def _item(item: syntax.Field) -> tuple[int, str]:
+    # Ten digits hold every int32.
+    number = _scalar(item, "id", "number", r"-?\d{1,10}")
+    return int(number), _scalar(item, "name", "string", r"(?s).*")
+
+
+def _scalar(item: syntax.Field, name: str, kind: str, form: str) -> str:
+    """Text of the field that stands in the item itself, not in a block inside it."""
+    one = next((one for one in item.value if one.name == name), None) if isinstance(item.value, list) else None
+    if one is None:
+        raise syntax.TextFormatError(item.place, f"the item has no {name}; must be as {_ITEM}")
+    if not isinstance(one.value, syntax.Scalar) or one.value.kind != kind or not re.fullmatch(form, one.value.text):
+        raise syntax.TextFormatError(one.value_place, f"{name} must be written as in {_ITEM}")
+    return one.value.text
 
 
 def _lines(text: str) -> dict[int, str]:

@@ -89,24 +89,24 @@ class TextFormatError(Exception):
         self.problem = Problem(place, "", text)
 
 
-def document(text: str) -> Document:
+def document(text: str, *, max_pieces: int = MAX_PIECES) -> Document:
     """Tree of a whole file, the comments at its end included.
 
     Raises:
         TextFormatError: with the place and what was expected there.
     """
-    parser = _Parser(text)
+    parser = _Parser(text, max_pieces)
     fields = parser.fields(closing="", depth=0)
     return Document(fields, parser.comments_before_closing(bool(fields)))
 
 
-def parse(text: str) -> list[Field]:
+def parse(text: str, *, max_pieces: int = MAX_PIECES) -> list[Field]:
     """Fields of a whole file.
 
     Raises:
         TextFormatError: with the place and what was expected there.
     """
-    return document(text).fields
+    return document(text, max_pieces=max_pieces).fields
 
 
 def parse_value(text: str, name: str) -> list[Field]:
@@ -135,15 +135,15 @@ class Token(NamedTuple):
     comments: list[tuple[int, str]]
 
 
-def tokens(text: str) -> Iterator[Token]:
+def tokens(text: str, max_pieces: int = MAX_PIECES) -> Iterator[Token]:
     position, line, line_start, num_pieces = 0, 1, 0, 0
     comments: list[tuple[int, str]] = []
     while position < len(text):
         match = _TOKEN.match(text, position)
         num_pieces += 1
-        if num_pieces > MAX_PIECES:
+        if num_pieces > max_pieces:
             raise TextFormatError(
-                Place(line, position - line_start + 1), f"{MAX_PIECES:,} words up to here; is it a spec file?"
+                Place(line, position - line_start + 1), f"{max_pieces:,} words up to here; is it the right file?"
             )
         if match is None:
             raise TextFormatError(Place(line, position - line_start + 1), _unreadable(text[position:]))
@@ -172,8 +172,8 @@ def _unreadable(rest: str) -> str:
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
-        self._tokens = tokens(text)
+    def __init__(self, text: str, max_pieces: int) -> None:
+        self._tokens = tokens(text, max_pieces)
         self._next = next(self._tokens)
         # Line of the last token taken, and comments that stood inside a field where no form of ours has a place.
         self._line = 0
