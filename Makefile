@@ -54,7 +54,7 @@ tensorboard: ## Show the curves of RESULTS at http://localhost:6006 (PORT=)
 image: ## Build the image of containers; BASE_IMAGE= another base, BUILD_ARGS= more options of docker build
 	docker build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION="$$(git rev-parse --short HEAD 2>/dev/null)" \
-	  --build-arg SOURCE="$$(python3 tao_lite/image.py)" $(BUILD_ARGS) -f containers/Dockerfile -t $(IMAGE) .
+	  --build-arg SOURCE="$$(python3 tao_lite/launcher/image.py)" $(BUILD_ARGS) -f containers/Dockerfile -t $(IMAGE) .
 
 up: ## Train SPEC and show its curves with Docker Compose, in the background; PROFILE=gpu|cpu
 	SPEC="$(SPEC)" RESULTS="$(RESULTS)" $(COMPOSE) --profile $(PROFILE) up -d

@@ -18,7 +18,8 @@ from google.protobuf import text_format
 from torch import Tensor, nn
 
 from tao_lite.errors import CheckpointError, RunError
-from tao_lite.models import architectures, weight_files
+from tao_lite.models import architectures
+from tao_lite.models.weights import weight_files
 from tao_lite.pruning import surgery
 from tao_lite.spec import classification_pb2 as pb
 

@@ -16,7 +16,7 @@ from tao_lite.errors import RunError
 if TYPE_CHECKING:
     import torch
 
-    from tao_lite.distributed import World
+    from tao_lite.machine.distributed import World
 
 Summary = Mapping[str, object]
 

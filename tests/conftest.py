@@ -49,7 +49,7 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(tmp_path: Path) -> "Run":
     """A run of one process on the CPU, in a folder of its own."""
-    from tao_lite import distributed
+    from tao_lite.machine import distributed
     from tao_lite.run import Run
 
     return Run(results=tmp_path, world=distributed.start("cpu"))

@@ -11,9 +11,9 @@ from google.protobuf import text_format
 from torch import Tensor, nn
 
 from tao_lite.compat import differences, effective, not_reproduced
-from tao_lite.optim import make_optimizer, make_penalty, set_learning_rate
-from tao_lite.sgd import KerasSGD
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.training.optim import make_optimizer, make_penalty, set_learning_rate
+from tao_lite.training.sgd import KerasSGD
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tao_lite.cli import main
+from tao_lite.cli.main import main
 from tao_lite.models.architectures import ARCHITECTURES
 from tao_lite.spec.load import examine, read
 from tests.conftest import ROOT

@@ -8,11 +8,12 @@ import torch
 from google.protobuf import text_format
 from torch import Tensor
 
-from tao_lite import distributed, optim
-from tao_lite.engine import EpochStats, train_epoch
+from tao_lite.machine import distributed
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.stages import preparation, pretrained
+from tao_lite.stages.train import pretrained
+from tao_lite.training import optim, preparation
+from tao_lite.training.loops import EpochStats, train_epoch
 
 SPEC = """
 model_config { arch: "resnet" n_layers: 10 input_image_size: "3,16,16" }

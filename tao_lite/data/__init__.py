@@ -1,1 +1,1 @@
-"""Data sets: reading, decoding, batching, augmentation."""
+"""From files to batches."""

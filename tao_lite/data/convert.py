@@ -17,10 +17,10 @@ from PIL import Image
 
 from tao_lite.data.decode import decode, header, open_picture
 from tao_lite.data.example import Example, Report
-from tao_lite.data.tfrecord_example import encoded
-from tao_lite.data.tfrecord_file import framed
+from tao_lite.data.formats.tfrecord_example import encoded
+from tao_lite.data.formats.tfrecord_file import framed
 from tao_lite.errors import DataError
-from tao_lite.host import usable_cores
+from tao_lite.machine.host import usable_cores
 
 EXAMPLES_PER_SHARD = 1024
 PNG_LEVEL = 3

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tao_lite.data.class_names import read_classmap
 from tao_lite.data.example import Example, KittiOptions, Options, Report, Split, TfrecordOptions
-from tao_lite.data.formats import FORMATS, detect, has_splits
-from tao_lite.data.tfrecord import record_files
+from tao_lite.data.formats.class_names import read_classmap
+from tao_lite.data.formats.table import FORMATS, detect, has_splits
+from tao_lite.data.formats.tfrecord import record_files
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
 

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from tao_lite.data.batch import Batch
-from tao_lite.data.cache import Images, Memory, Store
-from tao_lite.data.cache_folder import open_disk
+from tao_lite.data.cache.folder import open_disk
+from tao_lite.data.cache.images import Images, Memory, Store
+from tao_lite.data.cache.resident import Resident
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.draws import CROP_LEFT, CROP_SCALE, CROP_TOP, NUM_DRAWS, balanced, permutation, uniforms
 from tao_lite.data.example import Example
 from tao_lite.data.geometry import FIXED, Pixels, Size, random_crop, resize, resize_crop
-from tao_lite.data.resident import Resident
 from tao_lite.errors import DataError
 
 NUM_BATCHES_AHEAD = 2

@@ -73,7 +73,8 @@ def _family(module: str, arch: str) -> "Callable[[Options], nn.Module]":
     """The builder of a module of this package, which is imported only when it is called."""
 
     def build(options: Options) -> "nn.Module":
-        network: nn.Module = importlib.import_module(f"{__package__}.{module}").build(replace(options, arch=arch))
+        family = importlib.import_module(f"{__package__}.families.{module}")
+        network: nn.Module = family.build(replace(options, arch=arch))
         return network
 
     return build
@@ -263,7 +264,7 @@ def _named(name: str) -> Architecture:
     return Architecture(
         name=name,
         build=_family("named", name),
-        blocks=lambda model: importlib.import_module(f"{__package__}.named").blocks(model.arch),
+        blocks=lambda model: importlib.import_module(f"{__package__}.families.named").blocks(model.arch),
         switches=frozenset({"batch_norm_config", "freeze_bn", *(["dropout"] if library == "timm" else [])}),
         torchvision=lambda _: own_name if library == "torchvision" else "",
     )

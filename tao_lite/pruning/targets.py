@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tao_lite.errors import PruneError
-from tao_lite.pruning import layers, plans, report
+from tao_lite.pruning import layers, plans, sizes
 from tao_lite.pruning.plans import Plan, Scored
 
 STEP = 0.01
@@ -34,7 +34,7 @@ def for_macs(scored: Scored, ratio: float) -> float:
 
     Raises: PruneError as `for_parameters`.
     """
-    network, macs = scored.network, report.macs(scored.network, scored.input_shape)
+    network, macs = scored.network, sizes.macs(scored.network, scored.input_shape)
     positions = {name: count // layers.weight(network.get_submodule(name)).numel() for name, count in macs.items()}
 
     def share(plan: Plan) -> float:

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
-from tao_lite.spec.syntax import Field, Place, Problem, Scalar
+from tao_lite.spec.text.syntax import Field, Place, Problem, Scalar
 
 Places = dict[str, Place]
 

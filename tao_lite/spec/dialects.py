@@ -13,8 +13,8 @@ from google.protobuf.descriptor import Descriptor
 from tao_lite.spec import schema, values
 from tao_lite.spec.bind import join
 from tao_lite.spec.schedulers import convert_schedule
-from tao_lite.spec.syntax import Field, Place, Problem, Scalar
-from tao_lite.spec.tree import Block, drop, find, scalar_text
+from tao_lite.spec.text.syntax import Field, Place, Problem, Scalar
+from tao_lite.spec.text.tree import Block, drop, find, scalar_text
 from tao_lite.spec.values import shown
 
 # The names that TAO 5 knows.

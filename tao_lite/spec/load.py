@@ -10,10 +10,11 @@ from google.protobuf import text_format
 
 from tao_lite.errors import SpecError
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import dialects, forms, paths, rules
+from tao_lite.spec import dialects, paths, rules
 from tao_lite.spec.bind import MAX_PROBLEMS, Bound, Places, bind
 from tao_lite.spec.findings import Check, Level
-from tao_lite.spec.syntax import COMMAND_LINE, Field, Problem, TextFormatError, parse_value, walk
+from tao_lite.spec.text import forms
+from tao_lite.spec.text.syntax import COMMAND_LINE, Field, Problem, TextFormatError, parse_value, walk
 
 MAX_BYTES, MAX_FIELDS = 200_000, 5_000
 # The stage that asks least of a spec, for who only wants to know what is in it.

@@ -7,9 +7,10 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import rules, schema, write
+from tao_lite.spec import rules, schema
 from tao_lite.spec.bind import join
-from tao_lite.spec.syntax import Document, Field
+from tao_lite.spec.text import write
+from tao_lite.spec.text.syntax import Document, Field
 from tao_lite.spec.unbind import scalar, unbind
 
 NOT_SET = "not set"

@@ -11,7 +11,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
 from tao_lite.spec.advice import for_stage
 from tao_lite.spec.bind import Places, did_you_mean, join
-from tao_lite.spec.syntax import Place, Problem
+from tao_lite.spec.text.syntax import Place, Problem
 
 # Field path and what is wrong there.
 Violations = Iterator[tuple[str, str]]

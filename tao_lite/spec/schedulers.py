@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 
 from tao_lite.spec import schema
-from tao_lite.spec.syntax import Field, Problem, Scalar
-from tao_lite.spec.tree import Block, drop, find, index_of, scalar_text
+from tao_lite.spec.text.syntax import Field, Problem, Scalar
+from tao_lite.spec.text.tree import Block, drop, find, index_of, scalar_text
 from tao_lite.spec.values import shown
 
 _PATH = "train_config.lr_config"

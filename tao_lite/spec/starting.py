@@ -8,8 +8,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import reference, write
-from tao_lite.spec.syntax import Document, Field
+from tao_lite.spec import reference
+from tao_lite.spec.text import write
+from tao_lite.spec.text.syntax import Document, Field
 from tao_lite.spec.unbind import unbind
 
 # What editors and linters of text format read; https://protobuf.dev/reference/protobuf/textformat-spec/#header

@@ -6,10 +6,11 @@ from pathlib import Path
 from google.protobuf.message import Message
 
 from tao_lite.errors import SpecError
-from tao_lite.spec import dialects, forms, syntax, write
+from tao_lite.spec import dialects
 from tao_lite.spec.bind import bind
 from tao_lite.spec.load import Report
-from tao_lite.spec.syntax import Document, Field, Problem, TextFormatError
+from tao_lite.spec.text import forms, syntax, write
+from tao_lite.spec.text.syntax import Document, Field, Problem, TextFormatError
 
 
 def upgraded(text: str, path: Path) -> tuple[str, list[Problem]]:

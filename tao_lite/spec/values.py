@@ -6,8 +6,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from tao_lite.spec import schema
 from tao_lite.spec.bind import join
-from tao_lite.spec.syntax import Field, Problem, Scalar
-from tao_lite.spec.tree import index_of
+from tao_lite.spec.text.syntax import Field, Problem, Scalar
+from tao_lite.spec.text.tree import index_of
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 _INTEGER = re.compile(r"-?(\d+|0[xX][0-9a-fA-F]+)")

@@ -1,1 +1,1 @@
-"""The stages of an experiment; each is `stage(spec, run, ...) -> Summary`."""
+"""The stages of an experiment, a folder or file for each command; each is `stage(spec, run, ...) -> Summary`."""

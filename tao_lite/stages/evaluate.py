@@ -8,24 +8,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tao_lite import checkpoint as checkpoints
-from tao_lite import compat, console, optim
+from tao_lite import compat
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data import dataset
-from tao_lite.data.augment import Preprocess
+from tao_lite.data.augment.augment import Preprocess
 from tao_lite.data.batch import Batch, Batches
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Report
+from tao_lite.data.from_spec import loader
 from tao_lite.data.loader import Loader
-from tao_lite.data.loaders import loader
-from tao_lite.distributed import World
-from tao_lite.engine import predict
-from tao_lite.metrics import Counts, Evaluation
+from tao_lite.machine.distributed import World
+from tao_lite.metrics.counts import Counts, Evaluation
 from tao_lite.models.fold import folded
-from tao_lite.precision import Precision
+from tao_lite.monitor import console
 from tao_lite.run import Run, Summary, write_json
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages import preparation, trial
+from tao_lite.training import optim, preparation, trial
+from tao_lite.training.loops import predict
+from tao_lite.training.precision import Precision
 
 DEFAULT_TOP_K = 5
 

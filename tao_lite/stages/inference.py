@@ -6,19 +6,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tao_lite import checkpoint as checkpoints
-from tao_lite import compat, console
-from tao_lite.data import image_folder
-from tao_lite.data.augment import Preprocess
+from tao_lite import compat
+from tao_lite.data.augment.augment import Preprocess
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example, Report
-from tao_lite.engine import predict
+from tao_lite.data.formats import image_folder
 from tao_lite.errors import DataError
 from tao_lite.models.fold import folded
-from tao_lite.precision import Precision
+from tao_lite.monitor import console
 from tao_lite.run import Run, Summary, write_atomically, write_json
 from tao_lite.spec.load import Spec
-from tao_lite.stages import preparation, trial
 from tao_lite.stages.evaluate import evaluated_experiment, evaluation_loader
+from tao_lite.training import preparation, trial
+from tao_lite.training.loops import predict
+from tao_lite.training.precision import Precision
 
 Rows = list[tuple[Path, list[float]]]
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tao_lite import console
+from tao_lite.monitor import console
 from tests.bench import experiment, machine, samples
 
 BATCH_SIZE, LEARNING_RATE = 64, 0.03

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tao_lite import host
+from tao_lite.machine import host
 from tests.bench import experiment, machine, pictures, samples
 
 FILES, CACHED, ALL_CORES = "tao_lite, files", "tao_lite, cache DISK", "tao_lite, a thread per core"

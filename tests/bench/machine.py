@@ -8,7 +8,7 @@ import resource
 import sys
 from pathlib import Path
 
-from tao_lite import host
+from tao_lite.machine import host
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = Path(sys.prefix) / "bench"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tao_lite import console
+from tao_lite.monitor import console
 from tests.bench import experiment, machine, pictures, samples
 
 NAME = "with TensorBoard"
@@ -49,7 +49,7 @@ def compare(arguments: argparse.Namespace) -> samples.Rounds:
     """Of every round, the time of both."""
     import torch
 
-    from tao_lite import host
+    from tao_lite.machine import host
 
     host.keep_freed_memory()
     torch.set_num_threads(arguments.threads)
@@ -67,10 +67,10 @@ def overhead(rounds: samples.Rounds) -> float:
 
 def work(arguments: argparse.Namespace, folder: Path) -> Callable[[], samples.Sample]:
     """A training of its own results folder; what it took, and what of that was spent on TensorBoard."""
-    from tao_lite import distributed
+    from tao_lite.machine import distributed
     from tao_lite.run import Run
     from tao_lite.spec.load import load_text
-    from tao_lite.stages.train import train
+    from tao_lite.stages.train.train import train
 
     settings = {
         "model_config.input_image_size": experiment.image_size(arguments.size),
@@ -96,8 +96,8 @@ def work(arguments: argparse.Namespace, folder: Path) -> Callable[[], samples.Sa
 @contextmanager
 def clocks() -> Iterator[list[float]]:
     """The seconds of each call of what watches trainings, as long as the block lasts."""
-    from tao_lite.stages.answers import Answers
-    from tao_lite.stages.watching import Watch
+    from tao_lite.stages.train.answers import Answers
+    from tao_lite.stages.train.watching import Watch
 
     spent: list[float] = []
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tao_lite import console
+from tao_lite.monitor import console
 
 SPEC = """
 model_config {{

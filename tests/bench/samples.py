@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tao_lite import console
+from tao_lite.monitor import console
 
 Sample = dict[str, float]
 """wall_seconds and cpu_seconds of some work, the images in it, and what else a bench measures."""

@@ -105,15 +105,17 @@ def finish(device: str) -> None:
 
 def ours(task: Task, amounts: Iterator[int]) -> None:
     """What stages.train does before and in its epochs, on one batch again and again."""
-    from tao_lite import console, distributed, host
+    from tao_lite.machine import distributed, host
+    from tao_lite.monitor import console
 
     host.keep_freed_memory()
-    from tao_lite.engine import EpochStats, train_epoch
     from tao_lite.models import freeze
     from tao_lite.run import Run
     from tao_lite.spec.load import load_text
-    from tao_lite.stages import preparation, pretrained
-    from tao_lite.stages.phases import Phases
+    from tao_lite.stages.train import pretrained
+    from tao_lite.stages.train.phases import Phases
+    from tao_lite.training import preparation
+    from tao_lite.training.loops import EpochStats, train_epoch
 
     folder = Path(task.folder)
     settings = {
@@ -192,7 +194,7 @@ def convolve(task: Task, amounts: Iterator[int]) -> None:
     """The 3x3 convolutions of ResNet-18's four stages, forwards, laid out as the fastest kernels want them."""
     import torch
 
-    from tao_lite import host
+    from tao_lite.machine import host
 
     host.keep_freed_memory()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from tao_lite import console
+from tao_lite.monitor import console
 from tests.bench.machine import ROOT
 from tests.bench.samples import RESULTS
 from tests.bench.targets import TARGETS, Results

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tao_lite import doctor, engine_client
+from tao_lite.launcher import doctor, engine
 
 ROOT = Path(__file__).resolve().parents[2]
 UID = 12345
@@ -44,7 +44,7 @@ class User:
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def command(self, arguments: Sequence[str | Path]) -> list[str]:
-        socket_group = Path(os.environ.get("DOCKER_HOST", engine_client.SOCKET).removeprefix("unix://")).stat().st_gid
+        socket_group = Path(os.environ.get("DOCKER_HOST", engine.SOCKET).removeprefix("unix://")).stat().st_gid
         who = [f"--reuid={UID}", f"--regid={UID}", f"--groups={socket_group}"]
         kept = (*NAMES, "PATH", "DOCKER_HOST", "PIP_CERT", "PIP_INDEX_URL", "PIP_FIND_LINKS")
         variables = {name: os.environ[name] for name in kept if name in os.environ}
@@ -318,7 +318,7 @@ def test_socket_that_may_not_be_used_is_named_with_what_to_do(user: User) -> Non
     assert "usermod -aG docker" in finished.stderr
 
 
-@pytest.mark.skipif(engine_client.machine_has_gpu(), reason="this machine has a GPU")
+@pytest.mark.skipif(engine.machine_has_gpu(), reason="this machine has a GPU")
 def test_gpu_that_the_engine_can_not_give_is_named_with_what_to_do(user: User) -> None:
     output = user.stage("train", "-e", SPEC, "--gpus", "1", code=2)
     assert "NVIDIA Container Toolkit" in output
@@ -327,7 +327,7 @@ def test_gpu_that_the_engine_can_not_give_is_named_with_what_to_do(user: User) -
 
 @pytest.mark.gpu
 def test_gpu_is_used_in_the_container(user: User, trained: Path) -> None:
-    if not engine_client.machine_has_gpu():
+    if not engine.machine_has_gpu():
         pytest.skip("needs an NVIDIA GPU and an engine with its runtime")
     few = ["--set", "train_config.n_epochs=1"]
     assert "on cuda" in user.stage("train", "-e", SPEC, "-r", "results/gpu", "--gpus", "1", *few)

@@ -2,7 +2,7 @@
 
 import logging
 
-from tao_lite.cli import main
+from tao_lite.cli.main import main
 
 
 def exit_code(*arguments: object) -> int:

@@ -6,8 +6,8 @@ import resource
 import sys
 from pathlib import Path
 
-from tao_lite.data.cache import Images
-from tao_lite.data.cache_folder import Disk, open_disk
+from tao_lite.data.cache.folder import Disk, open_disk
+from tao_lite.data.cache.images import Images
 from tao_lite.data.example import Example
 
 SETTINGS = (3, None)

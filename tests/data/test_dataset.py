@@ -12,7 +12,7 @@ from PIL import Image
 
 from tao_lite.data.dataset import DataSet, divide, evaluation, load, options_of, read_classmap, splits
 from tao_lite.data.example import Example, KittiOptions, Options, Report
-from tao_lite.data.formats import FORMATS, detect
+from tao_lite.data.formats.table import FORMATS, detect
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
 

@@ -18,12 +18,12 @@ from tao_lite.data.dataset import DataSet
 from tao_lite.data.decode import decode
 from tao_lite.data.draws import MIXUP, NUM_DRAWS, permutation, uniforms
 from tao_lite.data.example import Example, Report
+from tao_lite.data.from_spec import loader
 from tao_lite.data.geometry import random_crop, resize, resize_crop, squeeze
 from tao_lite.data.loader import Loader
-from tao_lite.data.loaders import loader
-from tao_lite.distributed import World
 from tao_lite.errors import DataError
-from tao_lite.host import usable_cores
+from tao_lite.machine.distributed import World
+from tao_lite.machine.host import usable_cores
 from tao_lite.spec import classification_pb2 as pb
 from tests.data.pictures import KINDS, NUM_PICTURES, Notes, cached, indices_of, make, same
 
@@ -328,7 +328,7 @@ def test_random_crop_is_for_training_and_each_other_split_has_its_own_centre_cro
 
 
 def test_more_threads_than_cores_are_reduced(build: Callable[..., Loader], caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "tao_lite.data.loaders"):
+    with caplog.at_level(logging.INFO, "tao_lite.data.from_spec"):
         assert build("eval").num_workers == usable_cores()
     assert caplog.messages == [f"n_workers was reduced from 1000 to {usable_cores()}, the cores at hand"]
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tao_lite.data.augment import Augment, Preprocess
-from tao_lite.data.erasing import erase
-from tao_lite.data.mixes import Cutmix, Mixup, MixupOrCutmix
-from tao_lite.data.rand_augment import RandAugment
+from tao_lite.data.augment.augment import Augment, Preprocess
+from tao_lite.data.augment.erasing import erase
+from tao_lite.data.augment.mixes import Cutmix, Mixup, MixupOrCutmix
+from tao_lite.data.augment.rand_augment import RandAugment
 from tests.data.batches import noise, some_draws
 
 BATCH = 40  # each operation comes a few times
@@ -49,7 +49,7 @@ def test_an_image_gets_the_same_bits_in_any_batch(channels: int) -> None:
 
 def test_a_device_that_must_not_be_waited_for_computes_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = mixed()(*inputs())
-    monkeypatch.setattr("tao_lite.data.per_image.WAIT_FREE", ())
+    monkeypatch.setattr("tao_lite.data.augment.per_image.WAIT_FREE", ())
     found = mixed()(*inputs())
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
     assert found[0].is_contiguous(memory_format=torch.channels_last)

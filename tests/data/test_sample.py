@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from tao_lite.data import sample
+from tao_lite.data.sample import draw
 from tao_lite.errors import DataError
 
 # The camera that the labels are made for: half of KITTI's camera 2 (focal length 721.5, principal point 609.6, 172.9).
@@ -54,7 +54,7 @@ def _contents(root: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample") / "set"
-    sample.write(folder, num_frames=120, seed=7)
+    draw.write(folder, num_frames=120, seed=7)
     return folder
 
 
@@ -79,7 +79,7 @@ def test_each_frame_is_an_rgb_png_with_a_label_file_of_its_number(root: Path) ->
 
 def test_the_same_seed_writes_the_same_bytes_and_a_frame_does_not_depend_on_their_number(tmp_path: Path) -> None:
     for name, num_frames, seed in (("few", 2, 3), ("more", 4, 3), ("other", 2, 4)):
-        sample.write(tmp_path / name, num_frames=num_frames, seed=seed)
+        draw.write(tmp_path / name, num_frames=num_frames, seed=seed)
     few, more, other = (_contents(tmp_path / name) for name in ("few", "more", "other"))
     assert len(few) == 4
     assert few == {path: data for path, data in more.items() if path in few}
@@ -203,14 +203,14 @@ def test_a_folder_that_holds_something_is_refused_and_left_as_it_is(tmp_path: Pa
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "mine.txt").write_text("mine")
     with pytest.raises(DataError, match=f"^{tmp_path}/set: not empty; choose another folder or remove it first$"):
-        sample.write(tmp_path / "set", num_frames=1, seed=0)
+        draw.write(tmp_path / "set", num_frames=1, seed=0)
     assert _contents(tmp_path) == {"set/mine.txt": b"mine"}
 
 
 def test_an_empty_folder_is_filled_and_missing_parents_are_made(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "new" / "deep"):
-        sample.write(folder, num_frames=1, seed=0)
+        draw.write(folder, num_frames=1, seed=0)
         assert list(_contents(folder)) == ["training/image_2/000000.png", "training/label_2/000000.txt"]
 
 
@@ -218,19 +218,19 @@ def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     message = f"^{tmp_path}/file/set: can't write the sample data set .Not a directory.; choose another folder$"
     with pytest.raises(DataError, match=message):
-        sample.write(tmp_path / "file" / "set", num_frames=1, seed=0)
+        draw.write(tmp_path / "file" / "set", num_frames=1, seed=0)
 
 
 @pytest.mark.parametrize(("num_frames", "seed"), [(0, 0), (1, -1)])
 def test_no_frames_or_a_negative_seed_is_refused(tmp_path: Path, num_frames: int, seed: int) -> None:
     with pytest.raises(DataError, match=f"set: {num_frames} frames with seed {seed}; ask for at least 1 frame"):
-        sample.write(tmp_path / "set", num_frames=num_frames, seed=seed)
+        draw.write(tmp_path / "set", num_frames=num_frames, seed=seed)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_write_leaves_nothing_that_looks_whole(tmp_path: Path, number: signal.Signals) -> None:
-    code = "import pathlib, tao_lite.data.sample as s; s.write(pathlib.Path('set'), num_frames=10**6, seed=0)"
+    code = "import pathlib, tao_lite.data.sample.draw as s; s.write(pathlib.Path('set'), num_frames=10**6, seed=0)"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
     while not list(tmp_path.rglob("*.txt")):
         assert process.poll() is None, "ended before its first frame"
@@ -240,5 +240,5 @@ def test_an_interrupted_write_leaves_nothing_that_looks_whole(tmp_path: Path, nu
     assert not (tmp_path / "set").exists()
     if number == signal.SIGINT:
         assert not list(tmp_path.iterdir())
-    sample.write(tmp_path / "set", num_frames=1, seed=0)
+    draw.write(tmp_path / "set", num_frames=1, seed=0)
     assert len(_contents(tmp_path / "set")) == 2

@@ -18,12 +18,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tao_lite import checkpoint
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import SpecError
-from tao_lite.models import adapt, head
+from tao_lite.models import head
 from tao_lite.models.architectures import ACTIVATIONS, ARCHITECTURES, Architecture, Options, build, find, input_shape
+from tao_lite.models.families import adapt
 from tao_lite.models.freeze import freeze
-from tao_lite.precision import Precision
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import dialects
+from tao_lite.training.precision import Precision
 
 TABLE = ARCHITECTURES.values()
 ROWS = [pytest.param(row, depth, id=f"{row.name}{depth or ''}") for row in TABLE for depth in row.n_layers or (0,)]

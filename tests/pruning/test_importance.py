@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tao_lite.errors import PruneError
-from tao_lite.pruning import criteria, importance, layers, plans, report, surgery, targets, taylor
+from tao_lite.pruning import criteria, importance, layers, plans, surgery, targets, taylor
+from tao_lite.pruning import sizes as report
 from tao_lite.pruning.criteria import Rule
 from tao_lite.pruning.plans import Plan, Scored
 

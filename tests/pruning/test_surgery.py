@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
 from tao_lite.errors import CheckpointError, PruneError
-from tao_lite.pruning import report as report_of
+from tao_lite.pruning import sizes as report_of
 from tao_lite.pruning import surgery
 from tao_lite.pruning.criteria import Rule
 from tao_lite.pruning.plans import Plan

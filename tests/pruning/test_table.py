@@ -16,7 +16,7 @@ from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.models import architectures
 from tao_lite.models.architectures import ARCHITECTURES
-from tao_lite.pruning import plans, report, surgery
+from tao_lite.pruning import plans, sizes, surgery
 from tao_lite.pruning.criteria import Rule
 from tao_lite.pruning.plans import Plan
 from tao_lite.spec import classification_pb2 as pb
@@ -89,7 +89,7 @@ def test_a_pruned_network_computes_what_its_masked_twin_does(case: Case) -> None
 
 
 def test_the_report_counts_the_parameters_that_are_there(case: Case) -> None:
-    found = report.compare(case.network, case.smaller, case.shape)
+    found = sizes.compare(case.network, case.smaller, case.shape)
     there = sum(parameter.numel() for parameter in case.smaller.parameters())
     assert found.parameters_after == sum(layer.parameters_after for layer in found.layers) == there
     assert plans.num_parameters(case.network, case.plan) == there < 0.8 * found.parameters_before

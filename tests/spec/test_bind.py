@@ -1,7 +1,7 @@
 """From tree to message: what `tests/spec/test_load.py` does not reach through a file."""
 
 from tao_lite.spec.bind import MAX_PROBLEMS, bind, homes
-from tao_lite.spec.syntax import parse
+from tao_lite.spec.text.syntax import parse
 
 
 def test_binding_stops_where_nothing_fits() -> None:

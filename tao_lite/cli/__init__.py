@@ -1,0 +1,1 @@
+"""Arguments to spec to stage; exit codes. Nothing here computes."""

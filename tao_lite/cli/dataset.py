@@ -1,0 +1,208 @@
+"""The commands `tao-lite dataset ...`. None imports torch; each imports what it needs when it runs."""
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from tao_lite.data.example import Report
+    from tao_lite.spec import classification_pb2 as pb
+    from tao_lite.stages.dataset.sources import Sides, Source
+
+USER_ERROR = 2
+MAX_REMARKS = 100
+
+# The names of TARGETS, which a test compares, and the cache.
+_TARGETS = ("image_folder", "kitti", "tfrecord", "cache")
+
+_PATH = click.Path(path_type=Path)
+_overrides = click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print an object in place of the table.")
+_spec = click.option(
+    *("-e", "--experiment_spec_file", "--experiment_spec", "spec_file"), type=_PATH, help="Spec file that names it."
+)
+_path = click.argument("path", required=False, type=_PATH)
+
+
+@click.group("dataset")
+def dataset_group() -> None:
+    """Data sets: image folders, KITTI, TFRecord, YOLO."""
+
+
+@dataset_group.command("sample")
+@click.option("-o", "--output_dir", required=True, type=_PATH, help="Folder to make.")
+@click.option("--frames", default=400, show_default=True, type=click.IntRange(1), help="Frames to draw.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the drawing.")
+def draw_sample(output_dir: Path, frames: int, seed: int) -> None:
+    """Draw the sample data set, in KITTI format."""
+    from tao_lite.data.sample import draw
+
+    draw.write(output_dir, num_frames=frames, seed=seed)
+    click.echo(f"Drew {frames} frames in {output_dir}")
+
+
+@dataset_group.command()
+@_path
+@_spec
+@_overrides
+@_json
+def check(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
+    """Decode every picture of a data set, at PATH or named by a spec, and list what is wrong. Exit code 2 if anything.
+
+    Errors: what training would leave out or refuse, and equal pictures under different classes. Remarks: pictures that
+    are read, but not as one may expect.
+    """
+    import dataclasses
+
+    from tao_lite.data.example import Report
+    from tao_lite.monitor import console
+    from tao_lite.stages.dataset.check import check as check_stage
+    from tao_lite.stages.dataset.pictures import REMARK
+
+    _log()
+    reported: list[tuple[str, str]] = []
+    result = check_stage(_sources(path, spec_file, overrides, Report(kept=reported)), reported)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(result), indent=2))
+    else:
+        remarks = [one for one in result.findings if one.severity == REMARK]
+        shown = [*(one for one in result.findings if one.severity != REMARK), *remarks[:MAX_REMARKS]]
+        if shown:
+            rows = [(one.severity, one.kind, one.place, one.text) for one in shown]
+            console.table("Findings", ("", "kind", "place", "what"), rows)
+        if len(remarks) > MAX_REMARKS:
+            click.echo(f"and {len(remarks) - MAX_REMARKS} more remarks; --json lists them all")
+        click.echo(
+            f"{result.num_examples} examples in {result.num_pictures} pictures: "
+            f"{result.num_errors} errors, {len(remarks)} remarks"
+        )
+    return USER_ERROR if result.num_errors else 0
+
+
+@dataset_group.command()
+@_path
+@_spec
+@_overrides
+@_json
+def stats(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Count the examples of a data set, at PATH or named by a spec, per class and split, and take their sizes."""
+    from tao_lite.monitor import console
+    from tao_lite.stages.dataset import stats as dataset_stats
+
+    _log()
+    values = dataset_stats.stats(_sides(path, spec_file, overrides)[0])
+    if as_json:
+        click.echo(json.dumps(values, indent=2, ensure_ascii=False))
+        return
+    heads, rows = dataset_stats.table(values)
+    console.table("Examples", heads, rows)
+    click.echo("\n".join(["", *dataset_stats.lines(values)]))
+
+
+@dataset_group.command()
+@_path
+@_spec
+@_overrides
+@_json
+@click.option("-o", "--output_file", type=_PATH, help="Write the object to this file too.")
+def report(
+    path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], as_json: bool, output_file: Path | None
+) -> None:
+    """Report on a data set, at PATH or named by a spec, and say what to do.
+
+    Counts and sizes, problems, copies (exact and near) within and between splits and classes, class weights.
+    """
+    from tao_lite.data.example import Report
+    from tao_lite.run import write_json
+    from tao_lite.stages.dataset import report as dataset_report
+    from tao_lite.stages.dataset import report_text
+
+    _log()
+    reported: list[tuple[str, str]] = []
+    sides, experiment = _sides(path, spec_file, overrides, Report(kept=reported))
+    values = dataset_report.report(sides, reported, experiment)
+    if output_file:
+        write_json(output_file, values)
+    if as_json:
+        click.echo(json.dumps(values, indent=2))
+    else:
+        report_text.show(values)
+
+
+@dataset_group.command()
+@click.option(
+    *("-e", "--experiment_spec_file", "--experiment_spec", "spec_file"), required=True, type=_PATH, help="Spec file."
+)
+@_overrides
+@click.option("-o", "--output_dir", required=True, type=_PATH, help="Folder to make, or to go on with.")
+@click.option("--to", "target", required=True, type=click.Choice(_TARGETS), help="Format to write.")
+def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, target: str) -> None:
+    """Write the data sets of a spec in another format, read them back and compare. Objects are cut out, but for KITTI.
+
+    The folder gets train, val (held out as the spec says) and test. The same command goes on after an interruption.
+    --to cache decodes the images as a training with the spec wants them, which then begins at full speed.
+    """
+    from tao_lite.data.example import Report
+    from tao_lite.spec import classification_pb2 as pb
+    from tao_lite.stages.dataset import cache, sources
+    from tao_lite.stages.dataset import convert as dataset_convert
+
+    _log()
+    experiment = _experiment(spec_file, overrides)
+    report = Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
+    output = output_dir.absolute()
+    sides = sources.sides(experiment)
+    if target == "cache":
+        counts = cache.fill(experiment, sides, output, report)
+        lines = [f'dataset_config {{ cache: DISK cache_dir: "{output}" }}']
+    else:
+        counts = dataset_convert.convert(sides, output, target, report)
+        lines = dataset_convert.fields(output, target, counts)
+    found = ", ".join(f"{count} examples for {split}" for split, count in counts.items())
+    click.echo(f"Wrote {found} in {output}, read back and compared. For a spec:")
+    click.echo("\n".join(lines))
+
+
+def _sources(
+    path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], report: "Report | None"
+) -> "list[Source]":
+    from tao_lite.stages.dataset import sources
+
+    if (path is None) == (spec_file is None):
+        raise click.UsageError("give a PATH, or a spec file with -e")
+    if path:
+        if overrides:
+            raise click.UsageError("--set is for a spec file, given with -e")
+        return sources.of_path(path, report)
+    assert spec_file
+    return sources.of_spec(_experiment(spec_file, overrides), report)
+
+
+def _sides(
+    path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], report: "Report | None" = None
+) -> "tuple[Sides, pb.Experiment | None]":
+    """The examples by split, as a training with the spec would have them; and the spec, if one was given."""
+    from tao_lite.stages.dataset import sources
+
+    if spec_file and not path:
+        experiment = _experiment(spec_file, overrides)
+        return sources.sides(experiment, report), experiment
+    return {source.name: tuple(source.read()) for source in _sources(path, spec_file, overrides, report)}, None
+
+
+def _experiment(spec_file: Path, overrides: tuple[str, ...]) -> "pb.Experiment":
+    from tao_lite.spec.load import ANY_STAGE, load
+
+    return load(spec_file, stage=ANY_STAGE, overrides=overrides).experiment
+
+
+def _log() -> None:
+    """Send the log to standard error."""
+    from tao_lite.monitor import console
+
+    form = "%(asctime)s [%(levelname)s] %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=form, datefmt="%H:%M:%S", handlers=[console.log_handler()])
+    logging.getLogger("tao_lite").setLevel(logging.INFO)

@@ -1,0 +1,69 @@
+"""What `tao-lite spec check` says of files: remarks with their places, and the table of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tao_lite.errors import SpecError
+from tao_lite.spec.load import Report, examine, read
+from tao_lite.spec.text.syntax import Problem
+from tao_lite.stages import preflight
+
+ERROR, WARNING, CONVERTED = "error", "warning", "converted"
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One thing that is said of a file. No line: the file as a whole, or a field of the command line."""
+
+    file: str
+    line: int | None
+    column: int | None
+    # Field, such as train_config.n_epochs; empty where it is none.
+    path: str
+    kind: str
+    text: str
+
+    @property
+    def place(self) -> str:
+        """file:line:column, as editors and terminals take it."""
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+def diagnose(path: Path, *, stage: str, overrides: Sequence[str] = ()) -> list[Remark]:
+    """All that is to be said of a file for a stage, in the order of the file; what can't be read is an error."""
+    try:
+        report = examine(read(path), path, stage=stage, overrides=overrides, check=preflight.check)
+    except SpecError as error:
+        return [Remark(str(path), None, None, "", ERROR, str(error).removeprefix(f"{path}: "))]
+    return sorted(_remarks(report, stage), key=lambda remark: (remark.line or 0, remark.column or 0))
+
+
+def table(path: Path, remarks: Sequence[Remark]) -> Iterator[str]:
+    """Lines for one file: place, kind, field and text of each remark in columns, and a verdict."""
+    rows = [(one.place, one.kind, one.path, one.text) for one in remarks]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (_printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True) if width)
+        yield "  ".join(cells).rstrip()
+    num_errors = sum(one.kind == ERROR for one in remarks)
+    yield f"{path}: {f'{num_errors} error' + 's' * (num_errors > 1) if num_errors else 'ok'}"
+
+
+def _remarks(report: Report, stage: str) -> Iterator[Remark]:
+    yield from (_remark(report, problem, ERROR) for problem in report.problems)
+    yield from (_remark(report, problem, WARNING) for problem in report.warnings)
+    yield from (_remark(report, problem, CONVERTED) for problem in report.notes)
+    for problem in report.blockers:
+        text = f"{stage} would stop here: {problem.text}"
+        yield _remark(report, Problem(problem.place, problem.path, text), WARNING)
+
+
+def _remark(report: Report, problem: Problem, kind: str) -> Remark:
+    line, column = problem.place if problem.place.line else (None, None)
+    text = problem.text if line else f"{problem.text} (--set)"
+    return Remark(str(report.path), line, column, problem.path, kind, text)
+
+
+def _printable(text: str) -> str:
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)

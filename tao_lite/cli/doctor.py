@@ -1,0 +1,25 @@
+"""The command `tao-lite doctor`."""
+
+from pathlib import Path
+
+import click
+
+USER_ERROR = 2
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("doctor")
+@click.option("-e", "--experiment_spec_file", "spec_file", type=_PATH, help="Look at the paths of this spec, too.")
+@click.option("-r", "--results_dir", type=_PATH, default=Path("results"), help="Results folder.  [default: results]")
+@click.option("--mounts", type=_PATH, help="Mounts file.  [default: ~/.tao_mounts.json if there is one]")
+def doctor_command(spec_file: Path | None, results_dir: Path, mounts: Path | None) -> int:
+    """Say what works on this machine, and what to do about the rest. Exit code 2 if nothing could train here."""
+    from tao_lite.launcher import doctor
+
+    found = list(doctor.findings(results_dir, mounts, spec_file))
+    click.echo("\n".join(doctor.lines(found)))
+    if doctor.can_train(found):
+        return 0
+    click.echo("Training could not work here: neither without a container nor in one", err=True)
+    return USER_ERROR

@@ -1,0 +1,207 @@
+"""The command line: arguments to spec to stage, and exit codes. Imports torch only when a stage runs.
+
+Exit codes: 0 success, 1 our fault, 2 the user's, 128 + signal when the run was stopped (130 for Ctrl-C).
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tao_lite.cli.benchmark import benchmark
+from tao_lite.cli.dataset import dataset_group
+from tao_lite.cli.doctor import doctor_command
+from tao_lite.cli.options import PATH, common, compat, options, spec_file
+from tao_lite.cli.prune import prune
+from tao_lite.cli.report import report_command
+from tao_lite.cli.session import start
+from tao_lite.cli.spec import spec_group
+from tao_lite.errors import Interrupted, TaoLiteError
+from tao_lite.machine import distributed
+
+if TYPE_CHECKING:
+    from tao_lite.run import Run, Summary
+    from tao_lite.spec.load import Spec
+
+OUR_FAULT, USER_ERROR, CTRL_C = 1, 2, 130
+
+# TAO lets these take several words; each becomes an option of its own for click.
+_LISTS = ("-el", "--excluded_layers", "--gpu_index")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    try:
+        given = _spread_lists(sys.argv[1:] if arguments is None else arguments)
+        # A stage of several processes passes the words on to them.
+        code = cli.main(given, prog_name="tao-lite", standalone_mode=False, obj=given)
+    except click.exceptions.ClickException as error:
+        error.show()
+        code = USER_ERROR
+    except TaoLiteError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = USER_ERROR
+    except OSError as error:
+        logging.getLogger(__name__).debug("where it happened", exc_info=True)
+        click.echo(f"Error: {error.filename or 'a file'}: {error.strerror or error}", err=True)
+        code = USER_ERROR
+    except Interrupted as stopped:
+        click.echo(str(stopped), err=True)
+        code = 128 + stopped.signal_number
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        code = CTRL_C
+    except Exception:
+        logging.getLogger(__name__).exception("This is a fault of tao_lite; please report it with these lines")
+        code = OUR_FAULT
+    if distributed.launched():
+        # Threads of gloo may outlive the interpreter's end and abort the process after its work is done (exit 134;
+        # seen in 11 of 60 runs of a bare two-process script on torch 2.15, in none that ended like this).
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code or 0)
+    sys.exit(code or 0)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="tao-lite")
+def cli() -> None:
+    """Image classification from TAO spec files: train, evaluate, prune, retrain."""
+
+
+@cli.command()
+@spec_file(required=True)
+@click.option("-c", "--classmap", type=PATH, help='JSON file {"class": index} that fixes the order of classes.')
+@click.option("--init_epoch", type=click.IntRange(1), help="Epoch to go on with.  [default: after the newest saved]")
+@click.option("--use_amp", is_flag=True, help="FP16 with loss scaling, unless the spec sets train_config.precision.")
+@compat
+@common
+def train(spec_file: Path, classmap: Path | None, init_epoch: int | None, use_amp: bool, **rest: Any) -> int:
+    """Train, or retrain a pruned network. Goes on where an earlier run in the results folder stopped."""
+
+    def stage(spec: "Spec", run: "Run") -> "Summary":
+        from tao_lite.spec import classification_pb2 as pb
+        from tao_lite.stages.train.train import train as train_stage
+
+        if use_amp and not spec.experiment.train_config.HasField("precision"):
+            spec.experiment.train_config.precision = pb.Precision.FP16
+        return train_stage(spec, run)
+
+    fields = {
+        "dataset_config.classmap_path": classmap,
+        "train_config.checkpoint.init_epoch": init_epoch,
+        "compat": rest.pop("compat"),
+    }
+    return start("train", stage, options(rest, fields), spec_file=spec_file, model=None)
+
+
+@cli.command()
+@spec_file(required=False)
+@click.option("-m", "--model_path", "model", type=PATH, help="Checkpoint.  [default: the best of the results folder]")
+@click.option("-cm", "--classmap", type=PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
+@click.option("-i", "--image_dir", type=PATH, help="Images to evaluate.  [default: the spec's]")
+@click.option("-b", "--batch_size", type=click.IntRange(1), help="Images per step.  [default: the spec's]")
+@compat
+@common
+def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, **rest: Any) -> int:
+    """Evaluate a checkpoint: top-1, top-k, scores per class, confusion matrix."""
+
+    def stage(spec: "Spec", run: "Run") -> "Summary":
+        if classmap and run.is_main:
+            click.echo(f"-cm {classmap} is not needed: the checkpoint knows its classes", err=True)
+        from tao_lite.stages.evaluate import evaluate as evaluate_stage
+
+        return evaluate_stage(spec, run)
+
+    fields = {
+        "eval_config.model_path": model,
+        "eval_config.eval_dataset_path": rest.pop("image_dir"),
+        "eval_config.batch_size": rest.pop("batch_size"),
+        "compat": rest.pop("compat"),
+    }
+    return start("evaluate", stage, options(rest, fields), spec_file=spec_file, model=model)
+
+
+@cli.command()
+@spec_file(required=False)
+@click.option("-m", "--model_path", "model", type=PATH, help="Checkpoint.  [default: the best of the results folder]")
+@click.option("-i", "--image", type=PATH, help="One image.")
+@click.option("-d", "--image_dir", type=PATH, help="Folder of images, at any depth.")
+@click.option("-b", "--batch_size", type=click.IntRange(1), help="Images per step.  [default: the spec's]")
+@click.option("-cm", "--classmap", type=PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
+@common
+def inference(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
+    """Classify images: the class and its probability for each, in result.csv."""
+    images = [path for path in (rest.pop("image"), rest.pop("image_dir")) if path]
+    if len(images) != 1:
+        raise click.UsageError("give one image with -i or a folder with -d")
+    if classmap := rest.pop("classmap"):
+        click.echo(f"-cm {classmap} is not needed: the checkpoint knows its classes", err=True)
+
+    def stage(spec: "Spec", run: "Run") -> "Summary":
+        from tao_lite.stages.inference import inference as inference_stage
+
+        return inference_stage(spec, run, images[0])
+
+    fields = {"eval_config.model_path": model, "eval_config.batch_size": rest.pop("batch_size")}
+    return start("inference", stage, options(rest, fields), spec_file=spec_file, model=model)
+
+
+@cli.command()
+@spec_file(required=False)
+@click.option("-m", "--model", type=PATH, help="Checkpoint.  [default: the best of the results folder]")
+@click.option("-o", "--output_file", type=PATH, help="Default: the name of the checkpoint, ending in .onnx.")
+@click.option("--static_batch_size", type=int, default=-1, help="Images per batch.  [default: -1, any number]")
+@click.option("--raw_input", is_flag=True, help="Put normalisation into the graph: it then takes uint8 RGB or grey.")
+@click.option("--gen_ds_config", is_flag=True, help="Write labels.txt and nvinfer_config.txt for DeepStream too.")
+@click.option("--classmap_json", type=PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
+@click.option("--target_opset", type=int, help="Accepted for TAO's sake; the opset is PyTorch's.")
+@common
+def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
+    """Export a checkpoint to ONNX, checked against PyTorch."""
+    for name in ("classmap_json", "target_opset"):
+        if rest.pop(name) is not None:
+            click.echo(f"--{name} is not needed here", err=True)
+    output, size = rest.pop("output_file"), rest.pop("static_batch_size")
+    raw_input, for_deepstream = rest.pop("raw_input"), rest.pop("gen_ds_config")
+
+    def stage(_: "Spec", run: "Run") -> "Summary":
+        from tao_lite.stages.export.export import Form
+        from tao_lite.stages.export.export import export as export_stage
+
+        source = model or run.best
+        path = output or source.with_suffix(".onnx")
+        if "onnx" not in path.name:
+            path = path.with_name(f"{path.name}.onnx")  # as in TAO
+        form = Form(path=path, batch_size=size, raw_input=raw_input, for_deepstream=for_deepstream)
+        return export_stage(run, source, form)
+
+    return start("export", stage, options(rest, {}), spec_file=spec_file, model=model)
+
+
+cli.add_command(benchmark)
+cli.add_command(dataset_group)
+cli.add_command(doctor_command)
+cli.add_command(prune)
+cli.add_command(report_command)
+cli.add_command(spec_group)
+
+
+def _spread_lists(arguments: Sequence[str]) -> list[str]:
+    """`-el a b` as `-el a -el b`, which is how click takes several values."""
+    spread: list[str] = []
+    flag = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            flag = argument if argument in _LISTS else ""
+        elif flag and spread[-1] != flag:
+            spread.append(flag)
+        spread.append(argument)
+    return spread
+
+
+if __name__ == "__main__":
+    main()

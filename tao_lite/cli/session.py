@@ -1,0 +1,129 @@
+"""From the options of a command to a running stage: logging, spec, processes, device, results folder."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tao_lite.errors import RunError
+from tao_lite.machine import distributed, host
+from tao_lite.monitor import console
+from tao_lite.run import Run, Summary
+from tao_lite.spec.load import Spec, load_text, read
+from tao_lite.stages import preflight
+
+if TYPE_CHECKING:
+    from tao_lite.machine.distributed import World
+
+_PARALLEL = ("train", "evaluate", "prune")  # stages that several processes can share
+
+Stage = Callable[[Spec, Run], Summary]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every stage's command takes; see `tao-lite train --help`."""
+
+    # The words of the command line, all of them.
+    arguments: tuple[str, ...]
+    results_dir: Path | None
+    overrides: tuple[str, ...]
+    key: str | None
+    gpus: int | None
+    gpu_index: tuple[int | str, ...]
+    num_processes: int | None
+    log_file: Path | None
+    verbose: bool
+
+
+def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | None, model: Path | None) -> int:
+    """Run the stage with the spec in the file, else with the one inside the model; the exit code.
+
+    Raises:
+        TaoLiteError: as the stage, and for a spec, device or folder that can't be used.
+    """
+    log_to(options.log_file, is_verbose=options.verbose)
+    spec = _spec(stage_name, options.overrides, spec_file, model)
+    if options.gpu_index:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, options.gpu_index))
+    num_processes = options.num_processes or max(options.gpus or len(options.gpu_index), 1)
+    if num_processes > 1 and stage_name not in _PARALLEL:
+        raise RunError(f"{stage_name} runs in one process; leave -np out, and --gpus above 1")
+    if num_processes > 1 and not distributed.launched():
+        return distributed.launch(num_processes, options.arguments)
+    is_gpu_wanted = False if options.gpus == 0 else bool(options.gpus or options.gpu_index) or None
+    world = start_world(is_gpu_wanted)
+    try:
+        if world.is_main:
+            if options.key:
+                _log.info("-k is not needed: the files of tao_lite are not encrypted")
+            for note in spec.notes:
+                _log.info("%s (converted)", note)
+            for warning in spec.warnings:
+                _log.warning("%s", warning)
+        stage(spec, Run(results=results_folder(options.results_dir, spec_file, model), world=world))
+    finally:
+        world.stop()
+    return 0
+
+
+def _spec(stage_name: str, overrides: tuple[str, ...], spec_file: Path | None, model: Path | None) -> Spec:
+    load_spec = partial(load_text, stage=stage_name, overrides=overrides, check=preflight.check, running=True)
+    if spec_file:
+        return load_spec(read(spec_file), spec_file)
+    if model is None:
+        raise RunError("give a spec file with -e or a checkpoint with -m")
+    from tao_lite import checkpoint
+
+    return load_spec(checkpoint.load(model).spec, model)
+
+
+def results_folder(results_dir: Path | None, spec_file: Path | None, model: Path | None) -> Path:
+    """-r, else the folder of the run that the model is from, else results/NAME for NAME.cfg."""
+    if results_dir:
+        return results_dir
+    if model and model.absolute().parent.name == "weights":
+        return model.parent.parent
+    return Path("results") / (spec_file or model or Path("run")).stem
+
+
+def start_world(is_gpu_wanted: bool | None = None) -> "World":
+    """This process's place among the others, ready to compute; None takes the first GPU if there is one."""
+    host.keep_freed_memory()
+    import torch
+
+    if is_gpu_wanted is None:
+        is_gpu_wanted = torch.cuda.is_available()
+    # The fastest kernels of convolutions are found by trial, once for each shape.
+    torch.backends.cudnn.benchmark = True
+    world = distributed.start("cuda" if is_gpu_wanted else "cpu")
+    if not distributed.launched():
+        host.set_threads()
+    return world
+
+
+def log_to(path: Path | None, *, is_verbose: bool) -> None:
+    """Send all output to the file where one is given; else the log goes to standard error.
+
+    Of several ranks, one tells what went well and all what did not.
+
+    Raises:
+        RunError: the file can't be written, or the environment of this rank is not torchrun's.
+    """
+    if path:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunError(f"--log_file {path}: can't be written ({error.strerror})") from error
+        os.dup2(descriptor, sys.stdout.fileno())
+        os.dup2(descriptor, sys.stderr.fileno())
+    form = "%(asctime)s [%(levelname)s] %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=form, datefmt="%H:%M:%S", handlers=[console.log_handler()])
+    level = logging.DEBUG if is_verbose else logging.INFO
+    logging.getLogger("tao_lite").setLevel(level if distributed.is_main() else logging.WARNING)

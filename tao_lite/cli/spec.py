@@ -1,0 +1,248 @@
+"""The commands `tao-lite spec ...`. None imports torch; each imports what it needs when it runs."""
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tao_lite.errors import SpecError
+
+if TYPE_CHECKING:
+    from tao_lite.spec.load import Report
+
+DIFFERENT, USER_ERROR = 1, 2
+
+_SPARKLINE_WIDTH = 60
+
+# By the names of DatasetFormat; a test compares them.
+_LAYOUTS = ("sample", "image_folder", "kitti", "tfrecord", "yolo")
+
+_PATH = click.Path(path_type=Path)
+_spec = click.argument("spec", type=_PATH)
+_overrides = click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field.")
+_output = click.option("-o", "--output_file", type=_PATH, help="New file to write.  [default: standard output]")
+
+
+@click.group("spec")
+def spec_group() -> None:
+    """Spec files: text format, JSON (.json) or YAML (.yaml, .yml)."""
+
+
+@spec_group.command()
+@click.argument("files", nargs=-1, required=True, type=_PATH)
+@click.option(
+    "--stage",
+    default="train",
+    show_default=True,
+    type=click.Choice(["train", "evaluate", "prune", "export"]),
+    help="What the files are for.",
+)
+@_overrides
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects in place of the table.")
+def check(files: tuple[Path, ...], stage: str, overrides: tuple[str, ...], as_json: bool) -> int:
+    """Report every problem of spec files, with line and column. Exit code 2 if a file has an error."""
+    from tao_lite.cli import diagnosis
+
+    found = {path: diagnosis.diagnose(path, stage=stage, overrides=overrides) for path in files}
+    if as_json:
+        remarks = [dataclasses.asdict(remark) for remarks in found.values() for remark in remarks]
+        click.echo(json.dumps(remarks, indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(line for path, remarks in found.items() for line in diagnosis.table(path, remarks)))
+    is_wrong = any(remark.kind == diagnosis.ERROR for remarks in found.values() for remark in remarks)
+    return USER_ERROR if is_wrong else 0
+
+
+@spec_group.command()
+@_spec
+@_overrides
+def show(spec: Path, overrides: tuple[str, ...]) -> None:
+    """Print the spec with every default filled in and the origin of each value. The output is a spec."""
+    from tao_lite import compat
+    from tao_lite.spec import resolved, starting
+
+    report = _report(spec, overrides)
+    running = compat.effective(report.experiment)
+    written, run = resolved.values(report.experiment), resolved.values(running)
+    converted = {note.place.line for note in report.notes}
+
+    def origin(path: str) -> str:
+        if written.get(path) != run.get(path):
+            return "compat: TAO_EXACT"
+        place = report.places.get(path)
+        if not place:
+            return "default"
+        return f"line {place.line}{', converted' * (place.line in converted)}" if place.line else "--set"
+
+    click.echo("\n".join([*starting.HEADER, f"# Resolved from {spec}", ""]))
+    click.echo(resolved.text(running, "train", origin), nl=False)
+
+
+@spec_group.command()
+@_spec
+@_output
+@click.option("--in_place", is_flag=True, help="Replace the file itself.")
+@click.option("--diff", "as_diff", is_flag=True, help="Print what changes.")
+def upgrade(spec: Path, output_file: Path | None, in_place: bool, as_diff: bool) -> None:
+    """Write the spec as text format in today's spelling, with its comments and order."""
+    from tao_lite.spec import load
+    from tao_lite.spec.upgrade import upgraded
+
+    target = _target(spec, output_file, in_place=in_place)
+    old = load.read(spec)
+    new, notes = upgraded(old, spec)
+    for line in load.Report(spec).lines(notes):
+        click.echo(line, err=True)
+    if spec.suffix.lower() in (".yaml", ".yml") and "#" in old:
+        click.echo(f"{spec}: comments of YAML are not carried over", err=True)
+    if as_diff:
+        names = (str(spec), str(target or spec))
+        lines = difflib.unified_diff(old.splitlines(), new.splitlines(), *names, lineterm="")
+        click.echo("".join(f"{line}\n" for line in lines), nl=False)
+    if target or not as_diff:
+        _put(new, target)
+
+
+@spec_group.command()
+@click.option("--arch", default="resnet", show_default=True, help="Architecture.")
+@click.option("--n_layers", type=int, help="Its depth.  [default: 18, or the least it has]")
+@click.option("--format", "layout", type=click.Choice(_LAYOUTS), default="sample", show_default=True, help="Its data.")
+@click.option("--image_size", "size", nargs=2, type=int, metavar="H W", help="Height and width.  [default: 224 224]")
+@_overrides
+@_output
+def init(output_file: Path | None, overrides: tuple[str, ...], **options: Any) -> None:
+    """Write a commented spec to start from. Unless --format is given it runs as it is, on the sample data set."""
+    target = _target(None, output_file)
+    _put(_first_spec(overrides, **options), target)
+
+
+@spec_group.command()
+@click.argument("a", type=_PATH)
+@click.argument("b", type=_PATH)
+def diff(a: Path, b: Path) -> int:
+    """Compare what two specs mean: a line per field, with its value in A and in B. Exit code 1 if they differ."""
+    from tao_lite import compat
+    from tao_lite.spec import resolved
+
+    in_a, in_b = (resolved.values(compat.effective(_report(path, ()).experiment)) for path in (a, b))
+    rows = [(path, in_a.get(path, resolved.NOT_SET), in_b.get(path, resolved.NOT_SET)) for path in {**in_a, **in_b}]
+    different = [row for row in rows if row[1] != row[2]]
+    width = max((len(path) for path, _, _ in different), default=0)
+    for path, one, other in different:
+        click.echo(f"{path:<{width}}  {one}  {other}")
+    return DIFFERENT if different else 0
+
+
+@spec_group.command()
+@_spec
+@_overrides
+@click.option("--png", type=_PATH, help="Draw the curve into this PNG file (needs Pillow).")
+def schedule(spec: Path, overrides: tuple[str, ...], png: Path | None) -> None:
+    """Show the learning rate over the run, for one process."""
+    from tao_lite import compat
+    from tao_lite import schedule as schedules
+    from tao_lite.monitor import chart
+
+    experiment = _report(spec, overrides).experiment
+    train = experiment.train_config
+    if not train.n_epochs:
+        raise SpecError(f"{spec}: train_config.n_epochs: is missing; the schedule is over the epochs of a run")
+    rate = schedules.make_schedule(train.lr_config, exact=compat.is_exact(experiment))
+    click.echo(chart.sparkline([rate(k / (_SPARKLINE_WIDTH - 1)) for k in range(_SPARKLINE_WIDTH)]))
+    click.echo("epochs done  learning rate")
+    for epoch, value in schedules.table(rate, train.n_epochs):
+        click.echo(f"{epoch:>11}  {value:.4g}")
+    for warning in schedules.warnings(rate):
+        click.echo(warning, err=True)
+    if png:
+        try:
+            chart.draw(png, rate, title=f"Learning rate of {spec}", end=train.n_epochs, unit="epochs")
+        except ImportError as error:
+            raise click.ClickException("--png needs Pillow; install tao-lite[train]") from error
+
+
+@spec_group.command()
+@click.argument("field", required=False)
+def docs(field: str | None) -> None:
+    """Explain a field, such as train_config.n_epochs or n_epochs, or list what a spec holds."""
+    from tao_lite.spec import reference, schema
+
+    if not field:
+        click.echo("\n".join(reference.overview(schema.EXPERIMENT)))
+        return
+    found = reference.find(field)
+    if not found:
+        raise click.ClickException(f"{field}: {reference.why_not_found(field)}")
+    click.echo("\n".join(reference.describe(*found)))
+
+
+def _report(path: Path, overrides: tuple[str, ...]) -> "Report":
+    """All that is known of a spec that has no error.
+
+    Raises:
+        SpecError: its errors.
+    """
+    from tao_lite.spec import load
+
+    report = load.examine(load.read(path), path, stage=load.ANY_STAGE, overrides=overrides)
+    if report.problems:
+        raise SpecError("\n".join(report.lines(report.problems)))
+    return report
+
+
+def _first_spec(
+    given: Sequence[str], *, layout: str, arch: str, n_layers: int | None, size: tuple[int, int] | None
+) -> str:
+    from tao_lite.models import architectures
+    from tao_lite.spec import load, starting
+    from tao_lite.stages import preflight
+
+    row = architectures.ARCHITECTURES.get(arch)
+    depths = row.n_layers if row else ()
+    n_layers = n_layers or (min(depths) if depths and starting.N_LAYERS not in depths else None)
+    overrides = [*starting.overrides(layout), f"model_config.arch={arch}"]
+    overrides += [f"model_config.n_layers={n_layers}"] if n_layers else []
+    overrides += [f"model_config.input_image_size=3,{size[0]},{size[1]}"] if size else []
+    spec = load.load_text(
+        starting.TEXT, Path("spec init"), overrides=[*overrides, *given], check=preflight.check, running=True
+    )
+    model = spec.experiment.model_config
+    switches = architectures.find(model).switches
+    for name in ("n_layers", "use_batch_norm"):
+        if name not in switches:
+            model.ClearField(name)
+    return starting.text(spec.experiment, "Every field: tao-lite spec docs, or specs/README.md")
+
+
+def _target(spec: Path | None, output_file: Path | None, *, in_place: bool = False) -> Path | None:
+    """The file to write; nothing for standard output."""
+    from tao_lite.spec.text import forms
+
+    if output_file and in_place:
+        raise click.UsageError("give -o or --in_place, not both")
+    target = spec if in_place else output_file
+    if target and forms.is_other(target):
+        raise click.UsageError(f"{target}: text format is written; name a file such as {target.stem}.cfg with -o")
+    if output_file and output_file.exists():
+        raise click.UsageError(f"{output_file} exists; name a new file")
+    if output_file and not output_file.parent.is_dir():
+        raise click.UsageError(f"{output_file.parent} is not a folder; make it first")
+    return target
+
+
+def _put(text: str, target: Path | None) -> None:
+    from tao_lite.run import write_atomically
+
+    if not target:
+        click.echo(text, nl=False)
+        return
+    # A link stays one: what it points to is replaced.
+    file = target.resolve()
+    mode = file.stat().st_mode if file.exists() else None
+    write_atomically(file, text)
+    if mode is not None:
+        file.chmod(mode)

@@ -1,0 +1,1 @@
+"""What is kept of decoded images: in memory, in a file, on the device."""

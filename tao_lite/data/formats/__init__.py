@@ -1,0 +1,1 @@
+"""Who reads what: a file for each format, and the table of them."""

@@ -1,0 +1,137 @@
+"""Class names in files: a class map, or the label map that stands beside records with numbers for classes."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from tao_lite.errors import DataError
+from tao_lite.spec.text import syntax
+
+MAX_BYTES = 2**24
+
+# Of a label map: 16 for each item that is laid out in lines, so 60,000 classes.
+_MAX_PIECES = 1_000_000
+_ITEM = 'item { id: 1 name: "cat" }'
+_NUMBERED = re.compile(r"\s*(\d+)\s*:\s*(.*\S)")
+
+
+class Names:
+    """The names of classes that records give by number; without a label map, the numbers themselves."""
+
+    def __init__(self, folder: Path, chosen: str) -> None:
+        """`chosen`: the label map, relative to the folder; empty for the one in it, if there is one.
+
+        Raises:
+            DataError: it can't be read.
+        """
+        self._path = folder / chosen if chosen else label_map_beside(folder)
+        self._names = read_label_map(self._path) if self._path else {}
+
+    def of(self, number: int) -> str:
+        """The name of a class.
+
+        Raises:
+            ValueError: the label map has none for it, or the number says that there is no class.
+        """
+        if number < 0:
+            raise ValueError(f"its class is {number}: not labelled")
+        if self._path and number not in self._names:
+            known = f"{min(self._names)} to {max(self._names)}"
+            raise ValueError(f"its class is {number}, and {self._path} names {known}")
+        return self._names.get(number, str(number))
+
+
+def read_classmap(path: Path) -> tuple[str, ...]:
+    """Class names in the order of their indices, from JSON such as {"cat": 0, "dog": 1}.
+
+    Raises:
+        DataError: the file can't be read, is no such JSON, or its indices are not 0, 1, 2, ... once each.
+    """
+    try:
+        pairs = json.loads(_text(path), object_pairs_hook=list)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}:{error.colno}: not JSON ({error.msg})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not JSON (byte {error.start} is not UTF-8)") from error
+    if not isinstance(pairs, list) or not pairs or not all(isinstance(pair, tuple) for pair in pairs):
+        raise DataError(f'{path}: must be an object of class names and indices, such as {{"cat": 0, "dog": 1}}')
+    for name, index in pairs:
+        if type(index) is not int:
+            raise DataError(f"{path}: the index of {name!r} is {index!r}, must be a whole number")
+    if twice := sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1):
+        raise DataError(f"{path}: {', '.join(map(repr, twice))} stands there more than once")
+    if sorted(index for _, index in pairs) != list(range(len(pairs))):
+        found = ", ".join(str(index) for _, index in sorted(pairs, key=lambda pair: pair[1]))
+        raise DataError(f"{path}: the indices are {found}; must be 0 to {len(pairs) - 1}, each once")
+    return tuple(name for name, _ in sorted(pairs, key=lambda pair: pair[1]))
+
+
+def label_map_beside(folder: Path) -> Path | None:
+    """The label map in a folder: its only .pbtxt, else labels.txt or classmap.json; None if there is none."""
+    maps = sorted(folder.glob("*.pbtxt")) if folder.is_dir() else []
+    candidates = [*(maps if len(maps) == 1 else []), folder / "labels.txt", folder / "classmap.json"]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_label_map(path: Path) -> Mapping[int, str]:
+    """Class names by number: of a .pbtxt with `item { id: 1 name: "cat" }`, a class map (.json), or a text.
+
+    The text has a name in each line, counted from 0, or all of them as `number:name`.
+
+    Raises:
+        DataError: the file can't be read, or names nothing.
+    """
+    if path.suffix.lower() == ".json":
+        return dict(enumerate(read_classmap(path)))
+    try:
+        text = _text(path)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: no label map (byte {error.start} is not UTF-8)") from error
+    names = _items(text, path) if path.suffix.lower() == ".pbtxt" else _lines(text)
+    if not names:
+        raise DataError(f"{path}: names no class; must hold {_ITEM}, or a name in each line")
+    return names
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: of more than {MAX_BYTES:,} bytes, too long for a list of class names")
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror})") from error
+
+
+def _items(text: str, path: Path) -> dict[int, str]:
+    try:
+        fields = syntax.parse(text, max_pieces=_MAX_PIECES)
+        return dict(_item(one) for one in fields if one.name == "item")
+    except syntax.TextFormatError as error:
+        (line, column), problem = error.problem.place, error.problem.text
+        raise DataError(f"{path}:{line}:{column}: {problem}") from error
+
+
+def _item(item: syntax.Field) -> tuple[int, str]:
+    # Ten digits hold every int32.
+    number = _scalar(item, "id", "number", r"-?\d{1,10}")
+    return int(number), _scalar(item, "name", "string", r"(?s).*")
+
+
+def _scalar(item: syntax.Field, name: str, kind: str, form: str) -> str:
+    """Text of the field that stands in the item itself, not in a block inside it."""
+    one = next((one for one in item.value if one.name == name), None) if isinstance(item.value, list) else None
+    if one is None:
+        raise syntax.TextFormatError(item.place, f"the item has no {name}; must be as {_ITEM}")
+    if not isinstance(one.value, syntax.Scalar) or one.value.kind != kind or not re.fullmatch(form, one.value.text):
+        raise syntax.TextFormatError(one.value_place, f"{name} must be written as in {_ITEM}")
+    return one.value.text
+
+
+def _lines(text: str) -> dict[int, str]:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    numbered = [_NUMBERED.fullmatch(line) for line in lines]
+    if all(numbered):
+        return {int(match[1]): match[2] for match in numbered if match}
+    return dict(enumerate(lines))

@@ -1,0 +1,1 @@
+"""A stage in a container: paths, user, devices, limits. No torch."""

@@ -1,0 +1,138 @@
+"""A stage in a container, as it would run here: same paths, user, output and exit code. Imports no torch."""
+
+import contextlib
+import logging
+import os
+from dataclasses import replace
+from typing import Any
+
+from docker.types import DeviceRequest, Ulimit
+from docker.types import Mount as DockerMount
+
+from tao_lite.launcher import container, image, mounts
+from tao_lite.launcher import engine as engine_client
+from tao_lite.launcher import request as requests
+from tao_lite.launcher.engine import Engine
+from tao_lite.launcher.request import Choice, Command, Gpus, Request
+
+SHM_SIZE = "8g"
+"""Shared memory, which processes on several GPUs exchange data through; the engine's own default is 64 MB."""
+
+logger = logging.getLogger(__name__)
+
+
+def launch(command: Command, choice: Choice) -> int:
+    """Exit code of the command in a container.
+
+    Raises:
+        LaunchError: no engine, image or GPU, a path that can't be mounted.
+        SpecError: the spec can't be read.
+    """
+    with contextlib.closing(engine_client.connect()) as client:
+        engine = engine_client.examine(client)
+        request = _chosen(requests.of(command, mounts.find(choice.mounts)), command, choice, engine)
+        _note_stale_image(client, request.image)
+        container.remove_left_over(client)
+        code, reason = container.run(client, container_options(request, engine))
+    if reason:
+        logger.error("%s", reason)
+    return code
+
+
+def container_options(request: Request, engine: Engine) -> dict[str, Any]:
+    """Arguments of the SDK's `containers.create`. DockerOptions of a mounts file win over what would be chosen."""
+    tao = request.tao_options
+    options: dict[str, Any] = {
+        "image": request.image,
+        "command": ["tao-lite", *request.arguments],
+        "name": request.name,
+        "labels": {container.LABEL: str(os.getpid())},
+        "init": True,  # passes signals on, and collects processes that ended
+        "user": _user(request, engine),
+        "group_add": [str(group) for group in request.groups],
+        "working_dir": str(request.folder),
+        "environment": dict(request.environment),
+        "mounts": [
+            DockerMount(str(mount.target), str(mount.source), type="bind", read_only=not mount.is_writable)
+            for mount in request.mounts
+        ],
+        "tmpfs": {"/tmp": "rw,exec,nosuid,nodev,mode=1777"},  # noqa: S108 - inside; compiled kernels need exec
+        "read_only": True,
+        "network_mode": tao.get("network", request.network),
+        "shm_size": tao.get("shm_size") or request.shm_size or SHM_SIZE,
+        "ulimits": [Ulimit(name=name, soft=value, hard=value) for name, value in tao.get("ulimits", {}).items()],
+        "device_requests": _device_requests(request.gpus, engine),
+        "tty": request.has_terminal and bool(tao.get("tty", True)),
+        **_limits(request),
+        **_security(engine, is_privileged=bool(tao.get("privileged"))),
+    }
+    if "ports" in tao:
+        options["ports"] = tao["ports"]
+    if options["network_mode"] == "none":
+        # Processes that train together look up the name of their machine, and nobody would answer.
+        options |= {"hostname": request.name, "extra_hosts": {request.name: "127.0.0.1"}}
+    return {name: value for name, value in options.items() if value is not None and value != []}
+
+
+def _chosen(request: Request, command: Command, choice: Choice, engine: Engine) -> Request:
+    """The request with the devices and limits that the user chose."""
+    gpus = requests.gpus(choice.gpus, command.options.get("num_processes"), engine)
+    on_cpu = ["--gpus=0"] if choice.gpus == Gpus(0) else []
+    return replace(
+        request,
+        arguments=[*request.arguments, *([f"--gpus={gpus.word}"] if gpus else on_cpu)],
+        image=choice.image or image.name(),
+        gpus=gpus,
+        memory=choice.memory,
+        cpus=choice.cpus,
+        shm_size=choice.shm_size,
+    )
+
+
+def _limits(request: Request) -> dict[str, Any]:
+    limits: dict[str, Any] = {}
+    if request.memory:
+        # Without the second one as much again could be swapped.
+        limits = {"mem_limit": request.memory, "memswap_limit": request.memory}
+    if request.cpus:
+        limits["nano_cpus"] = round(request.cpus * 1e9)
+    return limits
+
+
+def _security(engine: Engine, *, is_privileged: bool) -> dict[str, Any]:
+    if is_privileged:
+        return {"privileged": True}
+    # Labels of SELinux on the user's own files would have to be changed.
+    labels = ["label=disable"] if engine.has_selinux else []
+    options: dict[str, Any] = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges", *labels]}
+    return {**options, "userns_mode": "host"} if engine.remaps_users else options
+
+
+def _user(request: Request, engine: Engine) -> str:
+    """The caller, so that all files are the caller's; only root may run as the user that a mounts file names."""
+    if engine.is_rootless:
+        return "0:0"  # which is the caller outside
+    named = request.tao_options.get("user")
+    if named and request.user.startswith("0:"):
+        return str(named)
+    if named and named != request.user:
+        logger.warning("DockerOptions: user %s is left out; the container runs as you, %s", named, request.user)
+    return request.user
+
+
+def _device_requests(gpus: Gpus | None, engine: Engine) -> list[DeviceRequest]:
+    if gpus is None:
+        return []
+    if engine.gpu == "cdi":
+        names = gpus.ids or (["all"] if gpus.count < 0 else [str(index) for index in range(gpus.count)])
+        return [DeviceRequest(driver="cdi", device_ids=[f"nvidia.com/gpu={name}" for name in names])]
+    # An engine takes a count or ids, not both.
+    which = {"device_ids": list(gpus.ids)} if gpus.ids else {"count": gpus.count}
+    return [DeviceRequest(capabilities=[["gpu"]], **which)]
+
+
+def _note_stale_image(client: Any, name: str) -> None:
+    labels = engine_client.said(client.images.get, name).labels
+    built_from = labels.get(image.SOURCE_LABEL)
+    if built_from and built_from != image.source_digest():
+        logger.warning("%s was built from other code than this; `make image` builds it anew", name)

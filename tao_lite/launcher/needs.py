@@ -1,0 +1,151 @@
+"""The paths that a command reads and writes, from its options and its spec. Imports no torch."""
+
+import contextlib
+import os
+import pickletools
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tao_lite.launcher.mounts import absolute
+from tao_lite.machine.host import cache_home
+from tao_lite.spec import classification_pb2 as pb
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+# The fields of a spec that hold a path, by what is there. A test compares them with those that `spec.paths` knows.
+DATA = (
+    "train_config.train_dataset_path",
+    "train_config.val_dataset_path",
+    "eval_config.eval_dataset_path",
+    "dataset_config.kitti.image_dir",
+    "dataset_config.kitti.label_dir",
+    "dataset_config.tfrecord.image_dir",
+)
+FILES = (
+    "train_config.pretrained_model_path",
+    "train_config.distillation.teacher_path",
+    "eval_config.model_path",
+    "dataset_config.classmap_path",
+    "dataset_config.tfrecord.label_map",
+    "prune_config.model_path",
+)
+WRITTEN = ("prune_config.output_path",)
+CACHES = ("dataset_config.cache_dir",)
+# Relative to the folder of the data set's data.yaml.
+WITHIN_DATA = ("dataset_config.yolo_root",)
+
+# Options that name what is written; every other path of the command line is read.
+_WRITTEN_OPTIONS = ("output_path", "output_file")
+_LOG, _RESULTS, _SPEC = "log_file", "results_dir", "spec_file"
+
+_TRAINS = ("train", "benchmark")
+_USES_DATA = (*_TRAINS, "evaluate", "prune")
+_MAX_PICKLE_BYTES = 2**26
+
+OnHost = Callable[[Path], Path]
+"""The host's path of one in the container."""
+
+
+@dataclass
+class Needs:
+    """Absolute paths, as the container sees them. `writes` and `caches` are folders; a run can do without the latter.
+
+    `log` is a file that is appended to. `downloads`: weights may have to be fetched.
+    """
+
+    reads: set[Path]
+    writes: set[Path]
+    caches: set[Path] = field(default_factory=set)
+    log: Path | None = None
+    downloads: bool = False
+
+
+def of_command(
+    stage: str, options: Mapping[str, Any], experiment: pb.Experiment, results: Path, on_host: OnHost
+) -> Needs:
+    """What the stage needs, run with these options; only the paths among their values count."""
+    paths = {name: value for name, value in options.items() if isinstance(value, Path)}
+    written = [absolute(paths[name]).parent for name in _WRITTEN_OPTIONS if name in paths]
+    if stage == "export" and "output_file" not in paths and "model" in paths:
+        written.append(absolute(paths["model"]).parent)
+    not_read = (*_WRITTEN_OPTIONS, _LOG, _RESULTS)
+    needs = Needs({absolute(path) for name, path in paths.items() if name not in not_read}, {results, *written})
+    needs.log = absolute(paths[_LOG]) if _LOG in paths else None
+    _add_spec(needs, stage, experiment, on_host)
+    return needs
+
+
+def variables(text: str) -> set[str]:
+    """Environment variables that a spec or an override may mean, and that are set."""
+    names = {first or second for first, second in re.findall(r"\$\{?(\w+)|\b([A-Z][A-Z0-9_]+)(?=[/\"'])", text)}
+    barred = re.compile(r"PATH|HOME|USER|LOGNAME|SHELL|PWD|LD_.*|PYTHON.*")
+    return {name for name in names if name in os.environ and not barred.fullmatch(name)}
+
+
+def spec_inside(model: Path) -> str:
+    """The spec that a checkpoint carries; empty where it has none.
+
+    The file's pickle is read for its strings, without running it as unpickling would: the one after "spec" is the spec.
+    """
+    with contextlib.suppress(OSError, zipfile.BadZipFile, ValueError, StopIteration), zipfile.ZipFile(model) as archive:
+        entry = next(info for info in archive.infolist() if info.filename.endswith("/data.pkl"))
+        if entry.file_size <= _MAX_PICKLE_BYTES:
+            strings = (text for _, text, _ in pickletools.genops(archive.read(entry)) if isinstance(text, str))
+            next(text for text in strings if text == "spec")
+            return next(strings)
+    return ""
+
+
+def _add_spec(needs: Needs, stage: str, experiment: pb.Experiment, on_host: OnHost) -> None:
+    if stage in _USES_DATA:
+        for path in _values(experiment, DATA):
+            needs.reads.add(_data(absolute(Path(path)), experiment, on_host))
+        needs.caches = _caches(experiment)
+    root = absolute(Path(experiment.train_config.train_dataset_path))
+    if stage in _TRAINS and experiment.dataset_config.HasField("sample") and not on_host(root).exists():
+        needs.writes.add(root.parent)  # The sample data set is drawn beside it and then renamed.
+    for path in _values(experiment, FILES):
+        if "://" in path:
+            needs.downloads = stage in _TRAINS
+        else:
+            needs.reads.add(absolute(Path(path)))
+    if needs.downloads:
+        names = {"TORCH_HOME": "torch", "HF_HOME": "huggingface"}
+        needs.caches |= {Path(os.environ.get(name) or cache_home() / folder) for name, folder in names.items()}
+    if stage == "prune":
+        needs.writes |= {absolute(Path(path)).parent for path in _values(experiment, WRITTEN)}
+
+
+def _caches(experiment: pb.Experiment) -> set[Path]:
+    """The folder of decoded images, if the run may use one on disk."""
+    if experiment.dataset_config.cache not in (pb.Cache.AUTO, pb.Cache.DISK):
+        return set()
+    return {absolute(Path(path)) for path in _values(experiment, CACHES)} or {cache_home() / "tao_lite"}
+
+
+def _values(experiment: pb.Experiment, fields: tuple[str, ...]) -> Iterator[str]:
+    """The texts of those fields that are set."""
+    for path in fields:
+        *blocks, name = path.split(".")
+        holder: Message = experiment
+        for block in blocks:
+            holder = getattr(holder, block)
+        if text := getattr(holder, name):
+            yield text
+
+
+def _data(path: Path, experiment: pb.Experiment, on_host: OnHost) -> Path:
+    """The folder that holds a data set: a file, or how the names of its files begin, has the others beside it."""
+    place = on_host(path)
+    if place.is_dir():
+        folder = path
+    elif place.parent.is_dir() and any(one.name.startswith(place.name) for one in place.parent.iterdir()):
+        folder = path.parent
+    else:
+        return path
+    return absolute(folder / experiment.dataset_config.yolo_root)

@@ -1,0 +1,178 @@
+"""What is asked of an engine: a stage with its paths, user, devices, limits; from command line, spec, mounts file."""
+
+import contextlib
+import os
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tao_lite.errors import LaunchError, RunError
+from tao_lite.launcher import engine as engine_client
+from tao_lite.launcher import mounts, needs
+from tao_lite.launcher.engine import Engine
+from tao_lite.launcher.mounts import Mount, MountsFile
+from tao_lite.machine.host import cache_home
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.load import examine, read
+
+# Variables that mean the same inside. Proxies and tokens only where something is to be downloaded.
+_PASSED_ON = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NO_COLOR", "FORCE_COLOR", "TERM", "COLORTERM", "NCCL_DEBUG")
+_FOLDERS = ("TORCH_HOME", "HF_HOME")
+_FOR_DOWNLOADS = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HF_TOKEN")
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """GPUs of the machine: those with these ids, else so many; -1 is all."""
+
+    count: int = 1
+    ids: tuple[str, ...] = ()
+
+    @property
+    def word(self) -> str:
+        """Value of --gpus inside, where what was given is counted from 0."""
+        return str(len(self.ids)) if self.ids else "all" if self.count < 0 else str(self.count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to run, and with what of the machine. network: None is the engine's usual one."""
+
+    arguments: Sequence[str]
+    image: str = "tao-lite"
+    name: str = "tao-lite"
+    folder: Path = Path("/")
+    user: str = "0:0"
+    groups: Sequence[int] = ()
+    mounts: Sequence[Mount] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    gpus: Gpus | None = None
+    network: str | None = "none"
+    memory: str | None = None
+    cpus: float | None = None
+    shm_size: str | None = None
+    has_terminal: bool = False
+    tao_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What the options of the command line say about containers."""
+
+    image: str | None = None
+    mounts: Path | None = None
+    memory: str | None = None
+    cpus: float | None = None
+    shm_size: str | None = None
+    gpus: Gpus | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A stage, the values of its own options by name, the same as words, and its results folder."""
+
+    stage: str
+    options: Mapping[str, Any]
+    arguments: Sequence[str]
+    results: Path
+
+
+def of(command: Command, listed: MountsFile) -> Request:
+    """The request as far as spec, command line and mounts file decide it; folders that are written to are made.
+
+    Raises:
+        LaunchError: a path that can't be mounted.
+        RunError: a folder that can't be written to.
+        SpecError: the spec can't be read.
+    """
+
+    def on_host(path: Path) -> Path:
+        return mounts.host_path(path, listed.mounts)
+
+    os.environ.update(listed.environment)  # A spec may name them; the container gets them too.
+    text, experiment = _spec(command, on_host)
+    needed = needs.of_command(command.stage, command.options, experiment, mounts.absolute(command.results), on_host)
+    passed_on = (*_PASSED_ON, *_FOLDERS, *(_FOR_DOWNLOADS if needed.downloads else ()))
+    environment = _environment({*passed_on, *needs.variables(" ".join([text, *command.arguments]))})
+    _make(needed, on_host)
+    files = {needed.log} if needed.log else set()
+    return Request(
+        arguments=[command.stage, *command.arguments],
+        name=f"tao-lite-{command.stage}-{uuid.uuid4().hex[:8]}",
+        folder=Path.cwd(),
+        user=f"{os.getuid()}:{os.getgid()}",
+        groups=sorted({*os.getgroups()} - {os.getgid()}),
+        mounts=mounts.plan(needed.reads, needed.writes | needed.caches | files, listed.mounts),
+        environment={**environment, **listed.environment},
+        network=None if needed.downloads else "none",
+        has_terminal=sys.stdout.isatty() and sys.stderr.isatty(),
+        tao_options=listed.options,
+    )
+
+
+def gpus(asked: Gpus | None, num_processes: int | None, engine: Engine) -> Gpus | None:
+    """The GPUs to give: as many as asked, else as a run without a container would take; None to compute on the CPU.
+
+    Raises:
+        LaunchError: there is a GPU, but not for containers; or one was asked for.
+    """
+    if asked == Gpus(0) or (asked is None and not engine_client.machine_has_gpu()):
+        return None
+    if not engine.gpu:
+        raise LaunchError(
+            f"Docker {engine.version} has no NVIDIA runtime; install the NVIDIA Container Toolkit and restart the "
+            "engine (nvidia-ctk runtime configure), or compute on the CPU with --gpus 0"
+        )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    wanted = asked or Gpus(num_processes or 1)
+    if wanted.ids or visible is None:
+        return wanted
+    ids = tuple(name for name in visible.split(",") if name not in ("", "-1"))
+    if not ids and asked:
+        raise RunError("CUDA_VISIBLE_DEVICES hides every GPU; unset it, or compute on the CPU with --gpus 0")
+    return Gpus(ids=ids[: wanted.count] if wanted.count > 0 else ids) if ids else None
+
+
+def _spec(command: Command, on_host: needs.OnHost) -> tuple[str, pb.Experiment]:
+    """Text and meaning of the spec that the stage will run; what is wrong with it is said by the stage."""
+    file, model = command.options.get("spec_file"), command.options.get("model")
+    path: Path | None = file or model
+    if path is None:
+        raise RunError("give a spec file with -e or a checkpoint with -m")
+    text = read(on_host(path)) if file else needs.spec_inside(on_host(path))
+    overrides = command.options.get("overrides", ())
+    report = examine(text, path, stage=command.stage, overrides=overrides)
+    return " ".join([text, *overrides]), report.experiment
+
+
+def _make(needed: needs.Needs, on_host: needs.OnHost) -> None:
+    """Make the folders that are written to: a mount needs them, and made by the engine they would be root's."""
+    try:
+        for folder in needed.writes:
+            on_host(folder).mkdir(parents=True, exist_ok=True)
+        if needed.log:
+            on_host(needed.log).open("a").close()
+    except OSError as error:
+        raise RunError(f"{error.filename}: can't write there ({error.strerror}); choose another folder") from error
+    for folder in needed.caches:
+        with contextlib.suppress(OSError):
+            on_host(folder).mkdir(parents=True, exist_ok=True)
+
+
+def _environment(names: set[str]) -> dict[str, str]:
+    """The variables of these names, and what makes home folder and time those of the caller."""
+    environment = {name: os.environ[name] for name in names if name in os.environ}
+    return {**environment, "HOME": str(Path.home()), "XDG_CACHE_HOME": str(cache_home()), "TZ": _time_zone()}
+
+
+def _time_zone() -> str:
+    """TZ of the environment, else the machine's rule, which ends its file; images have no table of zones."""
+    if zone := os.environ.get("TZ"):
+        return zone
+    try:
+        return Path("/etc/localtime").read_bytes().splitlines()[-1].decode("ascii")
+    except (OSError, UnicodeDecodeError, IndexError):
+        return "UTC"

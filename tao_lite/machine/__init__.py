@@ -1,0 +1,1 @@
+"""What this machine and its neighbours give: cores, memory, processes, energy."""

@@ -1,0 +1,1 @@
+"""Counts, calibration, precision-recall and mistakes of an evaluation."""

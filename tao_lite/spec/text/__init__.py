@@ -1,0 +1,1 @@
+"""Text format, JSON and YAML as trees with places; nothing here knows TAO."""

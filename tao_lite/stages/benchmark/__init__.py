@@ -1,0 +1,1 @@
+"""The same spec trained in several settings."""

@@ -1,0 +1,147 @@
+"""A data set written in another format, then read back and compared: dataset_convert's part in TAO."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from tao_lite.data import dataset
+from tao_lite.data.convert import TARGETS, Frame, frames, kitti_names
+from tao_lite.data.decode import decode, open_picture
+from tao_lite.data.example import Example, KittiOptions, Options, Report
+from tao_lite.data.geometry import Pixels
+from tao_lite.errors import DataError
+from tao_lite.machine.host import usable_cores
+from tao_lite.monitor import console
+from tao_lite.run import write_json
+from tao_lite.stages.dataset.sources import Sides
+
+# As written, without a filter: what was to go is gone.
+_AS_WRITTEN = KittiOptions(min_height_pixels=0, max_occlusion=3, max_truncation=1)
+_STATE = "convert.json"
+
+logger = logging.getLogger(__name__)
+
+
+def convert(sides: Sides, output: Path, target: str, report: Report) -> dict[str, int]:
+    """Write each split to a folder of `output` and compare what is read from there; its examples by split.
+
+    Goes on where an earlier call was interrupted. What can't be decoded is reported and left out.
+
+    Raises:
+        DataError: the folder holds something else, a class has no name there, or what was written isn't what is read.
+        OSError: the disk is full, for instance.
+    """
+    names = sorted({example.label for side in sides.values() for example in side})
+    _claim(output, target, _fingerprint(sides))
+    counts = {}
+    for split, side in sides.items():
+        console.line(f"Writing {len(side)} examples to {output / split}")
+        pictures = frames(side)
+        TARGETS[target](output / split, pictures, names, report)
+        counts[split] = _verified(output / split, target, pictures)
+        if counts[split] < len(side):
+            logger.warning("%s: %d of %d examples were left out", output / split, len(side) - counts[split], len(side))
+    given = kitti_names(names) if target == "kitti" else dict(zip(names, names, strict=True))
+    write_json(output / "classmap.json", {given[name]: index for index, name in enumerate(names)})
+    return counts
+
+
+def fields(output: Path, target: str, splits: Collection[str]) -> list[str]:
+    """The lines of a spec that use what was written."""
+    paths = {"train": "train_dataset_path", "val": "val_dataset_path"}
+    training = " ".join(f'{paths[split]}: "{output / split}"' for split in splits if split in paths)
+    found = [f"train_config {{ {training} }}"] if training else []
+    found += [f'eval_config {{ eval_dataset_path: "{output / "test"}" }}'] if "test" in splits else []
+    kitti = " kitti { min_height_pixels: 0 }" if target == "kitti" else ""
+    return [*found, f"dataset_config {{ format: {target.upper()}{kitti} }}"]
+
+
+def _claim(output: Path, target: str, fingerprint: str) -> None:
+    """Take the folder for this conversion, or go on with it there.
+
+    Raises:
+        DataError: something else is in it.
+    """
+    state = {"target": target, "fingerprint": fingerprint}
+    path = output / _STATE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        found = "damaged"
+    if found == state:
+        logger.info("%s: went on with what is there", output)
+        return
+    if found is not None or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
+        raise DataError(f"{output}: holds something else already; name another folder with -o, or remove it")
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(path, state)
+
+
+def _fingerprint(sides: Sides) -> str:
+    """What is the same as long as the examples and the files they are in are."""
+    digest = hashlib.blake2b(digest_size=16)
+    for split, side in sides.items():
+        for path, group in groupby(side, key=lambda example: example.span.file if example.span else example.path):
+            try:
+                status = path.stat()
+                digest.update(repr((split, status.st_size, status.st_mtime_ns)).encode())
+            except OSError:
+                pass  # it is reported when its turn comes
+            for example in group:
+                digest.update(repr(example).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _verified(root: Path, target: str, pictures: Sequence[Frame]) -> int:
+    """The number of examples read back, each equal to what it was made of.
+
+    Raises:
+        DataError: one is not, or is missing although its picture can be decoded.
+    """
+    options = Options(report=Report(fail=True), name=str(root), kitti=_AS_WRITTEN)
+    found: dict[str, list[Example]] = {}
+    for example in dataset.load(root, target.upper(), options):
+        found.setdefault(example.group if example.span else example.path.stem, []).append(example)
+    names = kitti_names({item.example.label for frame in pictures for item in frame}) if target == "kitti" else {}
+
+    def compare(frame: Frame) -> int:
+        keys = [item.name for item in frame] if target == "image_folder" else [frame[0].picture]
+        written = [example for key in keys for example in found.get(key, [])]
+        source = frame[0].example
+        try:
+            pixels = decode(source.path, 3, source.span)
+        except DataError:
+            return 0
+        if len(written) != len(frame):
+            raise DataError(f"{root}: {len(written)} examples are read of {len(frame)} from {source.path}; start anew")
+        for item, copy in zip(frame, written, strict=True):
+            label = names.get(item.example.label, item.example.label)
+            if copy.label != label or not _is_equal(item.example, copy, pixels):
+                raise DataError(f"{copy.path}: is not what was made of {source.path}; start anew, on another disk")
+        return len(frame)
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return sum(pool.map(compare, pictures))
+
+
+def _is_equal(original: Example, copy: Example, pixels: Pixels) -> bool:
+    """Whether the copy shows what the original shows of its picture, of these pixels: byte by byte if it is whole."""
+    height, width, _ = pixels.shape
+    box = original.box or (0, 0, width, height)
+    if copy.box is not None:
+        return copy.box == box and _bytes(original) == _bytes(copy)
+    if original.box is None:
+        return _bytes(original) == _bytes(copy)
+    left, top, right, bottom = box
+    return np.array_equal(pixels[top:bottom, left:right], decode(copy.path, 3, copy.span))
+
+
+def _bytes(example: Example) -> bytes:
+    with open_picture(example.path, example.span) as file:
+        return file.read()

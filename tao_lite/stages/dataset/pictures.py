@@ -1,0 +1,136 @@
+"""Every picture of a data set decoded once: what is wrong or unexpected in it, its size, digest and fingerprints."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations, islice
+
+from PIL import Image
+
+from tao_lite.data.decode import decode, header, open_picture
+from tao_lite.data.example import Example
+from tao_lite.data.similar import Fingerprint, fingerprint
+from tao_lite.errors import DataError
+from tao_lite.machine.host import usable_cores
+from tao_lite.monitor import console
+
+ERROR, REMARK = "error", "remark"
+
+_SUFFIXES = {
+    "JPEG": ("jpg", "jpeg", "jpe", "jfif"),
+    "MPO": ("jpg", "jpeg", "mpo"),
+    "PNG": ("png", "apng"),
+    "BMP": ("bmp", "dib"),
+    "PPM": ("ppm", "pgm", "pbm", "pnm", "pfm"),
+    "GIF": ("gif",),
+    "TIFF": ("tif", "tiff"),
+    "WEBP": ("webp",),
+}
+_MODES = {
+    "1": "black and white, 1 bit",
+    "P": "a palette, looked up",
+    "LA": "transparent, laid on white",
+    "PA": "transparent, laid on white",
+    "RGBA": "transparent, laid on white",
+    "CMYK": "CMYK, converted without its colour profile",
+    "F": "floating point, taken as 0 to 1",
+}
+_NUM_AT_ONCE = 1024
+_SAME_OBJECT = 0.9
+_MAX_COMPARED = 200
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """Something about one place.
+
+    kind: dataset, broken, label or mislabelled, which are errors; suffix, mode or double, which are remarks.
+    """
+
+    severity: str
+    kind: str
+    place: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What was found in one picture; unless it is broken, a digest of its bytes, its width and height.
+
+    fingerprints: one for each of its examples, None for a box that reaches outside; empty where none were asked for.
+    """
+
+    findings: tuple[Finding, ...]
+    digest: bytes = b""
+    size: tuple[int, int] | None = None
+    fingerprints: tuple[Fingerprint | None, ...] = ()
+
+
+def pictures(frames: Sequence[Sequence[Example]], *, with_fingerprints: bool = False) -> Iterator[Picture]:
+    """The pictures from which these groups of examples are cut, in order; a bar shows how far it has come."""
+    rest = iter(frames)
+    done = 0
+    # Off a terminal the progress would be lines in the middle of --json.
+    with ThreadPoolExecutor(usable_cores()) as pool, console.Progress(is_main=console.is_terminal()) as progress:
+        progress.begin("Checking pictures", total=len(frames))
+        while part := list(islice(rest, _NUM_AT_ONCE)):
+            yield from pool.map(partial(_look, with_fingerprints), part)
+            done += len(part)
+            progress.advance(done)
+
+
+def _look(with_fingerprints: bool, examples: Sequence[Example]) -> Picture:
+    path, span = examples[0].path, examples[0].span
+    try:
+        with open_picture(path, span) as file:
+            digest = hashlib.blake2b(file.read(), digest_size=16).digest()
+        head = header(path, span)
+        pixels = decode(path, 3, span)
+    except DataError as error:
+        return Picture((Finding(ERROR, "broken", str(path), str(error).removeprefix(f"{path}: ")),))
+    height, width, _ = pixels.shape
+    findings = []
+    suffix = path.suffix[1:].lower()
+    if span is None and suffix not in _SUFFIXES[head.format]:
+        findings.append(Finding(REMARK, "suffix", str(path), f"holds {head.format}, read as that"))
+    if head.is_animated and head.format != "MPO":
+        findings.append(Finding(REMARK, "mode", str(path), "an animation, of which the first picture is taken"))
+    if head.mode in _MODES or head.mode.startswith("I"):
+        text = _MODES.get(head.mode, "more than 8 bits, of which the high ones are taken")
+        findings.append(Finding(REMARK, "mode", str(path), text))
+    findings += [
+        Finding(ERROR, "label", str(path), f"the box {example.box} lies outside the picture of {width} x {height}")
+        for example in examples
+        if _is_outside(example, width, height)
+    ]
+    fingerprints: tuple[Fingerprint | None, ...] = ()
+    if with_fingerprints:
+        image = Image.fromarray(pixels)
+        fingerprints = tuple(
+            None if _is_outside(example, width, height) else fingerprint(image, example.box) for example in examples
+        )
+    return Picture((*findings, *_contradictions(examples)), digest, (width, height), fingerprints)
+
+
+def _is_outside(example: Example, width: int, height: int) -> bool:
+    return example.box is not None and (example.box[2] > width or example.box[3] > height)
+
+
+def _contradictions(examples: Sequence[Example]) -> Iterator[Finding]:
+    """Boxes of one picture that are nearly the same and of different classes."""
+    boxed = [(example, example.box) for example in examples if example.box][:_MAX_COMPARED]
+    for (one, box), (other, other_box) in combinations(boxed, 2):
+        if one.label != other.label and _overlap(box, other_box) > _SAME_OBJECT:
+            text = f"{one.label!r} and {other.label!r} are labels of nearly the same box, {box} and {other_box}"
+            yield Finding(ERROR, "mislabelled", str(one.path), text)
+
+
+def _overlap(box: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> float:
+    """What two boxes share, as a share of what they cover together."""
+    across = min(box[2], other[2]) - max(box[0], other[0])
+    down = min(box[3], other[3]) - max(box[1], other[1])
+    shared = max(across, 0) * max(down, 0)
+    areas = [(right - left) * (bottom - top) for left, top, right, bottom in (box, other)]
+    return shared / (sum(areas) - shared)

@@ -1,0 +1,103 @@
+"""A data set in one pass over its pictures: counts, problems, copies, imbalance, and what to do about them."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tao_lite.data.balance import class_weights, weights_by_count
+from tao_lite.data.dataset import DataSet
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.stages.dataset import advice, stats
+from tao_lite.stages.dataset.check import labels
+from tao_lite.stages.dataset.duplicates import Entry, Fingerprints, duplicates, leakage
+from tao_lite.stages.dataset.pictures import Finding, pictures
+from tao_lite.stages.dataset.sources import Sides
+
+_WEIGHTINGS = {"BALANCED": pb.ClassWeighting.BALANCED, "EFFECTIVE_NUMBER": pb.ClassWeighting.EFFECTIVE_NUMBER}
+
+
+def report(
+    sides: Sides, reported: Iterable[tuple[str, str]] = (), experiment: pb.Experiment | None = None
+) -> dict[str, Any]:
+    """Plain values, ready for JSON; `reported` is what the readers of the sides left out and why.
+
+    class_names: sorted. splits: as of dataset_stats.of_split, by name. problems: what the check finds, each with
+    severity, kind, place and text, errors first. duplicates: exact and near, see dataset_duplicates. leakage: for each
+    split but train, the exact and near copies of training examples. imbalance: of train, see _imbalance; None without
+    examples. advice: sentences.
+
+    Raises:
+        SpecError: a class weight of the spec is wrong.
+    """
+    entries = [Entry(name, example) for name, side in sides.items() for example in side]
+    findings, sizes, prints = _looked_at(entries)
+    findings |= set(labels(sides, reported))
+    class_names = sorted({entry.example.label for entry in entries})
+    splits = {}
+    rest = iter(sizes)
+    for name, side in sides.items():
+        splits[name] = stats.of_split(side, class_names, [next(rest) for _ in side])
+    found = duplicates(entries, prints)
+    values = {
+        "class_names": class_names,
+        "splits": splits,
+        "problems": [dataclasses.asdict(finding) for finding in sorted(findings)],
+        "duplicates": found,
+        "leakage": leakage(found, list(sides)),
+        "imbalance": _imbalance(sides, splits, experiment),
+    }
+    return {**values, "advice": advice.advice(values, experiment)}
+
+
+def _looked_at(entries: list[Entry]) -> tuple[set[Finding], list[tuple[int, int] | None], Fingerprints]:
+    """Findings in the pictures; of each entry the size, None if its picture is broken, and what is compared."""
+    frames: dict[Path, list[int]] = {}
+    for index, entry in enumerate(entries):
+        frames.setdefault(entry.example.path, []).append(index)
+    examples = [[entries[index].example for index in indices] for indices in frames.values()]
+    findings: set[Finding] = set()
+    sizes: list[tuple[int, int] | None] = [None] * len(entries)
+    prints = Fingerprints(len(entries))
+    for indices, cut, picture in zip(
+        frames.values(), examples, pictures(examples, with_fingerprints=True), strict=True
+    ):
+        findings.update(picture.findings)
+        prints.put(indices, cut, picture)
+        for index, example in zip(indices, cut, strict=True):
+            left, top, right, bottom = example.box or (0, 0, *(picture.size or (0, 0)))
+            sizes[index] = (right - left, bottom - top) if picture.size else None
+    return findings, sizes, prints
+
+
+def _imbalance(
+    sides: Sides, splits: Mapping[str, Mapping[str, Any]], experiment: pb.Experiment | None
+) -> dict[str, Any] | None:
+    """Of the training examples, or the only ones: the largest and the smallest class, their ratio and class weights.
+
+    weights: by the name of each class_weighting, class to weight. spec: class_weighting, sampler and weights in use,
+    where class_weighting may be GIVEN (class_weights is set) and weights None (all are 1); None without a spec.
+    """
+    split = "train" if "train" in splits else next(iter(splits))
+    counts = {name: count for name, count in splits[split]["classes"].items() if count}
+    if not counts:
+        return None
+    largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    return {
+        "split": split,
+        "largest": largest,
+        "smallest": smallest,
+        "ratio": counts[largest] / counts[smallest],
+        "weights": {name: weights_by_count(counts, kind) for name, kind in _WEIGHTINGS.items()},
+        "spec": _in_use(experiment.train_config, DataSet(tuple(sides[split]), tuple(counts))) if experiment else None,
+    }
+
+
+def _in_use(train: pb.TrainConfig, data: DataSet) -> dict[str, Any]:
+    kind = "GIVEN" if train.class_weights else pb.ClassWeighting.Kind.Name(train.class_weighting)
+    weights = class_weights(train, data)
+    return {
+        "class_weighting": kind,
+        "sampler": pb.Sampler.Kind.Name(train.sampler),
+        "weights": dict(zip(data.class_names, weights, strict=True)) if weights else None,
+    }

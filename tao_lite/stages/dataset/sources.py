@@ -1,0 +1,101 @@
+"""The data sets that a dataset command is about: those a spec names, or what is found at a path."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tao_lite.data import dataset
+from tao_lite.data.example import Example, Options, Report, Split
+from tao_lite.data.formats import image_folder, yolo
+from tao_lite.errors import DataError
+from tao_lite.spec import classification_pb2 as pb
+
+NAMES = {dataset.TRAIN: "train", dataset.VALIDATION: "val", dataset.EVALUATION: "test"}
+
+_ALIASES: Mapping[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+
+Sides = Mapping[str, tuple[Example, ...]]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One data set: what it is called (train, val, test or data), where it is, its format and how it is read."""
+
+    name: str
+    root: Path
+    kind: str
+    options: Options
+
+    def read(self) -> list[Example]:
+        """Its examples.
+
+        Raises:
+            DataError: it can't be read.
+        """
+        return dataset.load(self.root, self.kind, self.options)
+
+
+def of_spec(experiment: pb.Experiment, report: Report | None = None) -> list[Source]:
+    """The data sets that a spec names, each once.
+
+    Raises:
+        DataError: it names none.
+    """
+    kind = pb.DatasetFormat.Kind.Name(experiment.dataset_config.format)
+    sources: list[Source] = []
+    for field, path in dataset.paths(experiment).items():
+        options = dataset.options_of(experiment, field, report)
+        source = Source(name=NAMES[field], root=dataset.root_of(path), kind=kind, options=options)
+        is_divided = yolo.data_file(source.root) is not None
+        if not any(source.root == other.root and not is_divided for other in sources):
+            sources.append(source)
+    if not sources:
+        raise DataError(f"{dataset.TRAIN} is not set; it must be a folder of images")
+    return sources
+
+
+def of_path(root: Path, report: Report | None = None) -> list[Source]:
+    """What is at a path, its format recognised: the splits of a data.yaml or of a folder of splits, else one data set.
+
+    Raises:
+        DataError: a data.yaml can't be read.
+    """
+    root = dataset.root_of(str(root))
+    options = Options(report=report or Report(), name="the data set")
+    if yolo.data_file(root):
+        named = yolo.split_names(root, options)
+        return [
+            Source(name=split, root=root, kind="YOLO", options=replace(options, split=split))
+            for split, aliases in _ALIASES.items()
+            if set(aliases) & set(named)
+        ]
+    folders = image_folder.splits_in(root) if root.is_dir() else []
+    if folders:
+        names = [next((split for split in _ALIASES if name.lower() in _ALIASES[split]), name) for name in folders]
+        if len(set(names)) < len(names):
+            names = folders
+        return [
+            Source(name=name, root=root / folder, kind="AUTO", options=options)
+            for name, folder in zip(names, folders, strict=True)
+        ]
+    return [Source(name="data", root=root, kind="AUTO", options=options)]
+
+
+def sides(experiment: pb.Experiment, report: Report | None = None) -> Sides:
+    """The examples of training, validation and test as a training would have them: val_split where no path is named.
+
+    Raises:
+        DataError: a data set can't be read.
+    """
+    found = {source.name: tuple(source.read()) for source in of_spec(experiment, report)}
+    if "train" in found and "val" not in found:
+        train, val = dataset.divide(found["train"], experiment.dataset_config.val_split)
+        found = {**found, "train": tuple(train), "val": tuple(val)}
+    return {name: found[name] for name in ("train", "val", "test") if name in found}

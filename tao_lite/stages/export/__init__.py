@@ -1,0 +1,1 @@
+"""ONNX, and what DeepStream needs beside it."""

@@ -1,0 +1,1 @@
+"""Prune: how much, who goes, rounds, comparison."""

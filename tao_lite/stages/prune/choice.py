@@ -1,0 +1,143 @@
+"""From prune_config to what goes: the criterion, the ranking, and the threshold that reaches the target."""
+
+from dataclasses import dataclass, replace
+
+from tao_lite.errors import SpecError
+from tao_lite.pruning import importance, plans, surgery, targets, taylor
+from tao_lite.pruning.criteria import Rule
+from tao_lite.pruning.importance import Judge
+from tao_lite.pruning.plans import Plan, Scored
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec import schema
+from tao_lite.stages.prune.subject import Subject
+
+TARGETS = ("target_ratio", "target_macs", "max_accuracy_drop")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What stays and how that was decided; `tried` holds share of the parameters and validation top-1."""
+
+    plan: Plan
+    threshold: float
+    target: tuple[str, float] | None
+    tried: tuple[tuple[float, float], ...] = ()
+    by_weights: tuple[str, ...] = ()  # layers that BN_SCALE had to judge by their weights
+
+
+def choose(subject: Subject) -> Choice:
+    """What the subject's prune_config takes away.
+
+    Raises:
+        SpecError: settings that contradict each other.
+        PruneError: the network or the target does not allow it.
+        DataError: images are needed and can't be read.
+    """
+    config, target = subject.config, target_of(subject.config)
+    scored = score(subject)
+    tried: tuple[tuple[float, float], ...] = ()
+    threshold = scored.rule.threshold
+    match target:
+        case ("target_ratio", ratio):
+            threshold = targets.for_parameters(scored, ratio)
+        case ("target_macs", ratio):
+            threshold = targets.for_macs(scored, ratio)
+        case ("max_accuracy_drop", drop):
+            found = _for_accuracy(subject, scored, drop)
+            threshold, tried = found.threshold, found.tried
+    judged = _judged_by_weights(scored) if config.criterion == pb.PruneCriterion.BN_SCALE else ()
+    return Choice(scored.plan(threshold), threshold, target, tried, judged)
+
+
+def score(subject: Subject) -> Scored:
+    """The subject's groups with the scores of their channels, by the criterion of its prune_config.
+
+    Raises:
+        PruneError: the network or a setting does not allow it.
+        DataError: the criterion needs images that can't be read.
+    """
+    return plans.score(subject.network, subject.shape, rule(subject.config), judge(subject))
+
+
+def rule(config: pb.PruneConfig) -> Rule:
+    """The settings of the rule, as written in the spec.
+
+    Unless the spec says else, only norms of weights are normalised. Changes of the loss and scales of batch norms are
+    in one unit in all layers: dividing each layer by its largest would throw away which layers matter.
+    """
+    is_normalised = config.criterion == pb.PruneCriterion.MIN_WEIGHT or config.HasField("normalizer")
+    return Rule(
+        normalizer=config.normalizer if is_normalised else "off",
+        equalization_criterion=config.equalization_criterion,
+        granularity=config.pruning_granularity,
+        threshold=schema.as_written(config.pruning_threshold),
+        min_num_filters=config.min_num_filters,
+        excluded_layers=tuple(config.excluded_layers),
+        ranking=pb.PruneRanking.Kind.Name(config.ranking),
+    )
+
+
+def judge(subject: Subject) -> Judge:
+    """The judge that the criterion names."""
+    match subject.config.criterion:
+        case pb.PruneCriterion.BN_SCALE:
+            return importance.by_batch_norms(subject.network)
+        case pb.PruneCriterion.TAYLOR:
+            batches = subject.training_batches(subject.config.criterion_batches)
+            return taylor.by_loss(subject.network, batches)
+        case pb.PruneCriterion.RANDOM:
+            return importance.by_chance(subject.experiment.train_config.random_seed)
+        case _:
+            return importance.by_weights(subject.network)
+
+
+def target_of(config: pb.PruneConfig) -> tuple[str, float] | None:
+    """Name and value of the target that is set; None for a threshold.
+
+    Raises:
+        SpecError: two are set, or none where one is needed.
+    """
+    given = [(name, schema.as_written(getattr(config, name))) for name in TARGETS if getattr(config, name)]
+    if len(given) > 1:
+        found = " and ".join(f"{name} ({value:g})" for name, value in given)
+        raise SpecError(f"prune_config sets {found}; only one can be met, so set the others to 0, which is off")
+    if not given:
+        _refuse_without_target(config)
+    return given[0] if given else None
+
+
+def with_target(config: pb.PruneConfig, name: str, value: float) -> pb.PruneConfig:
+    """A copy with this target in the place of any other."""
+    changed = pb.PruneConfig()
+    changed.CopyFrom(config)
+    for target in TARGETS:
+        changed.ClearField(target)  # type: ignore[arg-type]
+    setattr(changed, name, value)
+    return changed
+
+
+def _refuse_without_target(config: pb.PruneConfig) -> None:
+    criterion, names = pb.PruneCriterion.Kind.Name(config.criterion), f"{', '.join(TARGETS[:-1])} or {TARGETS[-1]}"
+    if config.ranking == pb.PruneRanking.PER_LAYER:
+        raise SpecError(
+            f"prune_config.ranking is PER_LAYER, which cuts the same share of every layer; say how much with {names}"
+        )
+    if config.criterion != pb.PruneCriterion.MIN_WEIGHT and not config.HasField("pruning_threshold"):
+        raise SpecError(
+            f"prune_config.criterion is {criterion}, whose scores TAO's thresholds do not fit; say how much to cut "
+            f"with {names}"
+        )
+
+
+def _for_accuracy(subject: Subject, scored: Scored, drop: float) -> targets.Search:
+    before = subject.top1(subject.network, "Validation before pruning")
+
+    def accuracy(plan: Plan) -> float:
+        return subject.top1(surgery.cut(subject.network, plan), "Validation of a try")
+
+    found = targets.for_accuracy(scored, before - drop, accuracy)
+    return replace(found, tried=((1.0, before), *found.tried))
+
+
+def _judged_by_weights(scored: Scored) -> tuple[str, ...]:
+    return tuple(importance.without_batch_norm(scored.network, [group for group, _ in scored.groups]))

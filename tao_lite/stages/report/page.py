@@ -1,0 +1,92 @@
+"""The HTML of a report: values for report.html, which says how they are shown. Everything in it is escaped."""
+
+import base64
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+from markupsafe import Markup
+from PIL import Image
+from torch import Tensor
+
+from tao_lite.metrics.counts import Evaluation
+from tao_lite.stages.report import charts
+from tao_lite.stages.report import curves as report_curves
+from tao_lite.stages.report import rows as report_rows
+from tao_lite.stages.report.network import Judged
+from tao_lite.stages.report.subject import Subject
+
+MAX_CLASSES = 20
+"""Of a confusion matrix; of more classes, those with the most mistakes are shown."""
+NUM_PAIRS = 10
+MAX_ROWS = 50
+"""Problems of a data set, groups of copies in it and members of a group."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Part of a confusion matrix: for each row its class, and for each cell the images and their share of the row."""
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[tuple[int, float], ...]], ...]
+
+
+def page(subjects: Sequence[Subject], device: torch.device) -> str:
+    """The report as one HTML text."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=ChainableUndefined,  # Summaries of other versions may lack something.
+    )
+    environment.filters.update(number=report_rows.number, png=png, matrix=matrix, reliability=reliability)
+    return environment.get_template("report.html").render(
+        subjects=subjects,
+        title=", ".join(subject.record.name for subject in subjects),
+        made=time.strftime("%Y-%m-%d %H:%M"),
+        colour=charts.colour,
+        overview=report_rows.overview(subjects),
+        differences=report_rows.differences(subjects),
+        curves=report_curves.charts([subject.record for subject in subjects]),
+        environment=report_rows.environment(subjects),
+        machine=report_rows.machine(device),
+        num_pairs=NUM_PAIRS,
+        max_rows=MAX_ROWS,
+    )
+
+
+def png(image: Tensor) -> str:
+    """The picture, uint8 [C, H, W] with C 1 or 3, as a data: address."""
+    pixels = image.permute(1, 2, 0).numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def matrix(evaluation: Evaluation) -> Matrix:
+    """The confusion matrix of the classes in their order, at most MAX_CLASSES."""
+    counts = torch.tensor(evaluation.confusion_matrix)
+    mistakes = counts.sum(dim=0) + counts.sum(dim=1) - 2 * counts.diagonal()
+    chosen = sorted(mistakes.argsort(descending=True, stable=True)[:MAX_CLASSES].tolist())
+    rows = []
+    for true in chosen:
+        images = evaluation.confusion_matrix[true]
+        total = evaluation.per_class[true].support
+        rows.append((evaluation.class_names[true], tuple((images[i], images[i] / max(total, 1)) for i in chosen)))
+    return Matrix(tuple(evaluation.class_names[i] for i in chosen), tuple(rows))
+
+
+def reliability(judged: Judged, name: str) -> Markup:
+    """The reliability diagram of a run."""
+    before, after = judged.calibration.ece, judged.calibrated.ece
+    return charts.reliability(
+        judged.calibration,
+        judged.calibrated,
+        title=f"Reliability of {name}",
+        description=f"Calibration error {before:.4f}, and {after:.4f} at temperature {judged.temperature:.2f}.",
+    )

@@ -1,0 +1,36 @@
+"""Report: one HTML file of one or several runs, which needs nothing else to be read."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from tao_lite.errors import RunError
+from tao_lite.machine.distributed import World
+from tao_lite.monitor import console
+from tao_lite.run import write_atomically
+from tao_lite.stages.report import record as report_record
+from tao_lite.stages.report import subject
+
+_PACKAGES = ("jinja2", "matplotlib")
+
+
+def report(folders: Sequence[Path], world: World, *, output: Path | None = None, read_data: bool = True) -> None:
+    """Write the report of the runs in the folders, in their order; what is missing is said in it.
+
+    Without an output it is report.html in the first folder. read_data: False leaves all images unread.
+
+    Raises:
+        RunError: a folder holds no run, or a package is not installed.
+    """
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RunError(f"report needs {', '.join(missing)}; install it with pip install 'tao-lite[train,report]'")
+    from tao_lite.stages.report import page as report_page
+
+    names = report_record.names(folders)
+    records = [report_record.of(folder, name, world) for folder, name in zip(folders, names, strict=True)]
+    subjects = [subject.of(record, read_data=read_data) for record in records]
+    page = report_page.page(subjects, world.device)
+    path = output or records[0].run.report
+    write_atomically(path, page)
+    console.line(f"Wrote {path}, {len(page.encode()) / 1e6:.1f} MB")

@@ -1,0 +1,71 @@
+"""A run as a report shows it: what it left, its network and its data, or why one of them is missing."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tao_lite.errors import RunError, TaoLiteError
+from tao_lite.stages.dataset import sources, stats
+from tao_lite.stages.report import network as report_network
+from tao_lite.stages.report.network import Judged, Network
+from tao_lite.stages.report.record import Record
+
+_NO_DATA = "--no_data was given, so no image was read"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Subject:
+    """What is None is missing; `missing` says why, by the same name."""
+
+    record: Record
+    network: Network | None = None
+    judged: Judged | None = None
+    data: dict[str, Any] | None = None  # as `dataset_stats.stats`, and more where `dataset report` was run
+    missing: dict[str, str]
+
+
+def of(record: Record, *, read_data: bool) -> Subject:
+    """The run with all that can be found out about it."""
+    subject = Subject(record=record, missing={})
+    with _noted(subject, "network"):
+        subject.network = report_network.load(record)
+    with _noted(subject, "judged"):
+        subject.judged = _judged(subject, read_data=read_data)
+    with _noted(subject, "data"):
+        subject.data = _data(subject, read_data=read_data)
+    return subject
+
+
+@contextlib.contextmanager
+def _noted(subject: Subject, part: str) -> Iterator[None]:
+    """Keep the reason where the block can't get the part."""
+    try:
+        yield
+    except (TaoLiteError, OSError) as error:
+        subject.missing[part] = str(error)
+        _log.info("%s: the report shows no more than it can: %s", subject.record.name, error)
+
+
+def _judged(subject: Subject, *, read_data: bool) -> Judged:
+    if not read_data:
+        raise RunError(_NO_DATA)
+    if not subject.network:
+        raise RunError(subject.missing["network"])
+    return report_network.judge(subject.network, subject.record)
+
+
+def _data(subject: Subject, *, read_data: bool) -> dict[str, Any]:
+    """The numbers of `dataset report` where it was run, else counted now."""
+    record, network = subject.record, subject.network
+    if found := record.summaries.get("dataset_report"):
+        return found
+    if not read_data:
+        raise RunError(_NO_DATA)
+    experiment = network.experiment if network else record.experiment
+    if experiment is None:
+        raise RunError("neither a spec nor a checkpoint says where it is")
+    return stats.stats(sources.sides(experiment))

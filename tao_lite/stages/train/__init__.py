@@ -1,0 +1,1 @@
+"""Train, and retrain by spec: start or resume, epochs, checkpoints."""

@@ -1,0 +1,241 @@
+"""The epochs of a training: train, validate, report, save, stop in order."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import torch
+
+from tao_lite import checkpoint as checkpoints
+from tao_lite.checkpoint import Checkpoint
+from tao_lite.data.augment.augment import Preprocess
+from tao_lite.errors import Interrupted
+from tao_lite.machine import energy
+from tao_lite.metrics.counts import Evaluation
+from tao_lite.models import freeze
+from tao_lite.monitor import console
+from tao_lite.monitor.monitor import EpochRow, Message, Monitor
+from tao_lite.run import Run, Summary, write_json
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.load import Spec
+from tao_lite.stages.evaluate import evaluate_network, penalised
+from tao_lite.stages.train import phases
+from tao_lite.stages.train import summary as training_summary
+from tao_lite.stages.train.phases import Phase, Phases
+from tao_lite.stages.train.restart import Progress
+from tao_lite.stages.train.saver import Saver
+from tao_lite.stages.train.watching import Watch
+from tao_lite.training.loops import Recipe, train_epoch
+from tao_lite.training.stop import StopRequest
+
+
+@dataclass(kw_only=True)
+class Training:
+    """All that the epochs work with."""
+
+    spec: Spec
+    run: Run
+    phases: Phases
+    progress: Progress
+    request: StopRequest
+    saver: Saver
+    phase: Phase | None = None  # of the epoch that runs
+
+    @property
+    def config(self) -> pb.TrainConfig:
+        return self.spec.experiment.train_config
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.phases.train) / self._recipe.accumulation)
+
+    @property
+    def _recipe(self) -> Recipe:
+        return self.phases.recipe
+
+    def found_over(self) -> Summary | None:
+        """The summary that the folder holds of this training; None while there is something to do or to write."""
+        if not self._is_over:
+            return None
+        run, progress, max_epochs = self.run, self.progress, self.config.n_epochs
+        if run.is_main:
+            console.line(f"{run.results} is trained already: {progress.epoch} of {max_epochs} epochs are done")
+        found = training_summary.read(progress, run)
+        # The processes have to go the same way.
+        if run.world.any(found is None):
+            return None
+        if run.is_main:
+            training_summary.say_end(progress, run, max_epochs)
+        return found
+
+    def run_epochs(self) -> Summary:
+        progress, max_epochs = self.progress, self.config.n_epochs
+        # Of a run that goes on, the energy is not known as a whole.
+        joules = energy.joules(self.run.device) if self._step(progress.stats.batches) == 0 else None
+        resumed = {"resumed_epoch": progress.epoch, "resumed_step": self._step(progress.stats.batches)}
+        steps = {"step": resumed["resumed_step"], "num_steps": max_epochs * self.steps_per_epoch}
+        with (
+            Monitor(self.run, max_epochs=max_epochs, **resumed) as monitor,
+            Watch(self.spec, self.phases, monitor, **steps) as watch,
+        ):
+            with self.saver, console.Progress(is_main=self.run.is_main) as bar:
+                while not self._is_over:
+                    self._epoch(watch, bar)
+                self.saver.settle(is_last=True)
+            monitor.status("RUNNING", Message.LOOP_COMPLETE)
+            watch.end(self._step(0), progress)
+            summary = training_summary.summary(progress, self.phases, joules)
+            kpi = {"validation_loss": progress.best_loss, "validation_accuracy": progress.best_accuracy}
+            monitor.status("RUNNING", Message.EVALUATED, kpi)
+            monitor.status("SUCCESS", Message.FINISHED)
+        if self.run.is_main:
+            write_json(self.run.summary("train"), summary)
+            training_summary.say_end(progress, self.run, max_epochs)
+        return summary
+
+    def _step(self, batches: int) -> int:
+        """Optimizer steps since the start of the run, after that many batches of the epoch."""
+        return self.progress.epoch * self.steps_per_epoch + math.ceil(batches / self._recipe.accumulation)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether all epochs are done, or validation accuracy has not risen for long enough."""
+        patience = self.config.early_stopping.patience
+        is_stale = self.config.HasField("early_stopping") and self.progress.stale_epochs >= patience
+        return is_stale or self.progress.epoch >= self.config.n_epochs
+
+    def _epoch(self, watch: Watch, bar: console.Progress) -> None:
+        """One epoch or the rest of it, its validation and its checkpoint."""
+        progress, started = self.progress, time.perf_counter()
+        done, first_step, stopped = progress.stats.batches, self._step(0), False
+        phase = self._begin_phase(bar, started)
+        bar.begin(f"Epoch {progress.epoch + 1}/{self.config.n_epochs}", len(phase.train), done)
+
+        def report(step: int, values: Mapping[str, float]) -> None:
+            bar.advance((step + 1 - first_step) * self._recipe.accumulation)
+            bar.show(loss=values["loss"], accuracy=values["top1"], images_per_second=values["images_per_second"])
+            watch.interval(step + 1, values)
+
+        def stop() -> bool:
+            nonlocal stopped
+            watch.step()
+            stopped = self.request.agreed(self.run.world)
+            return stopped
+
+        freeze.train_mode(phase.network, phase.frozen)
+        train_epoch(
+            phase.trained,
+            watch.batches(phase.train.epoch(progress.epoch, start=done)),
+            phase.recipe,
+            stats=progress.stats,
+            first_step=first_step,
+            report=report,
+            stop=stop,
+        )
+        # By the vote, not by the signal: that may not have come to this process yet.
+        if stopped and progress.stats.batches < len(phase.train):
+            self._stop(started)
+        result = self._validate(phase, watch, bar, started)
+        self._finish_epoch(result, watch, bar, time.perf_counter() - started)
+
+    def _begin_phase(self, bar: console.Progress, started: float) -> Phase:
+        """The phase of the coming epoch: the one before it, unless frozen blocks are to train from now on."""
+        epoch = self.progress.epoch
+        if self.phase is None or self.phase.is_frozen != phases.holds(self.config, epoch):
+            self.phase = None  # frees its hooks on the network before others are put there
+            self.phase = self.phases.begin(epoch, bar, self._each_batch(bar, started))
+        return self.phase
+
+    def _each_batch(self, bar: console.Progress, started: float) -> Callable[[int], None]:
+        """Show how many batches are done without training, and stop there where that was asked for."""
+
+        def each_batch(done: int) -> None:
+            bar.advance(done)
+            # Several processes would have to agree, and each has its own number of batches here.
+            if self.request.signal_number and self.run.world.world_size == 1:
+                self._stop(started)
+
+        return each_batch
+
+    def _validate(self, phase: Phase, watch: Watch, bar: console.Progress, started: float) -> Evaluation:
+        bar.begin(f"Validation {self.progress.epoch + 1}", len(phase.val))
+        for network in (self.phases.network, phase.validated):
+            self.run.world.share(network.buffers())
+
+        result = evaluate_network(
+            phase.validated,
+            phase.val,
+            k=self.spec.experiment.eval_config.top_k,
+            preprocess=phase.recipe.preprocess,
+            precision=phase.recipe.precision,
+            world=self.run.world,
+            each_batch=self._each_batch(bar, started),
+            watch=watch.validation(),
+        )
+        return penalised(result, phase.recipe.penalty)
+
+    def _finish_epoch(self, result: Evaluation, watch: Watch, bar: console.Progress, seconds: float) -> None:
+        self._sum_over_processes()
+        progress, stats = self.progress, self.progress.stats
+        is_best = progress.validated(result.top1, result.loss, self.config.early_stopping.min_delta)
+        progress.total_seconds += seconds
+        row = EpochRow(
+            epoch=progress.epoch,
+            step=self._step(0),
+            train_loss=stats.loss,
+            train_accuracy=stats.accuracy,
+            val_loss=result.loss,
+            val_accuracy=result.top1,
+            learning_rate=float(self._recipe.optimizer.param_groups[0]["lr"]),
+            seconds=seconds,
+        )
+        watch.epoch(row, result)
+        bar.end(console.epoch_line(row, self.config.n_epochs))
+        if is_best or self._is_over or progress.epoch % self.config.checkpoint.every_n_epochs == 0:
+            metrics = {"val_accuracy": result.top1, "val_loss": result.loss, "train_loss": stats.loss}
+            self.saver.save(self._checkpoint(metrics), self.config.checkpoint.keep_last, progress.best_epoch)
+
+    def _sum_over_processes(self) -> None:
+        """Make the epoch's sums those of all processes: each has trained on images of its own."""
+        stats = self.progress.stats
+        sums = torch.tensor([stats.loss_sum, stats.correct, stats.images], dtype=torch.float64, device=self.run.device)
+        stats.loss_sum, correct, images = self.run.world.sum_(sums).tolist()
+        stats.correct, stats.images = int(correct), int(images)
+
+    def _stop(self, started: float) -> None:
+        """Save inside the epoch and end the run."""
+        self._sum_over_processes()
+        self.progress.total_seconds += time.perf_counter() - started
+        self.saver.settle()
+        if self.run.is_main:
+            checkpoints.save(self.run.interrupted, self._checkpoint({}))
+        # A process that ended sooner would have torchrun end the one that saves.
+        self.run.world.barrier()
+        raise Interrupted(
+            self.request.signal_number or signal.SIGTERM,
+            f"stopped in epoch {self.progress.epoch + 1}, saved in {self.run.weights}; the same command goes on there",
+        )
+
+    def _checkpoint(self, metrics: Mapping[str, float]) -> Checkpoint:
+        recipe, network = self._recipe, self.phases.network.state_dict()
+        assert isinstance(recipe.preprocess, Preprocess)
+        # What is validated is what is saved as the network; where that is the average, the weights are kept beside it.
+        averaged = {"network": network} if recipe.average else {}
+        return Checkpoint(
+            spec=self.spec.text(),
+            class_names=self.phases.train.class_names,
+            preprocess=recipe.preprocess.to_dict(),
+            network=recipe.average.network.state_dict() if recipe.average else network,
+            epoch=self.progress.epoch,
+            batch=self.progress.stats.batches,
+            metrics=dict(metrics),
+            training={
+                "optimizer": recipe.optimizer.state_dict(),
+                "precision": recipe.precision.state_dict(),
+                "progress": asdict(self.progress),
+                "threads": torch.get_num_threads(),
+                **averaged,
+            },
+        )

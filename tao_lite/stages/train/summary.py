@@ -1,0 +1,56 @@
+"""What is left to say when a training is over: train.json, and where to look."""
+
+import json
+from contextlib import suppress
+
+import torch
+
+from tao_lite import checkpoint as checkpoints
+from tao_lite.machine import energy, usage
+from tao_lite.monitor import console
+from tao_lite.run import Run, Summary
+from tao_lite.stages.train.phases import Phases
+from tao_lite.stages.train.restart import Progress
+
+
+def summary(progress: Progress, phases: Phases, joules_before: float | None) -> Summary:
+    """The content of train.json; joules_before is None where the energy of the run is not known as a whole."""
+    run, precision = phases.run, phases.recipe.precision
+    joules = energy.joules(run.device)
+    return {
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "val_accuracy": progress.best_accuracy,
+        "val_loss": progress.best_loss,
+        "train_loss": checkpoints.load(run.best).metrics.get("train_loss") if run.is_main else None,
+        "images_per_second": progress.images / max(progress.train_seconds, 1e-9),
+        "data_wait_fraction": progress.wait_seconds / max(progress.train_seconds, 1e-9),
+        "peak_memory_bytes": usage.peak_bytes(run.device),
+        "duration_seconds": progress.total_seconds,
+        "epoch_train_seconds": progress.epoch_train_seconds,
+        "energy_joules": None if joules is None or joules_before is None else joules - joules_before,
+        "precision": precision.name,
+        **precision.summary(),
+        "threads": torch.get_num_threads(),
+        "num_parameters": sum(parameter.numel() for parameter in phases.network.parameters()),
+        "model_path": str(run.best),
+    }
+
+
+def read(progress: Progress, run: Run) -> Summary | None:
+    """The train.json in the folder, if it is of a training that got exactly so far."""
+    with suppress(OSError, ValueError):
+        found: Summary = json.loads(run.summary("train").read_text())
+        # Seconds tell a training from another one in the same folder with as many epochs.
+        if (found.get("epochs"), found.get("duration_seconds")) == (progress.epoch, progress.total_seconds):
+            return found
+    return None
+
+
+def say_end(progress: Progress, run: Run, num_epochs: int) -> None:
+    """Tell the user the best epoch and where the files are."""
+    if progress.epoch < num_epochs:
+        console.line(f"Stopped early: validation accuracy has not risen for {progress.stale_epochs} epochs")
+    console.line(f"Best epoch {progress.best_epoch} of {progress.epoch}: validation top-1 {progress.best_accuracy:.4f}")
+    console.line(f"Results in {run.results}, the best network in {run.best}")
+    console.line(f"Curves: tensorboard --logdir {run.events} (or make tensorboard RESULTS={run.results})")

@@ -1,0 +1,122 @@
+"""Train. Retraining is the same with a spec whose pretrained_model_path is a pruned checkpoint."""
+
+import logging
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from tao_lite import checkpoint as checkpoints
+from tao_lite import compat, schedule
+from tao_lite.checkpoint import Checkpoint
+from tao_lite.monitor import console
+from tao_lite.run import Run, Summary, write_atomically, write_json
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.load import Spec
+from tao_lite.stages.train import phases, pretrained, restart
+from tao_lite.stages.train.epochs import Training
+from tao_lite.stages.train.phases import Phases
+from tao_lite.stages.train.restart import Progress
+from tao_lite.stages.train.saver import Saver
+from tao_lite.training import optim, preparation, trial
+from tao_lite.training.loops import Recipe
+from tao_lite.training.stop import StopRequest, stop_request
+
+_log = logging.getLogger(__name__)
+
+
+def train(spec: Spec, run: Run) -> Summary:
+    """Train the spec's network, going on where an earlier run in the folder stopped; the summary is train.json.
+
+    Raises:
+        TaoLiteError: the data, the weights, the folder or the spec do not allow it.
+        Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
+    """
+    with run.hold(), stop_request() as request:
+        if run.is_main:
+            _say_differences(spec.experiment)
+        spec = replace(spec, experiment=compat.effective(spec.experiment))
+        preparation.draw_sample(spec.experiment, run)
+        training = _prepare(spec, run, request)
+        if found := training.found_over():
+            return found
+        if run.is_main:
+            _claim(training)
+        return training.run_epochs()
+
+
+def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
+    experiment, config = spec.experiment, spec.experiment.train_config
+    train_loader, val_loader = preparation.loaders(experiment, run)
+    class_names = train_loader.class_names
+    resumed = restart.resume_point(run, experiment, class_names)
+    torch.manual_seed(config.random_seed)
+    network = checkpoints.network(resumed) if resumed else pretrained.network(experiment, class_names)
+    preparation.on_device(network, run.device)
+    # The optimizer has to know every weight that will ever train.
+    phases.apply(experiment, network, is_frozen=not config.unfreeze_at_epoch)
+    recipe = preparation.recipe(experiment, network, train_loader, run)
+    threads = resumed.training.get("threads") if resumed else None
+    trial.set_threads(network, experiment, recipe.precision, run, threads)
+    training = Training(
+        spec=spec,
+        run=run,
+        phases=Phases(
+            experiment=experiment, run=run, network=network, recipe=recipe, train=train_loader, val=val_loader
+        ),
+        progress=_restored(resumed, network, recipe, run),
+        request=request,
+        saver=Saver(run),
+    )
+    if run.is_main:
+        _announce(training, is_resumed=resumed is not None)
+    return training
+
+
+def _claim(training: Training) -> None:
+    """Make the folder this run's, once nothing more can refuse it."""
+    run, class_names = training.run, training.phases.train.class_names
+    if training.config.checkpoint.init_epoch > 1:
+        restart.go_back(run, training.spec.experiment.model_config.arch, training.progress)
+    write_atomically(run.spec, training.spec.text())
+    write_json(run.classmap, {name: index for index, name in enumerate(class_names)})
+
+
+def _restored(resumed: Checkpoint | None, network: nn.Module, recipe: Recipe, run: Run) -> Progress:
+    if resumed is None:
+        return Progress()
+    if recipe.average:
+        # The checkpoint's network is the average; without an average in the run before, it starts at the weights.
+        network.load_state_dict(resumed.training.get("network", resumed.network))
+    optim.load_state(recipe.optimizer, resumed.training["optimizer"])
+    recipe.precision.load_state_dict(resumed.training["precision"])
+    progress = Progress.of(resumed.training["progress"])
+    if not run.is_main:
+        # The sums saved are those of all processes: the main one goes on with them, the others start at 0.
+        progress.stats.loss_sum, progress.stats.correct, progress.stats.images = 0.0, 0, 0
+    return progress
+
+
+def _say_differences(experiment: pb.Experiment) -> None:
+    """Log where the two modes of compat differ for this spec, and where TAO_EXACT is not TAO."""
+    lines = compat.differences(experiment)
+    _log.info("compat is %s, which matters in %d places", pb.Compat.Mode.Name(experiment.compat), len(lines))
+    for line in lines:
+        _log.info("%s", line)
+    for line in compat.not_reproduced(experiment) if compat.is_exact(experiment) else ():
+        _log.info("not as in TAO: %s", line)
+
+
+def _announce(training: Training, *, is_resumed: bool) -> None:
+    """Say what is about to happen: data, network, learning rate."""
+    config, data = training.config, training.phases.train
+    num_parameters = sum(parameter.numel() for parameter in training.phases.network.parameters())
+    console.line(
+        f"{'Resuming' if is_resumed else 'Training'} {training.spec.experiment.model_config.arch} with "
+        f"{num_parameters:,} parameters in {training.phases.recipe.precision.name} on {training.run.device}: "
+        f"{data.num_examples} training and {training.phases.val.num_examples} validation images of "
+        f"{len(data.class_names)} classes ({', '.join(data.class_names[:20])})"
+    )
+    rate = preparation.learning_rate(training.spec.experiment, data, training.run)
+    rows = [(epoch, f"{value:.3g}") for epoch, value in schedule.table(rate, config.n_epochs)]
+    console.table("Learning rate", ("epochs done", "learning rate"), rows)

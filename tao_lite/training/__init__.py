@@ -1,0 +1,1 @@
+"""The loops and what a step needs: optimizer, precision, average, distillation, validation."""

@@ -1,0 +1,178 @@
+"""From the spec to what a training works with: data, learning rate, how a step computes, on how many processes."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tao_lite import checkpoint as checkpoints
+from tao_lite import compat, schedule
+from tao_lite.data import balance, dataset
+from tao_lite.data.augment import augment, erasing, mixes
+from tao_lite.data.example import Report
+from tao_lite.data.from_spec import loader
+from tao_lite.data.loader import Loader
+from tao_lite.data.sample import draw
+from tao_lite.errors import SpecError
+from tao_lite.models import architectures, freeze, head
+from tao_lite.monitor import console
+from tao_lite.run import Run
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.training import optim
+from tao_lite.training.average import Average
+from tao_lite.training.compiled import Compiled
+from tao_lite.training.distillation import Teacher
+from tao_lite.training.loops import Recipe
+from tao_lite.training.precision import Precision
+
+
+def draw_sample(experiment: pb.Experiment, run: Run) -> None:
+    """Draw the sample data set where the spec names it and nothing is there."""
+    config, root = experiment.dataset_config, Path(experiment.train_config.train_dataset_path)
+    if run.is_main and config.HasField("sample") and not root.exists():
+        console.line(f"Drawing the sample data set in {root}: {config.sample.num_frames} frames")
+        draw.write(root, num_frames=config.sample.num_frames, seed=config.sample.seed)
+    run.world.barrier()
+
+
+def loaders(experiment: pb.Experiment, run: Run) -> tuple[Loader, Loader]:
+    """Training and validation batches of this process.
+
+    Raises:
+        DataError: a data set can't be used.
+    """
+    config = experiment.train_config
+    report = Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
+    train_set, val_set = dataset.splits(experiment, _class_names(experiment))
+    make = partial(
+        loader,
+        experiment,
+        batch_size=config.batch_size_per_gpu,
+        seed=config.random_seed,
+        world=run.world,
+        report=report,
+    )
+    return make(train_set, "train"), make(val_set, "val")
+
+
+def learning_rate(experiment: pb.Experiment, data: Loader, run: Run) -> schedule.Schedule:
+    """The schedule of the run.
+
+    Raises:
+        SpecError: as make_schedule.
+    """
+    return schedule.make_schedule(
+        experiment.train_config.lr_config,
+        world_size=run.world.world_size,
+        exact=compat.is_exact(experiment),
+        num_steps=num_steps(experiment, data),
+    )
+
+
+def num_steps(experiment: pb.Experiment, data: Loader) -> int:
+    """Optimizer steps of the run."""
+    config = experiment.train_config
+    return config.n_epochs * math.ceil(len(data) / config.gradient_accumulation_steps)
+
+
+def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run) -> Recipe:
+    """How a step computes, with a fresh optimizer of the network.
+
+    Raises:
+        SpecError: the optimizer, the schedule, the normalisation or the teacher can't be made.
+        CheckpointError: the teacher can't be read.
+    """
+    config, exact = experiment.train_config, compat.is_exact(experiment)
+    rate, steps = learning_rate(experiment, data, run), num_steps(experiment, data)
+    precision = Precision.of(config, run.device)
+    optimizer = optim.make_optimizer(
+        config.optimizer,
+        config.reg_config,
+        network,
+        device=run.device,
+        exact=exact,
+        rate_shares=freeze.rate_shares(architectures.blocks(experiment.model_config), config.layer_decay),
+    )
+    mix = mixes.make_mix(experiment)
+    weights = balance.class_weights(config, data.data_set)
+    average = Average(network, config.ema_decay) if config.ema_decay else None
+    precision.store(network)
+    return Recipe(
+        optimizer=optimizer,
+        precision=precision,
+        preprocess=augment.make_preprocess(experiment).to(run.device),
+        augment=augment.make_augment(experiment).to(run.device),
+        mix=mix.to(run.device) if mix else None,
+        erase=erasing.make_erase(experiment),
+        set_learning_rate=lambda step: optim.set_learning_rate(optimizer, rate(step / steps), step),
+        label_smoothing=config.label_smoothing,
+        class_weights=torch.tensor(weights, device=run.device) if weights else None,
+        accumulation=config.gradient_accumulation_steps,
+        max_grad_norm=config.max_grad_norm,
+        seed=config.random_seed + 1_000_003 * run.world.rank,
+        penalty=optim.make_penalty(config.reg_config, network) if exact else None,
+        teacher=teacher(experiment, network, data.class_names, run),
+        average=average,
+    )
+
+
+def distributed(network: nn.Module, run: Run, *, static_graph: bool = True) -> nn.Module:
+    """The network for several processes where there are several; static_graph: each step uses the same weights."""
+    if run.world.world_size == 1:
+        return network
+    devices = [run.device.index] if run.device.type == "cuda" else None
+    return DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True, static_graph=static_graph)
+
+
+def wrapped(network: nn.Module, config: pb.TrainConfig, run: Run) -> nn.Module:
+    """The network for several processes where there are several, compiled where the spec says so."""
+    if not config.compile:
+        return distributed(network, run)
+    # torch.compile splits the network where gradients are exchanged, which a static graph does not allow.
+    return Compiled(distributed(network, run, static_graph=False), config.compile, config.batch_size_per_gpu)
+
+
+def teacher(experiment: pb.Experiment, network: nn.Module, class_names: Sequence[str], run: Run) -> Teacher | None:
+    """The network that the spec's training learns from; None without.
+
+    Raises:
+        CheckpointError: it can't be read.
+        SpecError: it has other classes or another number of input channels.
+    """
+    config, path = experiment.train_config.distillation, "train_config.distillation.teacher_path"
+    if not experiment.train_config.HasField("distillation"):
+        return None
+    found = checkpoints.load(Path(config.teacher_path))
+    channels, height, width = architectures.input_shape(found.experiment.model_config)
+    if channels != architectures.input_shape(experiment.model_config)[0]:
+        raise SpecError(f"{path}: {config.teacher_path} takes images of {channels} channels, this network does not")
+    if set(found.class_names) != set(class_names):
+        raise SpecError(
+            f"{path}: {config.teacher_path} knows the classes {', '.join(found.class_names)}; "
+            f"the data has {', '.join(class_names)}; a teacher must know the same classes"
+        )
+    trained = on_device(checkpoints.network(found).requires_grad_(False).eval(), run.device)
+    return Teacher(
+        network=trained,
+        preprocess=augment.Preprocess.from_dict(dict(found.preprocess)).to(run.device),
+        order=torch.tensor([found.class_names.index(name) for name in class_names], device=run.device),
+        size=(height, width),
+        temperature=config.temperature,
+        weight=config.weight,
+        feature_weight=config.feature_weight,
+        heads=[one.get_submodule(head.find(one)) for one in (trained, network)],
+    )
+
+
+def on_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network, moved to the device, its weights laid out as the fastest kernels want them."""
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _class_names(experiment: pb.Experiment) -> tuple[str, ...] | None:
+    path = experiment.dataset_config.classmap_path
+    return dataset.read_classmap(Path(path)) if path else None

@@ -1,0 +1,35 @@
+"""The command line: what it takes, and what it does not import."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tao_lite.cli.main import _spread_lists
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["spec", "check", "specs/classification_spec.cfg"]]
+)
+def test_torch_is_not_imported_before_a_stage_runs(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom tao_lite.cli.main import main\n"
+        f"try:\n    main({arguments})\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'torchvision', 'numpy', 'PIL', 'tensorboard', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "spread"),
+    [
+        (["prune", "-el", "a", "b", "-pg", "8"], ["prune", "-el", "a", "-el", "b", "-pg", "8"]),
+        (["train", "--gpu_index", "0", "1"], ["train", "--gpu_index", "0", "--gpu_index", "1"]),
+        (["prune", "-el", "a", "-el", "b"], ["prune", "-el", "a", "-el", "b"]),
+        (["spec", "check", "a", "b"], ["spec", "check", "a", "b"]),
+    ],
+)
+def test_lists_are_taken_as_tao_takes_them(given: list[str], spread: list[str]) -> None:
+    assert _spread_lists(given) == spread

@@ -1,0 +1,220 @@
+"""`dataset convert`: what is written is what is read, an interruption costs nothing, nothing foreign is overwritten."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tao_lite.cli.dataset import _TARGETS
+from tao_lite.data import convert as writing
+from tao_lite.data.convert import TARGETS
+from tao_lite.data.dataset import load
+from tao_lite.data.decode import decode
+from tao_lite.data.example import Example, KittiOptions, Options, Report, Split
+from tao_lite.data.formats.tfrecord_example import features
+from tao_lite.data.formats.tfrecord_file import records
+from tests.data.command import exit_code
+
+WHOLE = KittiOptions(min_height_pixels=0, max_occlusion=3, max_truncation=1)
+
+
+def convert(capsys: pytest.CaptureFixture[str], spec: Path, output: Path, target: str, *more: str) -> tuple[int, str]:
+    """Exit code, and what is printed."""
+    code = exit_code("dataset", "convert", "-e", spec, "-o", output, "--to", target, *more)
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+def spec_of(path: Path, train: Path, val: Path, kind: str = "AUTO") -> Path:
+    path.write_text(
+        f'train_config {{ train_dataset_path: "{train}" val_dataset_path: "{val}" }}\n'
+        f"dataset_config {{ format: {kind} kitti {{ margin: 0.1 }} }}"
+    )
+    return path
+
+
+def pixels(example: Example) -> bytes:
+    image = decode(example.path, 3, example.span)
+    left, top, right, bottom = example.box or (0, 0, image.shape[1], image.shape[0])
+    return image[top:bottom, left:right].tobytes()
+
+
+def shown(examples: list[Example]) -> list[tuple[str, bytes]]:
+    return sorted((example.label, pixels(example)) for example in examples)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """A spec of pictures of several kinds."""
+    for number, name in enumerate(("a cat/1.png", "a cat/2.jpg", "dog/x/1.bmp", "dog/deep.png", "dog/wrong.jpg")):
+        for split in ("train", "val"):
+            path = tmp_path / split / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng([number, split == "val"]).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+            image = Image.fromarray(noise)
+            image.save(path, "PNG" if "wrong" in name else None)
+    return spec_of(tmp_path / "s.cfg", tmp_path / "train", tmp_path / "val")
+
+
+def test_targets_of_the_command_line_are_those_there_are() -> None:
+    assert sorted(_TARGETS) == sorted([*TARGETS, "cache"])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_whole_pictures_keep_their_bytes(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    output = tmp_path / "out"
+    code, text = convert(capsys, folders, output, target)
+    assert code == 0, text
+    assert "Wrote 5 examples for train, 5 examples for val in" in text
+    assert f'train_dataset_path: "{output}/train"' in text
+    assert f"format: {target.upper()}" in text
+    for split in ("train", "val"):
+        before = load(tmp_path / split, "IMAGE_FOLDER", Options())
+        after = load(output / split, target.upper(), Options(kitti=WHOLE, report=Report(fail=True)))
+        renamed = [(label.replace(" ", "_") if target == "kitti" else label, shows) for label, shows in shown(before)]
+        assert shown(after) == renamed
+        contents = {example.path.read_bytes() for example in before}
+        for example in after:
+            path, span = example.path, example.span
+            content = span.file.read_bytes()[span.offset :][: span.length] if span else path.read_bytes()
+            assert content in contents
+    names = ["a_cat" if target == "kitti" else "a cat", "dog"]
+    assert json.loads((output / "classmap.json").read_text()) == {names[0]: 0, names[1]: 1}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_objects_show_the_same_pixels(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    root = shared / "data/yolo/sign6"
+    spec = spec_of(tmp_path / "s.cfg", root, root)
+    code, text = convert(capsys, spec, tmp_path / "out", target)
+    assert code == 0, text
+    for split in get_args(Split)[:2]:
+        options = Options(split=split, kitti=KittiOptions(margin=0.1))
+        before = load(root, "YOLO", options)
+        after = load(tmp_path / "out" / split, target.upper(), Options(kitti=WHOLE, report=Report(fail=True)))
+        renamed = [(label.replace(" ", "_") if target == "kitti" else label, shows) for label, shows in shown(before)]
+        assert shown(after) == sorted(renamed)
+        # Objects of one picture stay together, whoever divides them again.
+        if target != "image_folder":
+            assert len({example.group for example in after}) == len({example.path for example in before})
+
+
+def test_written_examples_train_as_the_ones_they_were_made_of_do(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert(capsys, folders, tmp_path / "out", "tfrecord")[0] == 0
+    (path,) = (tmp_path / "out/train").iterdir()
+    assert path.name == "part-00000-of-00001.tfrecord"
+    found = [features(record.content) for record in records(path, Report(fail=True))]
+    assert [one["image/class/label"].ints() for one in found] == [[0], [0], [1], [1], [1]]
+    assert [one["image/format"].texts() for one in found] == [["png"], ["jpg"], ["png"], ["png"], ["bmp"]]
+    assert found[0]["image/filename"].texts() == ["000000_1.png"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_interrupted_conversion_is_gone_on_with(
+    folders: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+) -> None:
+    monkeypatch.setattr(writing, "EXAMPLES_PER_SHARD", 2)
+    whole, output = tmp_path / "whole", tmp_path / "out"
+    assert convert(capsys, folders, whole, target)[0] == 0
+    shutil.copytree(whole, output)
+    files = sorted(path for path in (output / "train").rglob("*") if path.is_file() and path.parent.name != "image_2")
+    for path in files[1::2]:
+        path.unlink()
+    (output / "classmap.json").unlink()
+    (files[0].parent / ".000001_x.png.4711").write_bytes(b"half")
+    kept = files[0].stat().st_mtime_ns
+    code, text = convert(capsys, folders, output, target)
+    assert code == 0, text
+    assert files[0].stat().st_mtime_ns == kept
+    names = {path.relative_to(whole) for path in whole.rglob("*")}
+    assert {path.relative_to(output) for path in output.rglob("*")} - names == {
+        (files[0].parent / ".000001_x.png.4711").relative_to(output)
+    }
+    for name in names:
+        assert (whole / name).is_dir() or (whole / name).read_bytes() == (output / name).read_bytes()
+
+
+def test_shards_hold_so_many_examples_each(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "EXAMPLES_PER_SHARD", 2)
+    assert convert(capsys, folders, tmp_path / "out", "tfrecord")[0] == 0
+    files = sorted((tmp_path / "out/train").iterdir())
+    assert [path.name for path in files] == [f"part-{number:05d}-of-00003.tfrecord" for number in range(3)]
+    assert [len(list(records(path, Report(fail=True)))) for path in files] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_was_damaged_after_it_was_written_is_noticed(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    output = tmp_path / "out"
+    assert convert(capsys, folders, output, target)[0] == 0
+    victim = max((output / "train").rglob("*.*"), key=lambda path: path.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    code, text = convert(capsys, folders, output, target)
+    assert code == 2
+    assert str(victim) in text
+    assert "Traceback" not in text
+
+
+def test_broken_pictures_are_left_out_or_end_the_conversion(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "train/dog/deep.png").write_bytes(b"no picture")
+    for target in TARGETS:
+        caplog.clear()
+        code, text = convert(capsys, folders, tmp_path / target, target)
+        assert code == 0, text
+        assert "deep.png: not a JPEG" in caplog.text
+        assert "1 of 5 examples were left out" in caplog.text
+        assert "Wrote 4 examples for train" in text
+        code, text = convert(
+            capsys, folders, tmp_path / f"{target} again", target, "--set", "dataset_config.on_bad_example=FAIL"
+        )
+        assert code == 2
+        assert "deep.png: not a JPEG" in text
+
+
+def test_folder_that_holds_something_else_is_left_alone(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    expected = f"{output}: holds something else already; name another folder with -o, or remove it"
+    output.mkdir()
+    (output / "mine.txt").write_text("dear")
+    assert expected in convert(capsys, folders, output, "kitti")[1]
+    assert [path.name for path in output.iterdir()] == ["mine.txt"]
+    shutil.rmtree(output)
+    assert convert(capsys, folders, output, "kitti")[0] == 0
+    code, text = convert(capsys, folders, output, "tfrecord")
+    assert (code, expected in text) == (2, True)
+    shutil.copy(tmp_path / "train/dog/deep.png", tmp_path / "train/dog/more.png")
+    code, text = convert(capsys, folders, output, "kitti")
+    assert (code, expected in text) == (2, True)
+
+
+def test_classes_that_have_no_name_there_are_refused(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tmp_path / "train/dog", tmp_path / "train/a_cat")
+    shutil.copytree(tmp_path / "val/dog", tmp_path / "val/a_cat")
+    code, text = convert(capsys, folders, tmp_path / "out", "kitti")
+    assert code == 2
+    assert "classes can't be named in KITTI labels: a cat, a_cat, dog; rename with class_mapping" in text

@@ -1,0 +1,112 @@
+"""An exported file computes what the network computes, and says how to feed it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from tao_lite import checkpoint as checkpoints
+from tao_lite.data.augment.augment import Preprocess
+from tao_lite.errors import RunError
+from tao_lite.models.architectures import build
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.stages.export import deepstream
+from tao_lite.stages.export.export import refuse_missing
+from tests.test_pipeline import tao_lite
+
+NAMES = ("ant", "bee", "wasp")
+
+
+def model(folder: Path, *, channels: int = 3, mode: str = "caffe") -> Path:
+    """A checkpoint whose batch norms do something."""
+    torch.manual_seed(0)
+    config = pb.ModelConfig(
+        arch="resnet", n_layers=10, input_image_size=f"{channels},32,48", use_batch_norm=True, use_pooling=True
+    )
+    network = build(config, len(NAMES))
+    network(torch.randn(8, channels, 32, 48))
+    path = folder / "weights" / "model.pth"
+    preprocess = Preprocess(mode, channels).to_dict()
+    spec = str(pb.Experiment(model_config=config))
+    checkpoints.save(
+        path,
+        checkpoints.Checkpoint(
+            spec=spec, class_names=NAMES, preprocess=preprocess, network=network.state_dict(), epoch=1
+        ),
+    )
+    return path
+
+
+def outputs(path: Path, images: torch.Tensor) -> torch.Tensor:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (values,) = session.run(["predictions/Softmax"], {"input_1": images.numpy()})
+    assert isinstance(values, np.ndarray)
+    return torch.from_numpy(values)
+
+
+def expected(path: Path, images: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        probabilities: torch.Tensor = checkpoints.network(checkpoints.load(path)).eval()(images).softmax(dim=1)
+    return probabilities
+
+
+def test_the_file_takes_any_number_of_normalised_images_and_gives_probabilities(tmp_path: Path) -> None:
+    path = model(tmp_path)
+    finished = tao_lite("export", "-m", path)
+    assert finished.returncode == 0, finished.stderr
+    for size in (1, 5):
+        images = torch.randn(size, 3, 32, 48)
+        assert torch.allclose(outputs(path.with_suffix(".onnx"), images), expected(path, images), atol=1e-5)
+    summary = json.loads((tmp_path / "export.json").read_text())
+    assert summary["onnx_path"] == str(path.with_suffix(".onnx"))
+    assert summary["largest_difference"] < 1e-4
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("caffe", 3), ("torch", 3), ("tf", 1)])
+def test_raw_input_is_normalised_in_the_graph(tmp_path: Path, mode: str, channels: int) -> None:
+    path = model(tmp_path, mode=mode, channels=channels)
+    file = tmp_path / "x.onnx"
+    finished = tao_lite("export", "-m", path, "-o", file, "--raw_input", "--static_batch_size", 2)
+    assert finished.returncode == 0, finished.stderr
+    pixels = torch.randint(0, 256, (2, channels, 32, 48), dtype=torch.uint8)
+    assert torch.allclose(outputs(file, pixels), expected(path, Preprocess(mode, channels)(pixels)), atol=1e-5)
+    facts = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+    assert json.loads(facts["class_names"]) == list(NAMES)
+    assert facts["preprocess"] == "in the graph: give uint8 RGB or grey"
+
+
+def test_deepstream_gets_the_labels_and_the_normalisation_that_was_trained(tmp_path: Path) -> None:
+    finished = tao_lite("export", "-m", model(tmp_path), "-o", tmp_path / "out" / "net", "--gen_ds_config")
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "out" / "net.onnx").is_file()
+    assert (tmp_path / "out" / "labels.txt").read_text() == "ant\nbee\nwasp\n"
+    config = (tmp_path / "out" / "nvinfer_config.txt").read_text()
+    assert "net-scale-factor=1\noffsets=103.939;116.779;123.68\ninfer-dims=3;32;48\n" in config
+    assert "model-color-format=1\n" in config
+
+
+def test_deepstream_normalises_as_the_network_was_fed() -> None:
+    # pixel / 127.5 - 1 is (pixel - 127.5) / 127.5, in RGB; grey by ImageNet's mean grey and deviation.
+    tf = deepstream.config(Preprocess("tf", 3), (3, 224, 224), 2)
+    assert "net-scale-factor=0.007843137719\noffsets=127.5;127.5;127.5\n" in tf
+    assert "model-color-format=0\n" in tf
+    assert "model-color-format=2\n" in deepstream.config(Preprocess("torch", 1), (1, 224, 224), 2)
+
+
+def test_an_unreadable_model_leaves_nothing(tmp_path: Path) -> None:
+    path = model(tmp_path)
+    path.write_bytes(path.read_bytes()[:-100])
+    finished = tao_lite("export", "-m", path, "-o", tmp_path / "x.onnx")
+    assert finished.returncode == 2
+    assert finished.stderr.splitlines()[-1].startswith(f"Error: {path}: is not a tao_lite checkpoint")
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_missing_packages_are_named_with_the_remedy() -> None:
+    with pytest.raises(RunError) as error:
+        refuse_missing("onnx", "no_such_package")
+    assert str(error.value) == "export needs no_such_package; install it with pip install 'tao-lite[export]'"
