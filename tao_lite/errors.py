@@ -6,6 +6,7 @@ TaoLiteError
 ├── CheckpointError   weights that can't be read or don't fit
 ├── PruneError        what can't be pruned as asked
 ├── RunError          the results folder, the device, a run that can't go on
+├── ReadError         what the system can't read now, whatever the file holds
 └── LaunchError       containers and processes
 """
 
@@ -32,6 +33,10 @@ class PruneError(TaoLiteError):
 
 class RunError(TaoLiteError):
     """The run can't start or go on: folder in use, disk full, non-finite loss."""
+
+
+class ReadError(TaoLiteError):
+    """The system can't read a file now; the file itself may be whole."""
 
 
 class LaunchError(TaoLiteError):
