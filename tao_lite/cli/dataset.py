@@ -190,6 +190,6 @@ def _sides(
 
 
 def _experiment(spec_file: Path, overrides: tuple[str, ...]) -> "pb.Experiment":
-    from tao_lite.spec.load import ANY_STAGE, load
+    from tao_lite.spec.load import load
 
-    return load(spec_file, stage=ANY_STAGE, overrides=overrides).experiment
+    return load(spec_file, stage=None, overrides=overrides).experiment

@@ -13,12 +13,11 @@ from tao_lite.errors import RunError
 from tao_lite.machine import distributed, host
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec, load_text, read
+from tao_lite.spec.stages import STAGES
 from tao_lite.stages import preflight
 
 if TYPE_CHECKING:
     from tao_lite.machine.distributed import World
-
-_PARALLEL = ("train", "evaluate", "prune")  # stages that several processes can share
 
 Stage = Callable[[Spec, Run], Summary]
 
@@ -52,7 +51,7 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
     if options.gpu_index:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, options.gpu_index))
     num_processes = options.num_processes or max(options.gpus or len(options.gpu_index), 1)
-    if num_processes > 1 and stage_name not in _PARALLEL:
+    if num_processes > 1 and not STAGES[stage_name].is_parallel:
         raise RunError(f"{stage_name} runs in one process; leave -np out, and --gpus above 1")
     if num_processes > 1 and not distributed.launched():
         return distributed.launch(num_processes, options.arguments)

@@ -11,6 +11,7 @@ import click
 
 from tao_lite.cli.arguments import PATH, overrides
 from tao_lite.errors import USER_ERROR, SpecError
+from tao_lite.spec.stages import STAGES
 
 if TYPE_CHECKING:
     from tao_lite.spec.load import Report
@@ -37,7 +38,7 @@ def spec_group() -> None:
     "--stage",
     default="train",
     show_default=True,
-    type=click.Choice(["train", "evaluate", "prune", "export"]),
+    type=click.Choice(list(STAGES)),
     help="What the files are for.",
 )
 @overrides
@@ -187,7 +188,7 @@ def _report(path: Path, overrides: tuple[str, ...]) -> "Report":
     """
     from tao_lite.spec import load
 
-    report = load.examine(load.read(path), path, stage=load.ANY_STAGE, overrides=overrides)
+    report = load.examine(load.read(path), path, stage=None, overrides=overrides)
     if report.problems:
         raise SpecError("\n".join(report.lines(report.problems)))
     return report
