@@ -10,6 +10,9 @@ TaoLiteError
 └── LaunchError       containers and processes
 """
 
+USER_ERROR = 2
+"""Exit code of the program for these."""
+
 
 class TaoLiteError(Exception):
     """Something the user can put right: shown without a traceback, exit code 2."""

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tao_lite.errors import SpecError
+from tao_lite.cli.arguments import PATH, overrides
+from tao_lite.errors import USER_ERROR, SpecError
+from tao_lite.spec.stages import STAGES
 
 if TYPE_CHECKING:
     from tao_lite.spec.load import Report
 
-DIFFERENT, USER_ERROR = 1, 2
+DIFFERENT = 1  # exit code
 
 _SPARKLINE_WIDTH = 60
 
 # By the names of DatasetFormat; a test compares them.
 _LAYOUTS = ("sample", "image_folder", "kitti", "tfrecord", "yolo")
 
-_PATH = click.Path(path_type=Path)
-_spec = click.argument("spec", type=_PATH)
-_overrides = click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field.")
-_output = click.option("-o", "--output_file", type=_PATH, help="New file to write.  [default: standard output]")
+_spec = click.argument("spec", type=PATH)
+_output = click.option("-o", "--output_file", type=PATH, help="New file to write.  [default: standard output]")
 
 
 @click.group("spec")
@@ -33,15 +33,15 @@ def spec_group() -> None:
 
 
 @spec_group.command()
-@click.argument("files", nargs=-1, required=True, type=_PATH)
+@click.argument("files", nargs=-1, required=True, type=PATH)
 @click.option(
     "--stage",
     default="train",
     show_default=True,
-    type=click.Choice(["train", "evaluate", "prune", "export"]),
+    type=click.Choice(list(STAGES)),
     help="What the files are for.",
 )
-@_overrides
+@overrides
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects in place of the table.")
 def check(files: tuple[Path, ...], stage: str, overrides: tuple[str, ...], as_json: bool) -> int:
     """Report every problem of spec files, with line and column. Exit code 2 if a file has an error."""
@@ -59,7 +59,7 @@ def check(files: tuple[Path, ...], stage: str, overrides: tuple[str, ...], as_js
 
 @spec_group.command()
 @_spec
-@_overrides
+@overrides
 def show(spec: Path, overrides: tuple[str, ...]) -> None:
     """Print the spec with every default filled in and the origin of each value. The output is a spec."""
     from tao_lite import compat
@@ -112,7 +112,7 @@ def upgrade(spec: Path, output_file: Path | None, in_place: bool, as_diff: bool)
 @click.option("--n_layers", type=int, help="Its depth.  [default: 18, or the least it has]")
 @click.option("--format", "layout", type=click.Choice(_LAYOUTS), default="sample", show_default=True, help="Its data.")
 @click.option("--image_size", "size", nargs=2, type=int, metavar="H W", help="Height and width.  [default: 224 224]")
-@_overrides
+@overrides
 @_output
 def init(output_file: Path | None, overrides: tuple[str, ...], **options: Any) -> None:
     """Write a commented spec to start from. Unless --format is given it runs as it is, on the sample data set."""
@@ -121,8 +121,8 @@ def init(output_file: Path | None, overrides: tuple[str, ...], **options: Any) -
 
 
 @spec_group.command()
-@click.argument("a", type=_PATH)
-@click.argument("b", type=_PATH)
+@click.argument("a", type=PATH)
+@click.argument("b", type=PATH)
 def diff(a: Path, b: Path) -> int:
     """Compare what two specs mean: a line per field, with its value in A and in B. Exit code 1 if they differ."""
     from tao_lite import compat
@@ -139,8 +139,8 @@ def diff(a: Path, b: Path) -> int:
 
 @spec_group.command()
 @_spec
-@_overrides
-@click.option("--png", type=_PATH, help="Draw the curve into this PNG file (needs Pillow).")
+@overrides
+@click.option("--png", type=PATH, help="Draw the curve into this PNG file (needs Pillow).")
 def schedule(spec: Path, overrides: tuple[str, ...], png: Path | None) -> None:
     """Show the learning rate over the run, for one process."""
     from tao_lite import compat
@@ -188,7 +188,7 @@ def _report(path: Path, overrides: tuple[str, ...]) -> "Report":
     """
     from tao_lite.spec import load
 
-    report = load.examine(load.read(path), path, stage=load.ANY_STAGE, overrides=overrides)
+    report = load.examine(load.read(path), path, stage=None, overrides=overrides)
     if report.problems:
         raise SpecError("\n".join(report.lines(report.problems)))
     return report
