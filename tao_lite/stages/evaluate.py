@@ -11,12 +11,12 @@ from tao_lite import checkpoint as checkpoints
 from tao_lite import compat
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data import dataset
-from tao_lite.data.augment.augment import Preprocess
 from tao_lite.data.batch import Batch, Batches
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Report
 from tao_lite.data.from_spec import loader
 from tao_lite.data.loader import Loader
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.machine.distributed import World
 from tao_lite.metrics.counts import Counts, Evaluation
 from tao_lite.models.fold import folded

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite import compat
-from tao_lite.data.augment.augment import Preprocess
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example, Report
 from tao_lite.data.formats import image_folder
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import DataError
 from tao_lite.models.fold import folded
 from tao_lite.monitor import console

@@ -1,6 +1,6 @@
 """The settings with which DeepStream's nvinfer feeds an exported network; TAO writes caffe's whatever was trained."""
 
-from tao_lite.data.augment.augment import Preprocess
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.pruning.trace import Shape
 
 _RGB, _BGR, _GREY = 0, 1, 2

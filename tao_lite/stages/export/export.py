@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.data.augment.augment import Preprocess
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import RunError
 from tao_lite.models import architectures
 from tao_lite.monitor import console

@@ -14,10 +14,10 @@ from tao_lite import compat
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data import dataset
 from tao_lite.data.augment import augment
-from tao_lite.data.augment.augment import Preprocess
 from tao_lite.data.example import Report
 from tao_lite.data.from_spec import loader
 from tao_lite.data.loader import Loader
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import DataError, SpecError
 from tao_lite.models import architectures
 from tao_lite.monitor import console

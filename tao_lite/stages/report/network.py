@@ -8,8 +8,8 @@ from torch import Tensor
 from tao_lite import checkpoint as checkpoints
 from tao_lite import compat
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.data.augment.augment import Preprocess
 from tao_lite.data.batch import Batch
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import DataError
 from tao_lite.metrics import calibration
 from tao_lite.metrics.calibration import Calibration

@@ -10,7 +10,7 @@ import torch
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.data.augment.augment import Preprocess
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import Interrupted
 from tao_lite.machine import energy
 from tao_lite.metrics.counts import Evaluation

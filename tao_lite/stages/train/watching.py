@@ -9,9 +9,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from tao_lite.data.augment.augment import Preprocess
 from tao_lite.data.batch import Batch
 from tao_lite.data.prefetch import on_device
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.machine import usage
 from tao_lite.metrics.counts import Evaluation
 from tao_lite.models import architectures

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tao_lite.data.augment.augment import Preprocess
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.stages.train.watching import _number, _pixels
 
 
