@@ -16,10 +16,10 @@ from tao_lite.models.fold import folded
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary, write_atomically, write_json
 from tao_lite.spec.load import Spec
-from tao_lite.stages.evaluate import evaluated_experiment, evaluation_loader
 from tao_lite.training import preparation, trial
 from tao_lite.training.loops import predict
 from tao_lite.training.precision import Precision
+from tao_lite.training.validation import evaluated_experiment, evaluation_loader
 
 Rows = list[tuple[Path, list[float]]]
 

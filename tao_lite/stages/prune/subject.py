@@ -25,9 +25,9 @@ from tao_lite.pruning.trace import Shape
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages.evaluate import evaluate_network, evaluated_experiment, validation_loader
 from tao_lite.training import preparation, trial
 from tao_lite.training.precision import Precision
+from tao_lite.training.validation import evaluate_network, evaluated_experiment, validation_loader
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,10 +19,10 @@ from tao_lite.models import architectures
 from tao_lite.monitor import console
 from tao_lite.pruning import sizes
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.stages.evaluate import evaluate_network, evaluated_experiment, validation_loader
 from tao_lite.stages.report.record import Record
 from tao_lite.training import preparation
 from tao_lite.training.precision import Precision
+from tao_lite.training.validation import evaluate_network, evaluated_experiment, validation_loader
 
 NUM_MISTAKES = 12
 """Of each kind: those with the least probability of the true class, and those with the most of another."""

@@ -20,7 +20,6 @@ from tao_lite.monitor.monitor import EpochRow, Message, Monitor
 from tao_lite.run import Run, Summary, write_json
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages.evaluate import evaluate_network, penalised
 from tao_lite.stages.train import phases
 from tao_lite.stages.train import summary as training_summary
 from tao_lite.stages.train.phases import Phase, Phases
@@ -29,6 +28,7 @@ from tao_lite.stages.train.saver import Saver
 from tao_lite.stages.train.watching import Watch
 from tao_lite.training.loops import Recipe, train_epoch
 from tao_lite.training.stop import StopRequest
+from tao_lite.training.validation import evaluate_network, penalised
 
 
 @dataclass(kw_only=True)
