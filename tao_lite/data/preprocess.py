@@ -1,5 +1,6 @@
 """Normalisation, from pixels to what a network reads: element-wise, so that an image gives the same bits anywhere."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -48,10 +49,15 @@ class Preprocess(nn.Module):
         return self.mode == "caffe" and self.channels == 3
 
     @property
+    def offsets(self) -> list[float]:
+        """What becomes 0, in 0 .. 255, in the network's order of channels."""
+        values: list[float] = (-self.shift / self.scale).tolist()
+        return values
+
+    @property
     def mean_pixel(self) -> list[float]:
         """What becomes 0: red, green, blue or grey in 0 .. 255."""
-        values: list[float] = (-self.shift / self.scale).tolist()
-        return values[::-1] if self.is_bgr else values
+        return self.offsets[::-1] if self.is_bgr else self.offsets
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 or float32 [B, C, H, W] in 0 .. 255 -> float32 [B, C, H, W], channels last in memory."""
@@ -68,13 +74,24 @@ class Preprocess(nn.Module):
         torch.addcmul(self.shift.repeat(width), rows, self.scale.repeat(width), out=rows)
         return values
 
+    def exportable(self, images: Tensor) -> Tensor:
+        """As `forward`, by operations that an exporter can write down; may differ in the last bit."""
+        channels = images.flip(1) if self.is_bgr else images
+        return channels.float() * self.scale[:, None, None] + self.shift[:, None, None]
+
+    def inverse(self, values: Tensor) -> Tensor:
+        """What `forward` gave, as pixels again: uint8 [B, C, H, W], red first."""
+        pixels = (values - self.shift[:, None, None]) / self.scale[:, None, None]
+        pixels = pixels.flip(1) if self.is_bgr else pixels
+        return pixels.round().clamp(0, 255).to(torch.uint8)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values from which `from_dict` makes the same again."""
         value = {"mode": self.mode, "channels": self.channels, "mean": list(self.mean) if self.mean else None}
         return {**value, "std": list(self.std)} if self.std else value
 
     @staticmethod
-    def from_dict(value: dict[str, Any]) -> "Preprocess":
+    def from_dict(value: Mapping[str, Any]) -> "Preprocess":
         mean, std = (tuple(value.get(name) or ()) or None for name in ("mean", "std"))
         return Preprocess(value["mode"], value["channels"], mean, std)
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from tao_lite import checkpoint as checkpoints
 from tao_lite import compat
 from tao_lite.data import dataset
-from tao_lite.data.preprocess import Preprocess
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary, write_json
 from tao_lite.spec.load import Spec
@@ -33,7 +32,7 @@ def evaluate(spec: Spec, run: Run) -> Summary:
             network,
             data,
             k=experiment.eval_config.top_k,
-            preprocess=Preprocess.from_dict(dict(found.preprocess)).to(run.device),
+            preprocess=checkpoints.preprocess(found).to(run.device),
             precision=precision,
             world=run.world,
             each_batch=bar.advance,

@@ -10,7 +10,6 @@ from tao_lite import compat
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example, Report
 from tao_lite.data.formats import image_folder
-from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import DataError
 from tao_lite.models.fold import folded
 from tao_lite.monitor import console
@@ -39,7 +38,7 @@ def inference(spec: Spec, run: Run, source: Path) -> Summary:
     examples = tuple(Example(path, found.class_names[0], str(path)) for path in paths)
     data = evaluation_loader(experiment, DataSet(examples, found.class_names), run)
     network = preparation.on_device(checkpoints.network(found), run.device)
-    preprocess = Preprocess.from_dict(dict(found.preprocess)).to(run.device)
+    preprocess = checkpoints.preprocess(found).to(run.device)
     precision = Precision.of(experiment.train_config, run.device)
     trial.set_threads(network, experiment, precision, run)
     rows: Rows = []

@@ -16,7 +16,7 @@ from tao_lite.data.augment import augment, erasing, mixes
 from tao_lite.data.example import Report
 from tao_lite.data.from_spec import loader
 from tao_lite.data.loader import Loader
-from tao_lite.data.preprocess import Preprocess, make_preprocess
+from tao_lite.data.preprocess import make_preprocess
 from tao_lite.data.sample import draw
 from tao_lite.errors import SpecError
 from tao_lite.models import architectures, freeze, head
@@ -159,7 +159,7 @@ def teacher(experiment: pb.Experiment, network: nn.Module, class_names: Sequence
     trained = on_device(checkpoints.network(found).requires_grad_(False).eval(), run.device)
     return Teacher(
         network=trained,
-        preprocess=Preprocess.from_dict(dict(found.preprocess)).to(run.device),
+        preprocess=checkpoints.preprocess(found).to(run.device),
         order=torch.tensor([found.class_names.index(name) for name in class_names], device=run.device),
         size=(height, width),
         temperature=config.temperature,

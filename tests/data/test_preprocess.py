@@ -140,6 +140,25 @@ def test_a_saved_normalisation_comes_back_the_same(preprocess: Preprocess) -> No
     assert again.to_dict() == preprocess.to_dict()
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_exported_computes_the_same(mode: str, channels: int) -> None:
+    preprocess, images = Preprocess(mode, channels), noise(channels=channels)
+    assert (preprocess.exportable(images) - preprocess(images)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_normalised_images_are_shown_as_they_were(mode: str, channels: int) -> None:
+    images = torch.randint(0, 256, (2, channels, 5, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    preprocess = Preprocess(mode, channels)
+    assert torch.equal(preprocess.inverse(preprocess(images)), images)
+
+
+def test_pixels_beyond_black_and_white_are_cut_off() -> None:
+    assert Preprocess("tf", 1).inverse(torch.tensor([[[[-1.5, 1.5]]]])).tolist() == [[[[0, 255]]]]
+
+
 def test_normalisation_adds_nothing_to_a_state_dict() -> None:
     assert Preprocess("torch", 3).state_dict() == {}
 

@@ -9,7 +9,6 @@ from tao_lite import checkpoint as checkpoints
 from tao_lite import compat
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data.batch import Batch
-from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import DataError
 from tao_lite.metrics import calibration
 from tao_lite.metrics.calibration import Calibration
@@ -91,7 +90,7 @@ def judge(network: Network, record: Record) -> Judged:
             preparation.on_device(checkpoints.network(found), run.device),
             data,
             k=network.experiment.eval_config.top_k,
-            preprocess=Preprocess.from_dict(dict(found.preprocess)).to(run.device),
+            preprocess=checkpoints.preprocess(found).to(run.device),
             precision=precision,
             world=run.world,
             each_batch=bar.advance,

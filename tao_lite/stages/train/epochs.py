@@ -10,7 +10,6 @@ import torch
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import Interrupted
 from tao_lite.machine import energy
 from tao_lite.metrics.counts import Evaluation
@@ -220,13 +219,12 @@ class Training:
 
     def _checkpoint(self, metrics: Mapping[str, float]) -> Checkpoint:
         recipe, network = self._recipe, self.phases.network.state_dict()
-        assert isinstance(recipe.preprocess, Preprocess)
         # What is validated is what is saved as the network; where that is the average, the weights are kept beside it.
         averaged = {"network": network} if recipe.average else {}
         return Checkpoint(
             spec=self.spec.text(),
             class_names=self.phases.train.class_names,
-            preprocess=recipe.preprocess.to_dict(),
+            preprocess=self.phases.preprocess.to_dict(),
             network=recipe.average.network.state_dict() if recipe.average else network,
             epoch=self.progress.epoch,
             batch=self.progress.stats.batches,
