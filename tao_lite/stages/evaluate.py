@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-from tao_lite import checkpoint as checkpoints
 from tao_lite import compat
 from tao_lite.data import dataset
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary, write_json
 from tao_lite.spec.load import Spec
-from tao_lite.training import optim, preparation, trial
-from tao_lite.training.precision import Precision
-from tao_lite.training.validation import evaluate_network, evaluated_experiment, evaluation_loader, penalised
+from tao_lite.training import optim
+from tao_lite.training.trained import Trained
+from tao_lite.training.validation import evaluate_network, evaluation_loader, penalised
 
 
 def evaluate(spec: Spec, run: Run) -> Summary:
@@ -20,25 +19,23 @@ def evaluate(spec: Spec, run: Run) -> Summary:
         TaoLiteError: the checkpoint or the data can't be used.
     """
     path = Path(spec.experiment.eval_config.model_path or run.best)
-    found = checkpoints.load(path)
-    experiment = compat.effective(evaluated_experiment(spec.experiment, found))
-    data = evaluation_loader(experiment, dataset.evaluation(experiment, found.class_names), run)
-    network = preparation.on_device(checkpoints.network(found), run.device)
-    precision = Precision.of(experiment.train_config, run.device)
-    trial.set_threads(network, experiment, precision, run)
+    trained = Trained.of(path, run.device, spec.experiment)
+    experiment = trained.experiment
+    data = evaluation_loader(experiment, dataset.evaluation(experiment, trained.class_names), run.world)
+    trained.set_threads(run)
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Evaluation", len(data))
         result = evaluate_network(
-            network,
+            trained.network,
             data,
             k=experiment.eval_config.top_k,
-            preprocess=checkpoints.preprocess(found).to(run.device),
-            precision=precision,
+            preprocess=trained.preprocess,
+            precision=trained.precision,
             world=run.world,
             each_batch=bar.advance,
         )
     if compat.is_exact(experiment):
-        result = penalised(result, optim.make_penalty(experiment.train_config.reg_config, network))
+        result = penalised(result, optim.make_penalty(experiment.train_config.reg_config, trained.network))
     summary = {**result.as_dict(), "model_path": str(path)}
     if run.is_main:
         if 0 < experiment.eval_config.top_k != result.k:

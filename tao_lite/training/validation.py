@@ -6,22 +6,20 @@ from dataclasses import replace
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tao_lite.checkpoint import Checkpoint
 from tao_lite.data import dataset
 from tao_lite.data.batch import Batch, Batches
 from tao_lite.data.dataset import DataSet
-from tao_lite.data.example import Report
 from tao_lite.data.from_spec import loader
 from tao_lite.data.loader import Loader
 from tao_lite.machine.distributed import World
 from tao_lite.metrics.counts import Counts, Evaluation
 from tao_lite.models.fold import folded
-from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.training.loops import predict
 from tao_lite.training.precision import Precision
 
 DEFAULT_TOP_K = 5
+DEFAULT_BATCH_SIZE = 32
 
 
 def evaluate_network(
@@ -55,15 +53,7 @@ def penalised(result: Evaluation, penalty: Callable[[], Tensor] | None) -> Evalu
     return replace(result, loss=result.loss + penalty().item()) if penalty else result
 
 
-def evaluated_experiment(experiment: pb.Experiment, found: Checkpoint) -> pb.Experiment:
-    """The spec with the network of the checkpoint: its input size and kind are facts, not wishes."""
-    merged = pb.Experiment()
-    merged.CopyFrom(experiment)
-    merged.model_config.CopyFrom(found.experiment.model_config)
-    return merged
-
-
-def validation_loader(experiment: pb.Experiment, class_names: Sequence[str], run: Run) -> Loader:
+def validation_loader(experiment: pb.Experiment, class_names: Sequence[str], world: World) -> Loader:
     """The validation images, else those to evaluate: for what a test set may not be used, such as to tune by it.
 
     Raises:
@@ -73,18 +63,23 @@ def validation_loader(experiment: pb.Experiment, class_names: Sequence[str], run
     ours.CopyFrom(experiment)
     if train.val_dataset_path or train.train_dataset_path:
         ours.eval_config.ClearField("eval_dataset_path")
-    return evaluation_loader(ours, dataset.evaluation(ours, class_names), run)
+    return evaluation_loader(ours, dataset.evaluation(ours, class_names), world)
 
 
-def evaluation_loader(experiment: pb.Experiment, data: DataSet, run: Run) -> Loader:
+def evaluation_loader(experiment: pb.Experiment, data: DataSet, world: World) -> Loader:
     """The images to evaluate, each exactly once over all processes."""
     config = experiment.eval_config
     return loader(
         experiment,
         data,
         "eval",
-        batch_size=config.batch_size or experiment.train_config.batch_size_per_gpu or 64,
+        batch_size=config.batch_size or batch_size(experiment),
         seed=0,
-        world=run.world,
-        report=Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL),
+        world=world,
+        report=dataset.report_of(experiment),
     )
+
+
+def batch_size(experiment: pb.Experiment) -> int:
+    """Images of a training step, also for who does not train and whose spec need not say."""
+    return experiment.train_config.batch_size_per_gpu or DEFAULT_BATCH_SIZE
