@@ -17,6 +17,7 @@ import torch
 from google.protobuf import text_format
 from torch import Tensor, nn
 
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import CheckpointError, RunError
 from tao_lite.models import architectures
 from tao_lite.models.weights import weight_files
@@ -94,6 +95,11 @@ def network(checkpoint: Checkpoint) -> nn.Module:
     surgery.resize_like(built, checkpoint.network)
     built.load_state_dict(dict(checkpoint.network))
     return built
+
+
+def preprocess(checkpoint: Checkpoint) -> Preprocess:
+    """The normalisation that the network of a checkpoint was trained with, on the CPU."""
+    return Preprocess.from_dict(checkpoint.preprocess)
 
 
 def link(alias: Path, target: Path) -> None:

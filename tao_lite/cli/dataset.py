@@ -141,14 +141,13 @@ def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, targe
     The folder gets train, val (held out as the spec says) and test. The same command goes on after an interruption.
     --to cache decodes the images as a training with the spec wants them, which then begins at full speed.
     """
-    from tao_lite.data.example import Report
-    from tao_lite.spec import classification_pb2 as pb
+    from tao_lite.data.dataset import report_of
     from tao_lite.stages.dataset import cache, sources
     from tao_lite.stages.dataset import convert as dataset_convert
 
     log_to()
     experiment = _experiment(spec_file, overrides)
-    report = Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
+    report = report_of(experiment)
     output = output_dir.absolute()
     sides = sources.sides(experiment)
     if target == "cache":

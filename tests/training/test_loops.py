@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tao_lite.data.augment.augment import Augment, Preprocess
+from tao_lite.data.augment.augment import Augment
 from tao_lite.data.augment.erasing import erase
 from tao_lite.data.augment.mixes import Cutmix, Mix, Mixup, MixupOrCutmix
 from tao_lite.data.batch import Batch
 from tao_lite.data.draws import NUM_DRAWS
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import RunError
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.training import loops, optim

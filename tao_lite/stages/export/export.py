@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.data.augment.augment import Preprocess
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import RunError
 from tao_lite.models import architectures
 from tao_lite.monitor import console
@@ -47,9 +47,7 @@ class _Deployed(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """[B, C, H, W] -> float32 [B, num_classes], rows that sum to 1."""
         if self.preprocess:
-            channels = images.flip(1) if self.preprocess.is_bgr else images
-            scale, shift = (one[:, None, None] for one in (self.preprocess.scale, self.preprocess.shift))
-            images = channels.float() * scale + shift
+            images = self.preprocess.exportable(images)
         logits: Tensor = self.network(images)
         return logits.softmax(dim=1)
 
@@ -63,7 +61,7 @@ def export(run: Run, model: Path, form: Form) -> Summary:
     """
     refuse_missing(*_PACKAGES)
     found = checkpoints.load(model)
-    preprocess = Preprocess.from_dict(dict(found.preprocess))
+    preprocess = checkpoints.preprocess(found)
     shape = architectures.input_shape(found.experiment.model_config)
     deployed = _Deployed(checkpoints.network(found), preprocess if form.raw_input else None).eval()
     images = _images(form, shape)

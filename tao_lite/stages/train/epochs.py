@@ -10,7 +10,6 @@ import torch
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.data.augment.augment import Preprocess
 from tao_lite.errors import Interrupted
 from tao_lite.machine import energy
 from tao_lite.metrics.counts import Evaluation
@@ -20,7 +19,6 @@ from tao_lite.monitor.monitor import EpochRow, Message, Monitor
 from tao_lite.run import Run, Summary, write_json
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages.evaluate import evaluate_network, penalised
 from tao_lite.stages.train import phases
 from tao_lite.stages.train import summary as training_summary
 from tao_lite.stages.train.phases import Phase, Phases
@@ -29,6 +27,7 @@ from tao_lite.stages.train.saver import Saver
 from tao_lite.stages.train.watching import Watch
 from tao_lite.training.loops import Recipe, train_epoch
 from tao_lite.training.stop import StopRequest
+from tao_lite.training.validation import evaluate_network, penalised
 
 
 @dataclass(kw_only=True)
@@ -220,13 +219,12 @@ class Training:
 
     def _checkpoint(self, metrics: Mapping[str, float]) -> Checkpoint:
         recipe, network = self._recipe, self.phases.network.state_dict()
-        assert isinstance(recipe.preprocess, Preprocess)
         # What is validated is what is saved as the network; where that is the average, the weights are kept beside it.
         averaged = {"network": network} if recipe.average else {}
         return Checkpoint(
             spec=self.spec.text(),
             class_names=self.phases.train.class_names,
-            preprocess=recipe.preprocess.to_dict(),
+            preprocess=self.phases.preprocess.to_dict(),
             network=recipe.average.network.state_dict() if recipe.average else network,
             epoch=self.progress.epoch,
             batch=self.progress.stats.batches,

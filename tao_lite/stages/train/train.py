@@ -21,6 +21,7 @@ from tao_lite.stages.train.saver import Saver
 from tao_lite.training import optim, preparation, trial
 from tao_lite.training.loops import Recipe
 from tao_lite.training.stop import StopRequest, stop_request
+from tao_lite.training.trained import on_device
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
     resumed = restart.resume_point(run, experiment, class_names)
     torch.manual_seed(config.random_seed)
     network = checkpoints.network(resumed) if resumed else pretrained.network(experiment, class_names)
-    preparation.on_device(network, run.device)
+    on_device(network, run.device)
     # The optimizer has to know every weight that will ever train.
     phases.apply(experiment, network, is_frozen=not config.unfreeze_at_epoch)
     recipe = preparation.recipe(experiment, network, train_loader, run)

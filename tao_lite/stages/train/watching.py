@@ -9,7 +9,6 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from tao_lite.data.augment.augment import Preprocess
 from tao_lite.data.batch import Batch
 from tao_lite.data.prefetch import on_device
 from tao_lite.machine import usage
@@ -137,10 +136,9 @@ class Watch:
         events.graph(graph.record(network, images))
 
     def _show_images(self, events: Events, batch: Batch) -> None:
-        recipe, run = self._phases.recipe, self._phases.run
-        assert isinstance(recipe.preprocess, Preprocess)
-        (arrived,) = on_device([batch], run.device)
-        images = _pixels(network_input(arrived, recipe)[: self._num_images], recipe.preprocess)
+        (arrived,) = on_device([batch], self._phases.run.device)
+        read = network_input(arrived, self._phases.recipe)[: self._num_images]
+        images = self._phases.preprocess.inverse(read)
         names = [self._phases.train.class_names[label] for label in batch.labels[: self._num_images].tolist()]
         picture = diagrams.gallery(list(images.cpu()), [[diagrams.short(name)] for name in names])
         events.image(self._first_step, "train/images", picture)
@@ -150,13 +148,6 @@ class Watch:
         gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
         events.histograms(step, ((f"weights/{name}", parameter) for name, parameter in parameters.items()))
         events.histograms(step, ((f"gradients/{name}", gradient) for name, gradient in gradients.items()))
-
-
-def _pixels(images: Tensor, preprocess: Preprocess) -> Tensor:
-    """Normalised images as pixels again: uint8 [B, C, H, W], red first."""
-    pixels = (images - preprocess.shift[:, None, None]) / preprocess.scale[:, None, None]
-    pixels = pixels.flip(1) if preprocess.is_bgr else pixels
-    return pixels.round().clamp(0, 255).to(torch.uint8)
 
 
 def _settings(spec: Spec) -> dict[str, float | str]:
