@@ -14,6 +14,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.train import pretrained
 from tao_lite.training import optim, preparation
 from tao_lite.training.loops import EpochStats, train_epoch
+from tao_lite.training.precision import Precision
 
 SPEC = """
 model_config { arch: "resnet" n_layers: 10 input_image_size: "3,16,16" }
@@ -40,7 +41,8 @@ class Session:
         torch.manual_seed(0)
         self.data = preparation.loaders(experiment, run)[0]
         self.network = pretrained.network(experiment, self.data.class_names)
-        self.recipe = preparation.recipe(experiment, self.network, self.data, run)
+        precision = Precision.of(experiment.train_config, run.device)
+        self.recipe = preparation.recipe(experiment, self.network, self.data, run, precision=precision)
         self.images: list[Tensor] = []
         self.network.register_forward_pre_hook(lambda _, inputs: self.images.append(inputs[0]))
 

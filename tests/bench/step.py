@@ -116,6 +116,7 @@ def ours(task: Task, amounts: Iterator[int]) -> None:
     from tao_lite.stages.train.phases import Phases
     from tao_lite.training import preparation
     from tao_lite.training.loops import EpochStats, train_epoch
+    from tao_lite.training.precision import Precision
 
     folder = Path(task.folder)
     settings = {
@@ -131,7 +132,8 @@ def ours(task: Task, amounts: Iterator[int]) -> None:
     run = Run(results=folder / task.contender, world=distributed.start(task.device))
     train, val = preparation.loaders(spec, run)
     network = preparation.on_device(pretrained.network(spec, train.class_names), run.device)
-    recipe = preparation.recipe(spec, network, train, run)
+    precision = Precision.of(spec.train_config, run.device)
+    recipe = preparation.recipe(spec, network, train, run, precision=precision)
     phases = Phases(experiment=spec, run=run, network=network, recipe=recipe, train=train, val=val)
     phase = phases.begin(0, console.Progress(is_main=False), lambda done: None)
     freeze.train_mode(phase.network, phase.frozen)
