@@ -13,7 +13,7 @@ from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.train import pretrained
 from tao_lite.training import optim, preparation
-from tao_lite.training.loops import EpochStats, train_epoch
+from tao_lite.training.loops import EpochStats, Interval, train_epoch
 from tao_lite.training.precision import Precision
 
 SPEC = """
@@ -48,17 +48,11 @@ class Session:
 
     def train(self, epoch: int, start: int = 0, end: int = 1000) -> None:
         """The batches of the epoch from number `start` up to `end`."""
-        stats = EpochStats(batches=start)
-        steps = iter(range(start + 1, end + 1))
-        train_epoch(
-            self.network,
-            self.data.epoch(epoch, start),
-            self.recipe,
-            stats=stats,
-            first_step=epoch * len(self.data),
-            report=lambda step, values: None,
-            stop=lambda: next(steps) == end,
-        )
+        batches, interval = self.data.epoch(epoch, start), Interval(EpochStats(), self.recipe.precision)
+        first_step = epoch * len(self.data)
+        for batch in train_epoch(self.network, batches, self.recipe, interval, first_step=first_step):
+            if batch.number + 1 == end:
+                break
 
     def state(self) -> bytes:
         content = io.BytesIO()

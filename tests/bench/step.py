@@ -115,7 +115,7 @@ def ours(task: Task, amounts: Iterator[int]) -> None:
     from tao_lite.stages.train import pretrained
     from tao_lite.stages.train.phases import Phases
     from tao_lite.training import preparation
-    from tao_lite.training.loops import EpochStats, train_epoch
+    from tao_lite.training.loops import EpochStats, Interval, train_epoch
     from tao_lite.training.precision import Precision
 
     folder = Path(task.folder)
@@ -140,15 +140,12 @@ def ours(task: Task, amounts: Iterator[int]) -> None:
     with closing(phase.train.epoch(0)) as batches:
         batch = next(batches)
     for steps in amounts:
-        train_epoch(
-            phase.trained,
-            (replace(batch, number=number) for number in range(steps)),
-            phase.recipe,
-            stats=EpochStats(),
-            first_step=0,
-            report=lambda step, numbers: None,
-            stop=lambda: False,
-        )
+        interval = Interval(EpochStats(), phase.recipe.precision)
+        repeated = (replace(batch, number=number) for number in range(steps))
+        for _ in train_epoch(phase.trained, repeated, phase.recipe, interval, first_step=0):
+            if interval.is_due:
+                interval.fetch()
+        interval.fetch()
 
 
 def peer(task: Task, amounts: Iterator[int]) -> None:
