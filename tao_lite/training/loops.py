@@ -185,11 +185,12 @@ def _forward(network: nn.Module, batch: Batch, recipe: Recipe) -> tuple[Tensor, 
     labels, teacher = batch.labels, recipe.teacher
     with torch.no_grad():
         pixels = recipe.augment(batch.images, batch.draws)
-        images, partners, shares = _mixed(recipe.preprocess(pixels), batch, recipe)
+        images, mixed = _mixed(recipe.preprocess(pixels), batch, recipe)
     with recipe.precision.autocast():
         logits = network(images).float()
     losses = _losses(logits, labels, recipe)
-    if recipe.mix:
+    if mixed:
+        partners, shares = mixed
         losses = shares * losses + (1 - shares) * _losses(logits, partners, recipe)
     if teacher:
         with torch.no_grad(), recipe.precision.autocast():
@@ -204,12 +205,14 @@ def _losses(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
     return losses if recipe.class_weights is None else losses * recipe.class_weights[labels]
 
 
-def _mixed(images: Tensor, batch: Batch, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
-    """The normalised images erased and mixed as the recipe says, their partners' labels and the images' own weights."""
-    labels, draws = batch.labels, batch.draws
+def _mixed(images: Tensor, batch: Batch, recipe: Recipe) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """The normalised images erased and mixed as the recipe says; where it mixes, partners' labels and own weights."""
     if recipe.erase:
-        images = recipe.erase(images, draws)
-    return recipe.mix(images, labels, draws) if recipe.mix else (images, labels, draws[:, 0])
+        images = recipe.erase(images, batch.draws)
+    if not recipe.mix:
+        return images, None
+    images, partners, weights = recipe.mix(images, batch.labels, batch.draws)
+    return images, (partners, weights)
 
 
 def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
