@@ -156,8 +156,8 @@ def schedule(spec: Path, overrides: tuple[str, ...], png: Path | None) -> None:
     click.echo("epochs done  learning rate")
     for epoch, value in schedules.table(rate, train.n_epochs):
         click.echo(f"{epoch:>11}  {value:.4g}")
-    for warning in schedules.warnings(rate):
-        click.echo(warning, err=True)
+    for finding in schedules.findings(rate):
+        click.echo(f"{finding.path}: {finding.text}", err=True)
     if png:
         try:
             chart.draw(png, rate, title=f"Learning rate of {spec}", end=train.n_epochs, unit="epochs")
