@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self, cast
@@ -22,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _PLAIN_WIDTH = 160  # Columns of a matrix where there is no terminal to ask.
 _NUM_PAIRS = 10
+_BARS = "▁▂▃▄▅▆▇█"
 
 
 def line(text: str = "") -> None:
@@ -77,6 +77,12 @@ def clock(seconds: float, *, tenths: bool = False) -> str:
     parts = 10 if tenths else 1
     minutes, rest = divmod(round(seconds * parts), 60 * parts)
     return f"{minutes // 60}:{minutes % 60:02d}:{f'{rest / 10:04.1f}' if tenths else f'{rest:02d}'}"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """One bar for each value, from 0 to the highest."""
+    top = max(values) or 1.0
+    return "".join(_BARS[min(int(value / top * len(_BARS)), len(_BARS) - 1)] for value in values)
 
 
 class Progress:
@@ -276,17 +282,13 @@ def _cell(value: object) -> str:
 
 
 def _widths(heads: list[str], cells: list[list[str]]) -> list[int]:
-    return [max(map(_width, column)) for column in zip(heads, *cells, strict=True)]
+    from rich.cells import cell_len
 
-
-def _width(text: str) -> int:
-    """Columns that the text takes on a screen: two for each wide East Asian character, none for combining ones."""
-    return sum(
-        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
-        for character in text
-    )
+    return [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
 
 
 def _padded(text: str, width: int, right: bool) -> str:
-    blanks = " " * (width - _width(text))
+    from rich.cells import cell_len
+
+    blanks = " " * (width - cell_len(text))
     return blanks + text if right else text + blanks

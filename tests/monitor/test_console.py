@@ -223,6 +223,12 @@ def test_logits_that_are_not_finite_are_said(capsys: pytest.CaptureFixture[str])
     )
 
 
+def test_a_bar_is_as_high_as_its_share_of_the_highest() -> None:
+    assert console.sparkline([0, 1, 2, 3, 4, 5, 6, 7, 8]) == "▁▂▃▄▅▆▇██"
+    assert console.sparkline([0.5, 0.5]) == "██"
+    assert console.sparkline([0, 0]) == "▁▁"
+
+
 LOOP = "from tao_lite.monitor import console\nfor i in range(20000): console.line(f'line {i} \\u2581')\n"
 
 
