@@ -16,6 +16,7 @@ VERSION   := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE     := $(or $(TAO_LITE_IMAGE),tao-lite:$(VERSION))
 RUN       := RUNNER=$(RUNNER) VENV=$(VENV) TAO_LITE_IMAGE=$(IMAGE) containers/run
 COMPOSE   := TAO_LITE_IMAGE=$(IMAGE) PORT=$(PORT) containers/compose
+COMPILE   := uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --no-annotate --no-header
 PORT    ?= 6006
 PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 
@@ -113,15 +114,15 @@ $(PEERS): tests/bench/requirements.txt $(INSTALLED)
 
 launcher: $(LAUNCHER) ## Make .venv with what starting containers needs, without torch
 
-$(LAUNCHER): pyproject.toml requirements.lock containers/locked.py
+$(LAUNCHER): pyproject.toml containers/launcher.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PYTHON) containers/locked.py launcher < requirements.lock > $(VENV)/launcher.lock
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r $(VENV)/launcher.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r containers/launcher.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
-	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --upgrade \
-	  --no-annotate --no-header -o requirements.lock
-	uv pip compile --group bench --excludes requirements.lock --universal --python-version 3.11 --generate-hashes --upgrade \
-	  --no-annotate --no-header -o tests/bench/requirements.txt
+	$(COMPILE) pyproject.toml --all-extras --group build -o requirements.lock
+	$(COMPILE) --group bench --excludes requirements.lock -o tests/bench/requirements.txt
+	$(COMPILE) pyproject.toml --group build -c requirements.lock -o containers/launcher.lock
+	$(COMPILE) pyproject.toml $(addprefix --extra ,train import export report) --group build --excludes containers/base.txt \
+	  -c requirements.lock -o containers/image.lock

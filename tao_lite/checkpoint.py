@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import CheckpointError, RunError
+from tao_lite.files import replacing
 from tao_lite.models import architectures
 from tao_lite.models.weights import weight_files
 from tao_lite.pruning import surgery
@@ -56,19 +57,15 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         RunError: the disk is full or refuses to write; what was at the path before is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"format": FORMAT, **vars(checkpoint)}, temporary)
-        _seal(temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            torch.save({"format": FORMAT, **vars(checkpoint)}, temporary)
+            _seal(temporary)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         free = shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.exists())).free
         raise RunError(f"{path}: could not be saved ({error}); {free / 1e6:,.0f} MB are free there") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def load(path: Path) -> Checkpoint:
@@ -104,10 +101,8 @@ def preprocess(checkpoint: Checkpoint) -> Preprocess:
 
 def link(alias: Path, target: Path) -> None:
     """Let the alias point to a checkpoint of the same folder, atomically."""
-    temporary = alias.with_name(f".{alias.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target.name)
-    temporary.replace(alias)
+    with replacing(alias) as temporary:
+        temporary.symlink_to(target.name)
 
 
 def _seal(path: Path) -> None:

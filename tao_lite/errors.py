@@ -52,3 +52,11 @@ class Interrupted(Exception):  # noqa: N818 - not an error
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.signal_number = signal_number
+
+
+def printable(text: str) -> str:
+    """The text for a message or a table: what would move a terminal's cursor is escaped.
+
+    Names of classes, files and fields come from others and may hold anything.
+    """
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

@@ -140,29 +140,29 @@ def diff(a: Path, b: Path) -> int:
 @spec_group.command()
 @_spec
 @overrides
-@click.option("--png", type=PATH, help="Draw the curve into this PNG file (needs Pillow).")
+@click.option("--png", type=PATH, help="Draw the curve into this PNG file (needs matplotlib).")
 def schedule(spec: Path, overrides: tuple[str, ...], png: Path | None) -> None:
     """Show the learning rate over the run, for one process."""
     from tao_lite import compat
     from tao_lite import schedule as schedules
-    from tao_lite.monitor import chart
+    from tao_lite.monitor import console, plots
 
     experiment = _report(spec, overrides).experiment
     train = experiment.train_config
     if not train.n_epochs:
         raise SpecError(f"{spec}: train_config.n_epochs: is missing; the schedule is over the epochs of a run")
     rate = schedules.make_schedule(train.lr_config, exact=compat.is_exact(experiment))
-    click.echo(chart.sparkline([rate(k / (_SPARKLINE_WIDTH - 1)) for k in range(_SPARKLINE_WIDTH)]))
+    click.echo(console.sparkline([rate(k / (_SPARKLINE_WIDTH - 1)) for k in range(_SPARKLINE_WIDTH)]))
     click.echo("epochs done  learning rate")
     for epoch, value in schedules.table(rate, train.n_epochs):
         click.echo(f"{epoch:>11}  {value:.4g}")
-    for warning in schedules.warnings(rate):
-        click.echo(warning, err=True)
+    for finding in schedules.findings(rate):
+        click.echo(f"{finding.path}: {finding.text}", err=True)
     if png:
         try:
-            chart.draw(png, rate, title=f"Learning rate of {spec}", end=train.n_epochs, unit="epochs")
+            plots.curve(png, rate, title=f"Learning rate of {spec}", end=train.n_epochs, unit="epochs")
         except ImportError as error:
-            raise click.ClickException("--png needs Pillow; install tao-lite[train]") from error
+            raise click.ClickException("--png needs matplotlib; install tao-lite[report]") from error
 
 
 @spec_group.command()

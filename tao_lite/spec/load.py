@@ -8,7 +8,7 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from tao_lite.errors import SpecError
+from tao_lite.errors import SpecError, printable
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import dialects, paths, rules
 from tao_lite.spec.bind import MAX_PROBLEMS, Bound, Places, bind
@@ -173,7 +173,7 @@ def _line(path: Path, problem: Problem) -> str:
     place = f"{path}:{problem.place.line}:{problem.place.column}" if problem.place.line else "--set"
     text = problem.text if len(problem.text) <= MAX_CHARACTERS else f"{problem.text[:MAX_CHARACTERS]}..."
     text = f"{problem.path}: {text}" if problem.path else text
-    return f"{place}: {''.join(one if one.isprintable() else ascii(one)[1:-1] for one in text)}"
+    return f"{place}: {printable(text)}"
 
 
 def _with_hint(problem: Problem, text: str) -> Problem:
