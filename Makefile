@@ -76,7 +76,7 @@ test: $(INSTALLED) ## Run the tests
 test-container: $(INSTALLED) ## Run the tests of image, launcher and TensorBoard with a Docker engine (as root, on Debian)
 	tests/container/run $(ARGS)
 
-bench: $(PEERS) ## Measure beside other programs, about 20 minutes, and write the README's table; ARGS=--gpu
+bench: $(PEERS) ## Measure beside other programs, about 20 minutes, and write the table of tests/bench/README.md; ARGS=--gpu
 	@for name in loaders step end_to_end; do $(BIN)/python -m tests.bench.$$name $(ARGS) || exit; done
 	@$(BIN)/python -m tests.bench.table
 
