@@ -1766,7 +1766,7 @@ class KittiConfig(_message.Message):
     label_dir: _builtins.str
     """Folder of label files. Unset: label_2, training/label_2, labels or label."""
     min_height_pixels: _builtins.float
-    """Objects whose box is lower than this are left out, in pixels."""
+    """Objects whose box is lower than this are left out, in pixels. Unset: 16 in KITTI, 0 in other formats."""
     max_occlusion: _builtins.int
     """Most occluded state kept: 0 visible, 1 partly, 2 largely, 3 unknown."""
     max_truncation: _builtins.float

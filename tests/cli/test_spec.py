@@ -577,3 +577,11 @@ def assert_upgrade_is_sound(text: str, path: Path) -> None:
             for report in (before, after)
         ]
         assert said[0] == said[1]
+
+
+def test_shown_spec_leaves_open_what_depends_on_the_data(spec: Run) -> None:
+    """FIELD.md A9: unset, the least height of an object is 16 pixels in KITTI and 0 elsewhere."""
+    shown = spec("show", "old.cfg")[1]
+    assert "min_height_pixels:" not in shown
+    assert "min_height_pixels" in shown
+    assert "min_height_pixels: 16" in spec("show", "old.cfg", "--set", "dataset_config.kitti.min_height_pixels=16")[1]
