@@ -114,7 +114,7 @@ def report(
     Counts and sizes, problems, copies (exact and near) within and between splits and classes, class weights.
     """
     from tao_lite.data.example import Report
-    from tao_lite.run import write_json
+    from tao_lite.files import writing
     from tao_lite.stages.dataset import report as dataset_report
     from tao_lite.stages.dataset import report_text
 
@@ -123,7 +123,7 @@ def report(
     sides, experiment = _sides(path, spec_file, overrides, Report(kept=reported))
     values = dataset_report.report(sides, reported, experiment)
     if output_file:
-        write_json(output_file, values)
+        writing.write_json(output_file, values)
     if as_json:
         click.echo(json.dumps(values, indent=2))
     else:

@@ -235,7 +235,7 @@ def _target(spec: Path | None, output_file: Path | None, *, in_place: bool = Fal
 
 
 def _put(text: str, target: Path | None) -> None:
-    from tao_lite.run import write_atomically
+    from tao_lite.files import writing
 
     if not target:
         click.echo(text, nl=False)
@@ -243,6 +243,6 @@ def _put(text: str, target: Path | None) -> None:
     # A link stays one: what it points to is replaced.
     file = target.resolve()
     mode = file.stat().st_mode if file.exists() else None
-    write_atomically(file, text)
+    writing.write(file, text)
     if mode is not None:
         file.chmod(mode)

@@ -19,7 +19,7 @@ from tao_lite.data.example import Example, Report
 from tao_lite.data.formats.tfrecord_example import encoded
 from tao_lite.data.formats.tfrecord_file import framed
 from tao_lite.errors import DataError
-from tao_lite.files import replacing
+from tao_lite.files.writing import new_file
 from tao_lite.machine.host import usable_cores
 
 EXAMPLES_PER_SHARD = 1024
@@ -204,7 +204,7 @@ def _report(report: Report, example: Example, error: DataError) -> None:
 
 def _put(path: Path, content: bytes | Iterator[bytes]) -> None:
     """The file, complete or not there; not forced to the disk, for what was written is read again afterwards."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with new_file(path, is_synced=False) as file:
         for part in [content] if isinstance(content, bytes) else content:
             file.write(part)
 

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
+from io import BufferedRandom
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,10 +20,11 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextlib.contextmanager
-def new_file(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
+def new_file(path: Path, num_bytes: int = 0, *, is_synced: bool = True) -> Iterator[BufferedRandom]:
     """A file to fill, readable too: it takes the place of `path`, or of a link there, when the block ends well.
 
     Readers see the old file or the new one, never a part. `num_bytes`, where known, is named where the disk is full.
+    Without `is_synced` the disk gets it in its own time: for what is checked again before it counts.
 
     Raises:
         RunError: the disk is full or refuses; what was at the path is untouched.
@@ -34,9 +36,11 @@ def new_file(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
             with file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if is_synced:
+                    os.fsync(file.fileno())
                 temporary.replace(path)
-                sync_folder(path.parent)
+                if is_synced:
+                    sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -130,7 +134,7 @@ def _part_of(folder: Path) -> Path:
     return folder / f".tao_lite-{secrets.token_hex(8)}.part"
 
 
-def _create(folder: Path) -> tuple[Path, BinaryIO]:
+def _create(folder: Path) -> tuple[Path, BufferedRandom]:
     """A new file in the folder, locked as long as it is open, and nobody else's: O_EXCL goes through no link."""
     while True:
         path = _part_of(folder)

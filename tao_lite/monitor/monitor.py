@@ -14,9 +14,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Literal, Self
 
+from tao_lite.files import writing
 from tao_lite.monitor.console import clock
 from tao_lite.monitor.events import Events
-from tao_lite.run import Run, write_atomically
+from tao_lite.run import Run
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ class Monitor:
         csv.writer(table, lineterminator="\n").writerows(
             [["epoch", "acc", "loss", "lr", "val_acc", "val_loss"], *self._rows]
         )
-        write_atomically(self._run.training_csv, table.getvalue())
+        writing.write(self._run.training_csv, table.getvalue())
 
     def _append_status(self, status: Status, message: str, fields: Mapping[str, object]) -> None:
         now = datetime.now()

@@ -26,5 +26,6 @@ def test_every_stage_that_is_named_is_a_row() -> None:
 def test_every_field_that_is_named_as_a_path_says_what_it_leads_to_and_who_reads_it() -> None:
     for field in all_fields(schema.EXPERIMENT):
         rule, is_named = schema.rule(field), field.name.endswith(("_path", "_dir", "_root", "label_map"))
-        is_path = is_named and field.containing_type.name != "WandBConfig"  # no field of which is read
+        holder = field.containing_type
+        is_path = is_named and holder is not None and holder.name != "WandBConfig"  # no field of which is read
         assert (rule.HasField("path"), bool(rule.read_by)) == (is_path, is_path), field.full_name

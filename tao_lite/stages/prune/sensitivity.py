@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tao_lite.files import writing
 from tao_lite.monitor import console, plots
 from tao_lite.pruning import plans, surgery
 from tao_lite.pruning.groups import Group
 from tao_lite.pruning.plans import Scored
-from tao_lite.run import Run, Summary, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.stages.prune import choice
 from tao_lite.stages.prune import subject as prune_subject
@@ -47,7 +48,7 @@ def sensitivity(spec: Spec, run: Run) -> Summary:
     summary = {"val_accuracy": before, "shares": SHARES, "layers": [vars(layer) for layer in found]}
     if run.is_main:
         _show(before, found)
-        write_json(run.summary("sensitivity"), summary)
+        writing.write_json(run.summary("sensitivity"), summary)
         _picture(run.sensitivity_picture, before, found)
     return summary
 

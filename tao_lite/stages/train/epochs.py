@@ -12,12 +12,13 @@ import torch
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import Interrupted
+from tao_lite.files import writing
 from tao_lite.machine import energy
 from tao_lite.metrics.counts import Evaluation
 from tao_lite.models import freeze
 from tao_lite.monitor import console
 from tao_lite.monitor.monitor import EpochRow, Message, Monitor
-from tao_lite.run import Run, Summary, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.stages.train import phases
@@ -91,7 +92,7 @@ class Training:
             monitor.status("RUNNING", Message.EVALUATED, kpi)
             monitor.status("SUCCESS", Message.FINISHED)
         if self.run.is_main:
-            write_json(self.run.summary("train"), summary)
+            writing.write_json(self.run.summary("train"), summary)
             training_summary.say_end(progress, self.run, max_epochs)
         return summary
 

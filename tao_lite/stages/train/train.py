@@ -10,8 +10,9 @@ from torch import nn
 from tao_lite import checkpoint as checkpoints
 from tao_lite import compat, schedule
 from tao_lite.checkpoint import Checkpoint
+from tao_lite.files import writing
 from tao_lite.monitor import console
-from tao_lite.run import Run, Summary, write_atomically, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.stages.train import phases, pretrained, restart
@@ -83,8 +84,8 @@ def _claim(training: Training) -> None:
     run, class_names = training.run, training.phases.train.class_names
     if training.config.checkpoint.init_epoch > 1:
         restart.go_back(run, training.spec.experiment.model_config.arch, training.progress)
-    write_atomically(run.spec, training.spec.text())
-    write_json(run.classmap, {name: index for index, name in enumerate(class_names)})
+    writing.write(run.spec, training.spec.text())
+    writing.write_json(run.classmap, {name: index for index, name in enumerate(class_names)})
 
 
 def _network(experiment: pb.Experiment, class_names: Sequence[str], resumed: Checkpoint | None, run: Run) -> nn.Module:
