@@ -67,7 +67,7 @@ def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
         ),
         progress=_restored(resumed, network, recipe, run),
         request=request,
-        saver=Saver(run),
+        saver=Saver(run, experiment.model_config.arch),
     )
     if run.is_main:
         _announce(training, is_resumed=resumed is not None)
