@@ -7,8 +7,10 @@ rename, and `torch.load` or `unzip` still read it. torch itself loads a file wit
 import contextlib
 import hashlib
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any
@@ -45,9 +47,9 @@ class Checkpoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)  # empty: the network can't go on where it stopped
 
-    @property
+    @cached_property
     def experiment(self) -> pb.Experiment:
-        """The resolved spec that the network was trained with."""
+        """The resolved spec that the network was trained with; not to be changed."""
         return text_format.Parse(self.spec, pb.Experiment())
 
 
@@ -58,9 +60,10 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         RunError: the disk is full or refuses to write; what was at the path before is untouched.
     """
     size = sum(tensor.nbytes for tensor in _tensors([checkpoint.network, checkpoint.training]))
+    content = {one.name: getattr(checkpoint, one.name) for one in fields(checkpoint)}
     with writing.new_file(path, size) as file:
         try:
-            torch.save({"format": FORMAT, **vars(checkpoint)}, file)
+            torch.save({"format": FORMAT, **content}, file)
         except RuntimeError as error:  # what torch makes of a write that failed; the reason is behind it
             raise (error.__context__ if isinstance(error.__context__, OSError) else error) from error
         _seal(file)
@@ -73,10 +76,20 @@ def load(path: Path) -> Checkpoint:
         CheckpointError: missing, damaged, or not written by tao_lite.
     """
     _verify(path)
-    content = weight_files.load(path)
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise CheckpointError(f"{path}: is not a checkpoint of this version of tao_lite")
-    return Checkpoint(**{**content, "class_names": tuple(content["class_names"])})
+    return _read(path)
+
+
+def spec(path: Path) -> str:
+    """The spec inside a checkpoint. The tensors are neither read nor verified: who uses the network has to `load` it.
+
+    Raises:
+        CheckpointError: missing, damaged outside of its tensors, or not written by tao_lite.
+    """
+    _seal_of(path)
+    with weight_files.clear_errors(path), zipfile.ZipFile(path) as archive:
+        # All but the tensors. zipfile compares it with its checksum, torch does not.
+        archive.read(next(name for name in archive.namelist() if name.endswith("/data.pkl")))
+    return _read(path, mmap=True).spec
 
 
 def is_ours(path: Path) -> bool:
@@ -127,12 +140,24 @@ def _read_seal(path: Path) -> str | None:
     return None
 
 
-def _verify(path: Path) -> None:
+def _read(path: Path, *, mmap: bool = False) -> Checkpoint:
+    content = weight_files.load(path, mmap=mmap)
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise CheckpointError(f"{path}: is not a checkpoint of this version of tao_lite")
+    return Checkpoint(**{**content, "class_names": tuple(content["class_names"])})
+
+
+def _seal_of(path: Path) -> str:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give a checkpoint such as results/NAME/weights/best.pth")
     seal = _read_seal(path)
     if seal is None:
         raise CheckpointError(f"{path}: is not a tao_lite checkpoint, or its end is cut off")
+    return seal
+
+
+def _verify(path: Path) -> None:
+    seal = _seal_of(path)
     digest = hashlib.sha256()
     left = path.stat().st_size - _SEAL_BYTES
     with path.open("rb") as file:

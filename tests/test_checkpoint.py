@@ -53,6 +53,23 @@ def test_a_checkpoint_comes_back_whole(tmp_path: Path, checkpoint: Checkpoint) -
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_the_spec_is_parsed_once_and_saved_as_text(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    assert checkpoint.experiment is checkpoint.experiment
+    checkpoints.save(tmp_path / "a.pth", checkpoint)
+    assert checkpoints.load(tmp_path / "a.pth").experiment == checkpoint.experiment
+
+
+def test_the_spec_is_read_without_the_tensors(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    path = tmp_path / "a.pth"
+    checkpoints.save(path, checkpoint)
+    content, tensor = bytearray(path.read_bytes()), checkpoint.network["layer4.0.conv2.weight"].numpy().tobytes()
+    content[content.index(tensor)] ^= 1
+    path.write_bytes(content)
+    assert checkpoints.spec(path) == checkpoint.spec
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoints.load(path)
+
+
 def test_other_programs_can_read_it(tmp_path: Path, checkpoint: Checkpoint) -> None:
     path = tmp_path / "a.pth"
     checkpoints.save(path, checkpoint)

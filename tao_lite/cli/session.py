@@ -79,7 +79,7 @@ def _spec(stage_name: str, overrides: tuple[str, ...], spec_file: Path | None, m
         raise RunError("give a spec file with -e or a checkpoint with -m")
     from tao_lite import checkpoint
 
-    return load_spec(checkpoint.load(model).spec, model)
+    return load_spec(checkpoint.spec(model), model)
 
 
 def results_folder(results_dir: Path | None, spec_file: Path | None, model: Path | None) -> Path:

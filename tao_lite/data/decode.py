@@ -75,7 +75,6 @@ def decode(path: Path, channels: int, span: Span | None = None) -> npt.NDArray[n
     Raises:
         DataError: the file can't be read, is not a whole image, or has more than MAX_PIXELS.
     """
-    mode = "RGB" if channels == 3 else "L"
     with _opened(path, span) as (image, file):
         fast = _plain_jpeg(image, file) if channels == 3 else None
         if fast is not None:
@@ -83,13 +82,21 @@ def decode(path: Path, channels: int, span: Span | None = None) -> npt.NDArray[n
             return fast if upright is None else np.array(Image.fromarray(fast).transpose(upright))
         _load(image, file)
         # Only now: what stands behind the pixels has been read too.
-        upright = _UPRIGHT.get(_orientation(image))
-        eight_bit = image if image.mode == mode and not image.has_transparency_data else _converted(image, mode)
-        if upright is not None:
-            eight_bit = eight_bit.transpose(upright)
-        # np.asarray would save a copy (1 % of decoding) but is read-only, which torch warns about.
-        pixels: npt.NDArray[np.uint8] = np.array(eight_bit)
-    return pixels.reshape(*pixels.shape[:2], channels)
+        return _pixels(image, channels, _UPRIGHT.get(_orientation(image)))
+
+
+def from_picture(image: Image.Image, channels: int, name: str) -> npt.NDArray[np.uint8]:
+    """As `decode`, of a picture that Pillow has opened; `name` is how messages call it.
+
+    Raises:
+        DataError: it can't be decoded, or its pixels have no known full scale.
+    """
+    _silence_pillow()
+    try:
+        image.load()
+        return _pixels(image, channels, _UPRIGHT.get(_orientation(image)))
+    except Exception as error:  # as in _opened: a picture may be decoded here
+        raise DataError(f"{name}: can't be decoded: {error or type(error).__name__}") from error
 
 
 def image_size(path: Path, span: Span | None = None) -> tuple[int, int]:
@@ -213,6 +220,16 @@ def _load(image: Image.Image, file: BinaryIO) -> None:
             file.seek(header_end)
             if _END_OF_IMAGE not in file.read():
                 raise ValueError("image file is truncated (no end-of-image marker)")
+
+
+def _pixels(image: Image.Image, channels: int, upright: Image.Transpose | None) -> npt.NDArray[np.uint8]:
+    mode = "RGB" if channels == 3 else "L"
+    eight_bit = image if image.mode == mode and not image.has_transparency_data else _converted(image, mode)
+    if upright is not None:
+        eight_bit = eight_bit.transpose(upright)
+    # np.asarray would save a copy (1 % of decoding) but is read-only, which torch warns about.
+    pixels: npt.NDArray[np.uint8] = np.array(eight_bit)
+    return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def _kind_of(file: BinaryIO) -> str:

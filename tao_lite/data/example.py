@@ -5,9 +5,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tao_lite.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 LOGGED = 20
 
@@ -33,6 +37,7 @@ class Example:
     `group` names what must not be torn between training and validation: the frame of an object, the picture itself
     (its path below the root) elsewhere. `box` is the part to cut out as (left, top, right, bottom) in whole pixels,
     right and bottom exclusive, inside the picture and not empty; None is the whole picture.
+    `pixels` is the picture itself where it is in memory, as `decode` gives it.
     """
 
     path: Path
@@ -40,6 +45,7 @@ class Example:
     group: str
     box: tuple[int, int, int, int] | None = None
     span: Span | None = None
+    pixels: "npt.NDArray[np.uint8] | None" = field(default=None, compare=False, repr=False)
 
 
 class Report:

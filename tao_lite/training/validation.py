@@ -66,8 +66,13 @@ def validation_loader(experiment: pb.Experiment, class_names: Sequence[str], wor
     return evaluation_loader(ours, dataset.evaluation(ours, class_names), world)
 
 
-def evaluation_loader(experiment: pb.Experiment, data: DataSet, world: World) -> Loader:
-    """The images to evaluate, each exactly once over all processes."""
+def evaluation_loader(
+    experiment: pb.Experiment, data: DataSet, world: World, report: Callable[[str, str], None] | None = None
+) -> Loader:
+    """The images to evaluate, each exactly once over all processes.
+
+    Bad ones are told to `report`; without one, the spec says whether they are counted or end the run.
+    """
     config = experiment.eval_config
     return loader(
         experiment,
@@ -76,7 +81,7 @@ def evaluation_loader(experiment: pb.Experiment, data: DataSet, world: World) ->
         batch_size=config.batch_size or batch_size(experiment),
         seed=0,
         world=world,
-        report=dataset.report_of(experiment),
+        report=report or dataset.report_of(experiment),
     )
 
 

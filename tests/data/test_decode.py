@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from tao_lite.data.decode import decode, image_size
+from tao_lite.data.decode import decode, from_picture, image_size
 from tao_lite.errors import DataError
 
 Pixel = float | tuple[int, ...]
@@ -298,6 +298,27 @@ def test_content_counts_not_the_suffix(tmp_path: Path, shared: Path) -> None:
     assert row(path) == [[1, 2, 3]]
     frame = next((shared / "data/kitti_jpeg_named_png/training/image_2").glob("*.png"))
     assert decode(frame, 3).shape == (*image_size(frame)[::-1], 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "I;16"])
+def test_an_opened_picture_becomes_what_its_file_does(tmp_path: Path, mode: str, channels: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    image = noise().convert("L").convert(mode) if mode == "I;16" else noise().convert(mode)
+    path = saved(tmp_path / "a.png", image, exif=exif)
+    with Image.open(path) as opened:
+        assert np.array_equal(from_picture(opened, channels, "a"), decode(path, channels))
+
+
+def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.png", noise())
+    path.write_bytes(path.read_bytes()[:500])
+    with (
+        Image.open(path) as opened,
+        pytest.raises(DataError, match=r"^images\[3\]: can't be decoded: image file is trunc"),
+    ):
+        from_picture(opened, 3, "images[3]")
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -33,6 +33,7 @@ class Progress:
     best_epoch: int = 0
     best_accuracy: float = -1.0
     best_loss: float = 0.0
+    best_train_loss: float | None = None  # None too where the run was begun before this was kept
     reference_accuracy: float = -1.0  # what early stopping measures the next epochs against
     stale_epochs: int = 0
     images: int = 0
@@ -61,6 +62,7 @@ class Progress:
         is_best = (accuracy, -loss) > (self.best_accuracy, -self.best_loss)
         if is_best:
             self.best_epoch, self.best_accuracy, self.best_loss = self.epoch, accuracy, loss
+            self.best_train_loss = stats.loss
         return is_best
 
 
@@ -107,16 +109,15 @@ def go_back(run: Run, arch: str, progress: Progress) -> None:
         one.replace(run.abandoned / one.name)
     names = ", ".join(one.name for one in later)
     _log.warning("Went back to epoch %d: %s moved to %s, where no run looks", progress.epoch, names, run.abandoned)
-    _link_best(run, checkpoints.load(path), progress.best_epoch)
+    _link_best(run, arch, checkpoints.load(path), progress.best_epoch)
 
 
-def save(run: Run, checkpoint: Checkpoint, keep_last: int, best_epoch: int) -> None:
+def save(run: Run, arch: str, checkpoint: Checkpoint, keep_last: int, best_epoch: int) -> None:
     """Save after a whole epoch, point `latest` and `best` to the right files, and remove what is no longer kept."""
-    arch = checkpoint.experiment.model_config.arch
     path = run.checkpoint(arch, checkpoint.epoch)
     checkpoints.save(path, checkpoint)
     writing.link(run.latest, path)
-    _link_best(run, checkpoint, best_epoch)
+    _link_best(run, arch, checkpoint, best_epoch)
     run.interrupted.unlink(missing_ok=True)
     best = run.best.resolve()
     done = [path for epoch, path in _own(run, arch) if epoch <= checkpoint.epoch and path.resolve() != best]
@@ -124,9 +125,8 @@ def save(run: Run, checkpoint: Checkpoint, keep_last: int, best_epoch: int) -> N
         old.unlink()
 
 
-def _link_best(run: Run, checkpoint: Checkpoint, best_epoch: int) -> None:
+def _link_best(run: Run, arch: str, checkpoint: Checkpoint, best_epoch: int) -> None:
     """Point `best` to the best epoch; where that has no file, to the better of the given one and what it points to."""
-    arch = checkpoint.experiment.model_config.arch
     best = run.checkpoint(arch, best_epoch)
     if not best.is_file():
         given = run.checkpoint(arch, checkpoint.epoch)

@@ -72,7 +72,7 @@ def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
         ),
         progress=progress,
         request=request,
-        saver=Saver(run),
+        saver=Saver(run, experiment.model_config.arch),
     )
     if run.is_main:
         _announce(training, is_resumed=resumed is not None)
