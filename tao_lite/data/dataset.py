@@ -7,6 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from tao_lite.data.example import Example, KittiOptions, Options, Report, Split, TfrecordOptions
 from tao_lite.data.formats.class_names import read_classmap
 from tao_lite.data.formats.table import FORMATS, detect, has_splits
@@ -42,6 +45,11 @@ class DataSet:
 
     examples: tuple[Example, ...]
     class_names: tuple[str, ...]
+
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Index of each example's class."""
+        index_of = {name: index for index, name in enumerate(self.class_names)}
+        return np.array([index_of[example.label] for example in self.examples], np.int64)
 
 
 def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tuple[DataSet, DataSet]:

@@ -82,7 +82,8 @@ class Phases:
 
     def _probe(self, bar: console.Progress, each_batch: Callable[[int], None]) -> Phase:
         world, layer = self.run.world, head.find(self.network)
-        plain = replace(self.train, training=False, geometry=self.val.geometry, cache_bytes=0)
+        in_order = replace(self.train.sampler, training=False, classes=None)
+        plain = replace(self.train, sampler=in_order, geometry=self.val.geometry, cache=None)
         train, val = (self._features(data, bar, each_batch) for data in (plain, self.val))
         tail = probe.Tail(self.network.get_submodule(layer))
         return Phase(
