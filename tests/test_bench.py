@@ -99,7 +99,7 @@ def test_every_target_is_of_contenders_that_the_benches_have() -> None:
 
 def test_ours_is_the_network_of_the_peers() -> None:
     """Reference: torchvision's names and shapes."""
-    model = load_text(experiment.SPEC, Path("bench.cfg"), stage="").experiment.model_config
+    model = load_text(experiment.SPEC, Path("bench.cfg"), stage=None).experiment.model_config
     shapes = {name: tensor.shape for name, tensor in architectures.build(model, 10).state_dict().items()}
     assert shapes == {name: tensor.shape for name, tensor in resnet18(num_classes=10).state_dict().items()}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import table
+from tests.bench.samples import RESULTS
 from tests.conftest import ROOT
 from tests.test_repository import FLOORS
 
@@ -137,7 +138,7 @@ def test_coming_from_tao_tells_all_that_compat_says() -> None:
 
 def test_the_readmes_figures_of_speed_are_the_tables() -> None:
     figures = re.findall(r"(\d\.\d\d) times as fast as", README.read_text())
-    measured = table.section(table.read(table.RESULTS))
+    measured = table.section(table.read(RESULTS))
     assert figures
     assert [figure for figure in figures if f"| {figure} x |" not in measured] == []
 

@@ -14,7 +14,18 @@ from tao_lite.data.formats.tfrecord import record_files
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
 
-__all__ = ["DataSet", "divide", "evaluation", "load", "options_of", "paths", "read_classmap", "root_of", "splits"]
+__all__ = [
+    "DataSet",
+    "divide",
+    "evaluation",
+    "load",
+    "options_of",
+    "paths",
+    "read_classmap",
+    "report_of",
+    "root_of",
+    "splits",
+]
 
 TRAIN = "train_config.train_dataset_path"
 VALIDATION = "train_config.val_dataset_path"
@@ -143,13 +154,13 @@ def options_of(experiment: pb.Experiment, field: str, report: Report | None = No
     """What a reader needs to know of the data set that this field names."""
     config, kitti = experiment.dataset_config, experiment.dataset_config.kitti
     return Options(
-        report=report or Report(fail=config.on_bad_example == pb.BadExample.FAIL),
+        report=report or report_of(experiment),
         name=field,
         split=_SPLITS.get(field, "train"),
         kitti=KittiOptions(
             image_dir=kitti.image_dir,
             label_dir=kitti.label_dir,
-            min_height_pixels=_decimal(kitti.min_height_pixels),
+            min_height_pixels=_decimal(kitti.min_height_pixels) if kitti.HasField("min_height_pixels") else None,
             max_occlusion=kitti.max_occlusion,
             max_truncation=_decimal(kitti.max_truncation),
             margin=_decimal(kitti.margin),
@@ -160,6 +171,11 @@ def options_of(experiment: pb.Experiment, field: str, report: Report | None = No
         tfrecord=TfrecordOptions(image_dir=config.tfrecord.image_dir, label_map=config.tfrecord.label_map),
         yolo_root=config.yolo_root,
     )
+
+
+def report_of(experiment: pb.Experiment) -> Report:
+    """What is told of bad examples and, as the spec says, counts them or ends the run at the first."""
+    return Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
 
 
 def root_of(path: str) -> Path:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tao_lite import compat
 from tao_lite.data.batch import Batches
 from tao_lite.data.loader import Loader
+from tao_lite.data.preprocess import Preprocess, make_preprocess
 from tao_lite.models import architectures, freeze, head
 from tao_lite.models.freeze import Frozen
 from tao_lite.monitor import console
@@ -45,6 +46,11 @@ class Phases:
     recipe: Recipe
     train: Loader
     val: Loader
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """Normalisation of images, which those of a recipe's batches that are features do without."""
+        return make_preprocess(self.experiment).to(self.run.device)
 
     def begin(self, epoch: int, bar: console.Progress, each_batch: Callable[[int], None]) -> Phase:
         """The phase that holds after `epoch` whole epochs.
