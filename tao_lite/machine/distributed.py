@@ -21,7 +21,7 @@ from tao_lite.errors import RunError
 if TYPE_CHECKING:
     import torch
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -206,7 +206,7 @@ def _agent(arguments: list[str]) -> int:
         codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
         cause = max(codes, key=lambda rank: _weight(codes[rank]))
         if codes[cause] < 0:
-            logger.critical("rank %d was killed by %s", cause, signal.Signals(-codes[cause]).name)
+            _log.critical("rank %d was killed by %s", cause, signal.Signals(-codes[cause]).name)
         return _shell_code(codes[cause])
     return 0
 

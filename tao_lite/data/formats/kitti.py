@@ -14,7 +14,7 @@ from tao_lite.errors import DataError
 IMAGE_DIRS = ("image_2", "training/image_2", "images", "image")
 LABEL_DIRS = ("label_2", "training/label_2", "labels", "label")
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def read(root: Path, options: Options) -> list[Example]:
@@ -45,9 +45,7 @@ def read(root: Path, options: Options) -> list[Example]:
             f"{options.name}: no object is left of the {len(labels)} label files in {label_dir}; "
             f"left out: {chooser.left_out}; {options.report.count} problems were reported; see dataset_config.kitti"
         )
-    logger.info(
-        "%s: read %d objects of %d frames; left out: %s", label_dir, len(examples), len(labels), chooser.left_out
-    )
+    _log.info("%s: read %d objects of %d frames; left out: %s", label_dir, len(examples), len(labels), chooser.left_out)
     return examples
 
 
