@@ -36,7 +36,7 @@ EVALUATION = "eval_config.eval_dataset_path"
 
 _SPLITS: Mapping[str, Split] = {TRAIN: "train", VALIDATION: "val", EVALUATION: "test"}
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
         validation = _examples(experiment, VALIDATION, val_path)
         # Of one data.yaml, they are different parts.
         if _same(train_path, val_path) and not set(training).isdisjoint(validation):
-            logger.warning("%s is the training folder too: validation measured what was learned by heart", VALIDATION)
+            _log.warning("%s is the training folder too: validation measured what was learned by heart", VALIDATION)
     else:
         training, validation = divide(training, experiment.dataset_config.val_split)
     _compare_classes(VALIDATION, validation, names, "the training data")
-    logger.info("%d examples for training, %d for validation; %d classes", len(training), len(validation), len(names))
+    _log.info("%d examples for training, %d for validation; %d classes", len(training), len(validation), len(names))
     return DataSet(tuple(training), names), DataSet(tuple(validation), names)
 
 
@@ -92,10 +92,10 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     on_training_data = bool(eval_path and train.train_dataset_path) and _same(eval_path, train.train_dataset_path)
     on_training_data = on_training_data and not has_splits(root_of(eval_path), _kind(experiment))
     if not train.val_dataset_path and (on_training_data or (not eval_path and train.train_dataset_path)):
-        logger.info("evaluated the examples of %s that are held out for validation", TRAIN)
+        _log.info("evaluated the examples of %s that are held out for validation", TRAIN)
         return splits(experiment, class_names)[1]
     if on_training_data:
-        logger.warning("%s is the training folder: evaluation measured what was learned by heart", EVALUATION)
+        _log.warning("%s is the training folder: evaluation measured what was learned by heart", EVALUATION)
     field = VALIDATION if train.val_dataset_path and not eval_path else EVALUATION
     examples = _examples(experiment, field, eval_path or train.val_dataset_path)
     names = tuple(class_names or sorted({example.label for example in examples}))
@@ -116,10 +116,10 @@ def load(root: Path, kind: str, options: Options) -> list[Example]:
         raise DataError(f"{options.name}: {root} can't be read ({error.strerror})") from error
     if kind == "AUTO":
         kind = detect(root, options)
-        logger.info("%s: recognised as %s", root, kind)
+        _log.info("%s: recognised as %s", root, kind)
     examples = FORMATS[kind](root, options)
     if options.report.count:
-        logger.warning("%s: left out %d images, labels or folders that could not be used", root, options.report.count)
+        _log.warning("%s: left out %d images, labels or folders that could not be used", root, options.report.count)
     return examples
 
 
@@ -226,4 +226,4 @@ def _compare_classes(field: str, examples: Collection[Example], names: Sequence[
             f"has no examples of: {', '.join(missing) or 'none missing'}; names must match exactly"
         )
     if missing:
-        logger.warning("%s: held no example of %s", field, ", ".join(missing))
+        _log.warning("%s: held no example of %s", field, ", ".join(missing))

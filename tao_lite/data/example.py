@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LOGGED = 20
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 Split = Literal["train", "val", "test"]
@@ -77,9 +77,9 @@ class Report:
                 self._kept.append((place, problem))
                 return
         if count <= LOGGED:
-            logger.warning("%s: %s", place, problem)
+            _log.warning("%s: %s", place, problem)
         if count == LOGGED:
-            logger.warning("further problems are counted, not shown")
+            _log.warning("further problems are counted, not shown")
 
 
 @dataclass(frozen=True, kw_only=True)

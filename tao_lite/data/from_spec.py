@@ -13,7 +13,7 @@ from tao_lite.machine.distributed import World
 from tao_lite.machine.host import available_memory, usable_cores
 from tao_lite.spec import classification_pb2 as pb
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def loader(
@@ -70,5 +70,5 @@ def _num_workers(wanted: int, world_size: int) -> int:
     """Threads of one process: as many as wanted, at most its share of the cores, which is also the default."""
     cores = max(1, usable_cores() // world_size)
     if wanted > cores:
-        logger.info("n_workers was reduced from %d to %d, the cores at hand", wanted, cores)
+        _log.info("n_workers was reduced from %d to %d, the cores at hand", wanted, cores)
     return min(wanted or cores, cores)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tao_lite.metrics.counts import Evaluation
     from tao_lite.monitor.monitor import EpochRow
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _PLAIN_WIDTH = 160  # Columns of a matrix where there is no terminal to ask.
 _NUM_PAIRS = 10
@@ -226,7 +226,7 @@ class _Output:
         with Path(os.devnull).open("wb") as null:
             os.dup2(null.fileno(), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            logger.warning("standard output was given up: %s", error)
+            _log.warning("standard output was given up: %s", error)
 
 
 _output = _Output()

@@ -19,7 +19,7 @@ from tao_lite.monitor.console import clock
 from tao_lite.monitor.events import Events
 from tao_lite.run import Run
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Status = Literal["STARTED", "RUNNING", "SUCCESS", "FAILURE", "SKIPPED"]
 
@@ -121,7 +121,7 @@ class Monitor:
             write()
         except (OSError, ImportError) as error:
             self._off.add(sink)
-            logger.warning("%s was given up: %s; the training goes on without it", sink, error)
+            _log.warning("%s was given up: %s; the training goes on without it", sink, error)
 
     def _open_events(self) -> None:
         self._events = Events(self._run.events, self._resumed_step)

@@ -13,7 +13,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.training.arithmetic import APEX, Hardware, choose, set_tf32
 from tao_lite.training.float16 import Float16
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _AUTOCAST = {"FP16": torch.float16, "BF16": torch.bfloat16}
 _FLOAT16 = ("O2", "O3")
@@ -53,7 +53,7 @@ class Precision:
         hardware = Hardware.of(device)
         name, why = choose(asked, hardware)
         is_native = APEX.get(asked, asked) in hardware.modes | {"AUTO"}
-        logger.log(logging.INFO if is_native else logging.WARNING, "chose %s: %s", name, why)
+        _log.log(logging.INFO if is_native else logging.WARNING, "chose %s: %s", name, why)
         set_tf32(allowed=name == "TF32")
         config = train_config.loss_scale
         return cls(

@@ -15,7 +15,7 @@ IMAGE_DIRS = ("image_2", "training/image_2", "images", "image")
 MIN_HEIGHT_PIXELS = 16
 LABEL_DIRS = ("label_2", "training/label_2", "labels", "label")
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def read(root: Path, options: Options) -> list[Example]:
@@ -43,9 +43,7 @@ def read(root: Path, options: Options) -> list[Example]:
     chooser.log_unmatched()
     if not examples:
         raise chooser.nothing_left(f"the {len(labels)} label files in {label_dir}")
-    logger.info(
-        "%s: read %d objects of %d frames; left out: %s", label_dir, len(examples), len(labels), chooser.left_out
-    )
+    _log.info("%s: read %d objects of %d frames; left out: %s", label_dir, len(examples), len(labels), chooser.left_out)
     return examples
 
 

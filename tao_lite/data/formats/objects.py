@@ -15,7 +15,7 @@ DONT_CARE = "DontCare"
 
 Box = tuple[float, float, float, float]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,10 @@ class Chooser:
         """Name the settings that had no effect."""
         kitti, present = self._options.kitti, ", ".join(sorted(self._names))
         if unused := sorted(kitti.class_mapping.keys() - self._names):
-            logger.warning(
-                "dataset_config.kitti.class_mapping: no label is %s; there are %s", ", ".join(unused), present
-            )
+            _log.warning("dataset_config.kitti.class_mapping: no label is %s; there are %s", ", ".join(unused), present)
         labels = {kitti.class_mapping.get(name, name) for name in self._names}
         if unused := sorted(kitti.ignored_classes - labels):
-            logger.warning(
+            _log.warning(
                 "dataset_config.kitti.ignored_classes: no class is %s; there are %s", ", ".join(unused), present
             )
 

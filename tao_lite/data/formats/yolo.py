@@ -15,7 +15,7 @@ __all__ = ["data_file", "read", "read_labels", "split_names"]
 
 _IMAGES, _LABELS = "images", "labels"
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def read(root: Path, options: Options) -> list[Example]:
@@ -49,7 +49,7 @@ def read(root: Path, options: Options) -> list[Example]:
     if not examples:
         raise chooser.nothing_left(f"the {len(pictures)} pictures that {path} names for {options.split}")
     summary = "%s: read %d objects of %d pictures for %s; left out: %s"
-    logger.info(summary, path, len(examples), len(pictures), options.split, chooser.left_out)
+    _log.info(summary, path, len(examples), len(pictures), options.split, chooser.left_out)
     return examples
 
 
