@@ -18,6 +18,7 @@ from google.protobuf import text_format
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import CheckpointError, RunError
+from tao_lite.files import writing
 from tao_lite.models import architectures
 from tao_lite.spec import classification_pb2 as pb
 
@@ -158,6 +159,6 @@ def test_a_process_killed_while_saving_leaves_a_whole_file(tmp_path: Path, check
 def test_a_link_moves_atomically_to_its_new_target(tmp_path: Path) -> None:
     for name in ("a.pth", "b.pth"):
         (tmp_path / name).write_text(name)
-        checkpoints.link(tmp_path / "best.pth", tmp_path / name)
+        writing.link(tmp_path / "best.pth", tmp_path / name)
         assert (tmp_path / "best.pth").read_text() == name
     assert sorted(os.listdir(tmp_path)) == ["a.pth", "b.pth", "best.pth"]

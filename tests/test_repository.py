@@ -24,6 +24,7 @@ FLOORS = (
     ("monitor", "checkpoint", "compat"),
     ("data", "metrics", "models", "launcher", "run", "schedule"),
     ("machine", "pruning", "spec"),
+    ("files",),
     ("errors",),
 )
 

@@ -86,12 +86,13 @@ class Report:
 class KittiOptions:
     """Which labelled objects become examples; see KittiConfig in proto/classification.proto. Empty is unset.
 
-    The folders are KITTI's only; everything else holds for each format with boxes.
+    The folders are KITTI's only; everything else holds for each format with boxes. min_height_pixels None: what the
+    format has by default.
     """
 
     image_dir: str = ""
     label_dir: str = ""
-    min_height_pixels: float = 16
+    min_height_pixels: float | None = None
     max_occlusion: int = 2
     max_truncation: float = 0.5
     margin: float = 0

@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from tao_lite.errors import RunError
+from tao_lite.errors import USER_ERROR, RunError
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
 
-USER_ERROR = 2
 INTERRUPTED = 130
 _PARENT = "TAO_LITE_PARENT_PROCESS"
 

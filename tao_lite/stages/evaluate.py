@@ -4,8 +4,9 @@ from pathlib import Path
 
 from tao_lite import compat
 from tao_lite.data import dataset
+from tao_lite.files import writing
 from tao_lite.monitor import console
-from tao_lite.run import Run, Summary, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.training import optim
 from tao_lite.training.trained import Trained
@@ -41,5 +42,5 @@ def evaluate(spec: Spec, run: Run) -> Summary:
         if 0 < experiment.eval_config.top_k != result.k:
             console.line(f"eval_config.top_k was reduced from {experiment.eval_config.top_k} to the {result.k} classes")
         console.evaluation(result)
-        write_json(run.summary("evaluate"), summary)
+        writing.write_json(run.summary("evaluate"), summary)
     return summary

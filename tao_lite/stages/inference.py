@@ -9,8 +9,9 @@ from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example, Report
 from tao_lite.data.formats import image_folder
 from tao_lite.errors import DataError
+from tao_lite.files import writing
 from tao_lite.monitor import console
-from tao_lite.run import Run, Summary, write_atomically, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.training.trained import Trained, most_probable
 from tao_lite.training.validation import evaluation_loader
@@ -52,10 +53,10 @@ def _paths(source: Path) -> list[Path]:
 
 def _written(run: Run, rows: Rows, class_names: Sequence[str], *, num_unread: int) -> Summary:
     best = [(path, *most_probable(class_names, values)) for path, values in rows]
-    write_atomically(run.result_csv, _csv(iter(best)))
+    writing.write(run.result_csv, _csv(iter(best)))
     header = ("path", "class", "confidence", *class_names)
     full = ((path, name, value, *values) for (path, name, value), (_, values) in zip(best, rows, strict=True))
-    write_atomically(run.predictions_csv, _csv(iter([header, *full])))
+    writing.write(run.predictions_csv, _csv(iter([header, *full])))
     if len(best) == 1:
         ((path, name, value),) = best
         console.line(f"{path}: class {class_names.index(name)}, {name}, with confidence {value:.4f}")
@@ -63,7 +64,7 @@ def _written(run: Run, rows: Rows, class_names: Sequence[str], *, num_unread: in
     console.line(f"Classified {len(rows)} images{unread}: {run.result_csv}, all probabilities in {run.predictions_csv}")
     counts = {name: sum(found == name for _, found, _ in best) for name in class_names}
     summary = {"images": len(rows), "unread": num_unread, "per_class": counts, "result_csv": str(run.result_csv)}
-    write_json(run.summary("inference"), summary)
+    writing.write_json(run.summary("inference"), summary)
     return summary
 
 

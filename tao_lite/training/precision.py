@@ -44,14 +44,12 @@ class Precision:
     is_to_measure: bool = True
 
     @classmethod
-    def of(cls, train_config: pb.TrainConfig, device: torch.device, *, use_amp: bool = False) -> "Precision":
-        """What the spec asks for on this device; use_amp means FP16 where the spec says nothing.
+    def of(cls, train_config: pb.TrainConfig, device: torch.device) -> "Precision":
+        """What the spec asks for on this device.
 
         Logs the choice and why. Turns TensorFloat-32 on or off for the whole process.
         """
         asked = pb.Precision.Mode.Name(train_config.precision)
-        if use_amp and not train_config.HasField("precision"):
-            asked = "FP16"
         hardware = Hardware.of(device)
         name, why = choose(asked, hardware)
         is_native = APEX.get(asked, asked) in hardware.modes | {"AUTO"}

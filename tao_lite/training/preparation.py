@@ -78,8 +78,8 @@ def num_steps(experiment: pb.Experiment, data: Loader) -> int:
     return config.n_epochs * math.ceil(len(data) / config.gradient_accumulation_steps)
 
 
-def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run) -> Recipe:
-    """How a step computes, with a fresh optimizer of the network.
+def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run, *, precision: Precision) -> Recipe:
+    """How a step computes, with a fresh optimizer and average of the network, which stays as it is.
 
     Raises:
         SpecError: the optimizer, the schedule, the normalisation or the teacher can't be made.
@@ -87,7 +87,6 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
     """
     config, exact = experiment.train_config, compat.is_exact(experiment)
     rate, steps = learning_rate(experiment, data, run), num_steps(experiment, data)
-    precision = Precision.of(config, run.device)
     optimizer = optim.make_optimizer(
         config.optimizer,
         config.reg_config,
@@ -98,8 +97,6 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
     )
     mix = mixes.make_mix(experiment)
     weights = balance.class_weights(config, data.data_set)
-    average = Average(network, config.ema_decay) if config.ema_decay else None
-    precision.store(network)
     return Recipe(
         optimizer=optimizer,
         precision=precision,
@@ -115,7 +112,7 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
         seed=config.random_seed + 1_000_003 * run.world.rank,
         penalty=optim.make_penalty(config.reg_config, network) if exact else None,
         teacher=teacher(experiment, network, data.class_names, run),
-        average=average,
+        average=Average(network, config.ema_decay) if config.ema_decay else None,
     )
 
 

@@ -10,7 +10,6 @@ from tao_lite.errors import LaunchError
 from tao_lite.launcher import mounts, needs
 from tao_lite.launcher.mounts import Mount, MountsFile
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import paths
 
 
 def same(path: Path) -> Path:
@@ -139,11 +138,6 @@ def test_mounts_file_of_the_home_folder_is_used_where_there_is_one(
     assert mounts.find(None).path == path
     with pytest.raises(LaunchError, match="can't be read"):
         mounts.find(tmp_path / "other.json")
-
-
-def test_every_path_of_a_spec_is_known_to_the_launcher() -> None:
-    known = {*needs.DATA, *needs.FILES, *needs.WRITTEN, *needs.CACHES, *needs.WITHIN_DATA}
-    assert known == set(paths._READ_BY)
 
 
 def experiment(**fields: Any) -> pb.Experiment:

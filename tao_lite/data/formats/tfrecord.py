@@ -42,10 +42,7 @@ def read(root: Path, options: Options) -> list[Example]:
     examples = [example for file in files for example in reader.examples(file)]
     reader.chooser.log_unmatched()
     if not examples:
-        raise DataError(
-            f"{options.name}: no example is in the {reader.num_records} records of {root}; left out: "
-            f"{reader.chooser.left_out}; {options.report.count} problems were reported"
-        )
+        raise reader.chooser.nothing_left(f"the {reader.num_records} records of {root}")
     logger.info(
         *("%s: read %d examples of %d records in %d files", root, len(examples), reader.num_records, len(files)),
     )

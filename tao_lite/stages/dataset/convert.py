@@ -16,9 +16,9 @@ from tao_lite.data.decode import decode, open_picture
 from tao_lite.data.example import Example, KittiOptions, Options, Report
 from tao_lite.data.geometry import Pixels
 from tao_lite.errors import DataError
+from tao_lite.files import writing
 from tao_lite.machine.host import usable_cores
 from tao_lite.monitor import console
-from tao_lite.run import write_json
 from tao_lite.stages.dataset.sources import Sides
 
 # As written, without a filter: what was to go is gone.
@@ -48,7 +48,7 @@ def convert(sides: Sides, output: Path, target: str, report: Report) -> dict[str
         if counts[split] < len(side):
             logger.warning("%s: %d of %d examples were left out", output / split, len(side) - counts[split], len(side))
     given = kitti_names(names) if target == "kitti" else dict(zip(names, names, strict=True))
-    write_json(output / "classmap.json", {given[name]: index for index, name in enumerate(names)})
+    writing.write_json(output / "classmap.json", {given[name]: index for index, name in enumerate(names)})
     return counts
 
 
@@ -80,7 +80,7 @@ def _claim(output: Path, target: str, fingerprint: str) -> None:
     if found is not None or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
         raise DataError(f"{output}: holds something else already; name another folder with -o, or remove it")
     output.mkdir(parents=True, exist_ok=True)
-    write_json(path, state)
+    writing.write_json(path, state)
 
 
 def _fingerprint(sides: Sides) -> str:

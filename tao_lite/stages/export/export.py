@@ -15,10 +15,11 @@ from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import RunError
+from tao_lite.files import writing
 from tao_lite.models import architectures
 from tao_lite.monitor import console
 from tao_lite.pruning.trace import Shape
-from tao_lite.run import Run, Summary, write_atomically, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.stages.export import deepstream
 
 # TAO's names, so that what was made for its files fits.
@@ -71,12 +72,12 @@ def export(run: Run, model: Path, form: Form) -> Summary:
         entry.key, entry.value = key, value
     content: bytes = file.SerializeToString()
     difference = _difference(content, deployed, images)
-    write_atomically(form.path, content)
+    writing.write(form.path, content)
     console.line(f"Wrote {form.path}, {len(content) / 1e6:.1f} MB; differs from PyTorch by at most {difference:.1e}")
     if form.for_deepstream:
         _write_deepstream(form, found.class_names, deepstream.config(preprocess, shape, len(found.class_names)))
     summary = {"onnx_path": str(form.path), "bytes": len(content), "largest_difference": difference}
-    write_json(run.summary("export"), summary)
+    writing.write_json(run.summary("export"), summary)
     return summary
 
 
@@ -154,6 +155,6 @@ def _difference(content: bytes, deployed: nn.Module, images: Tensor) -> float:
 
 def _write_deepstream(form: Form, class_names: tuple[str, ...], config: str) -> None:
     labels, settings = form.path.with_name("labels.txt"), form.path.with_name("nvinfer_config.txt")
-    write_atomically(labels, "".join(f"{name}\n" for name in class_names))
-    write_atomically(settings, config)
+    writing.write(labels, "".join(f"{name}\n" for name in class_names))
+    writing.write(settings, config)
     console.line(f"Wrote {labels} and {settings}")

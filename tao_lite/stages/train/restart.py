@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import CheckpointError, RunError
+from tao_lite.files import writing
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
@@ -100,9 +101,9 @@ def go_back(run: Run, arch: str, progress: Progress) -> None:
     if not later:
         return
     path = run.checkpoint(arch, progress.epoch)
-    checkpoints.link(run.latest, path)
+    writing.link(run.latest, path)
     if run.best.resolve() in [one.resolve() for one in later]:
-        checkpoints.link(run.best, path)
+        writing.link(run.best, path)
     run.abandoned.mkdir(exist_ok=True)
     for one in later:
         one.replace(run.abandoned / one.name)
@@ -115,7 +116,7 @@ def save(run: Run, arch: str, checkpoint: Checkpoint, keep_last: int, best_epoch
     """Save after a whole epoch, point `latest` and `best` to the right files, and remove what is no longer kept."""
     path = run.checkpoint(arch, checkpoint.epoch)
     checkpoints.save(path, checkpoint)
-    checkpoints.link(run.latest, path)
+    writing.link(run.latest, path)
     _link_best(run, arch, checkpoint, best_epoch)
     run.interrupted.unlink(missing_ok=True)
     best = run.best.resolve()
@@ -133,7 +134,7 @@ def _link_best(run: Run, arch: str, checkpoint: Checkpoint, best_epoch: int) -> 
         best = max(points, key=lambda one: _merit(one[1]))[0]
         _log.warning("epoch %d, the best, has no checkpoint; %s is %s", best_epoch, run.best, best.name)
     if best.resolve() != run.best.resolve():
-        checkpoints.link(run.best, best)
+        writing.link(run.best, best)
 
 
 def _merit(checkpoint: Checkpoint) -> tuple[float, float]:

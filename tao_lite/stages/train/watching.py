@@ -2,15 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from tao_lite.data.batch import Batch
-from tao_lite.data.prefetch import on_device
 from tao_lite.machine import usage
 from tao_lite.metrics.counts import Evaluation
 from tao_lite.models import architectures
@@ -70,14 +68,11 @@ class Watch:
     def __exit__(self, *error: object) -> None:
         self._tracer.__exit__(*error)
 
-    def batches(self, batches: Generator[Batch]) -> Generator[Batch]:
-        """The batches as they are; the first one with images is shown as the network sees it."""
-        with closing(batches):
-            for batch in batches:
-                if not self._has_shown_images and batch.images.dtype == torch.uint8:
-                    self._has_shown_images = True
-                    self._monitor.show(lambda events, batch=batch: self._show_images(events, batch))  # type: ignore[misc]
-                yield batch
+    def first_images(self, batch: Batch) -> None:
+        """Show a training batch on its device as the network sees it, once. A linear probe's features are no images."""
+        if not self._has_shown_images and batch.images.dtype == torch.uint8:
+            self._has_shown_images = True
+            self._monitor.show(lambda events: self._show_images(events, batch))
 
     def step(self) -> None:
         """An optimizer step is done."""
@@ -136,9 +131,7 @@ class Watch:
         events.graph(graph.record(network, images))
 
     def _show_images(self, events: Events, batch: Batch) -> None:
-        (arrived,) = on_device([batch], self._phases.run.device)
-        read = network_input(arrived, self._phases.recipe)[: self._num_images]
-        images = self._phases.preprocess.inverse(read)
+        images = self._phases.preprocess.inverse(network_input(batch, self._phases.recipe)[: self._num_images])
         names = [self._phases.train.class_names[label] for label in batch.labels[: self._num_images].tolist()]
         picture = diagrams.gallery(list(images.cpu()), [[diagrams.short(name)] for name in names])
         events.image(self._first_step, "train/images", picture)
