@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 
 from google.protobuf.message import Message
@@ -62,6 +63,10 @@ _PLACEHOLDER = re.compile(
     r"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|(?:EVAL|PRUNED|RETRAINED)MODEL|(?:RESULTS|EXPORT|DATA)DIR)(?=/|$)"
 )
 _TEMPLATE = re.compile(r"\{\{[^{}]*\}\}|\{%[^%]*%\}|<[^<>/]+>")
+
+
+AsWritten = Mapping[str, tuple[str, str]]
+"""Text of the file and what it was expanded to, by the path of the field."""
 
 
 @dataclass
@@ -125,6 +130,34 @@ def _expanded(text: str) -> tuple[str, list[tuple[Level, str]]]:
 def _value(match: re.Match[str]) -> str:
     name = match[1] or match[2]
     return os.environ.get(name) or match[0] if name else "$"
+
+
+def as_written(written: pb.Experiment, expanded: pb.Experiment, changed: Iterable[str]) -> AsWritten:
+    """The changed fields of an experiment before and after its paths were expanded; what was taken out stays out."""
+    pairs = {path: (_value_of(written, path), _value_of(expanded, path)) for path in changed}
+    return {path: pair for path, pair in pairs.items() if pair[1]}
+
+
+def restored(experiment: pb.Experiment, written: AsWritten) -> pb.Experiment:
+    """A copy with the paths as they were written; one that was changed since stays."""
+    copy = pb.Experiment()
+    copy.CopyFrom(experiment)
+    for path, (text, expanded) in written.items():
+        if _value_of(copy, path) == expanded:
+            *blocks, name = path.split(".")
+            setattr(reduce(getattr, blocks, copy), name, text)
+    return copy
+
+
+def _value_of(experiment: pb.Experiment, path: str) -> str:
+    return str(reduce(getattr, path.split("."), experiment))
+
+
+def variables(text: str) -> set[str]:
+    """Environment variables that a path names: `$NAME`, `${NAME}`, or a notebook's placeholder."""
+    placeholder = _PLACEHOLDER.match(text.strip())
+    named = {match[1] or match[2] for match in _VARIABLE.finditer(text) if match[1] or match[2]}
+    return named | ({placeholder[0]} if placeholder else set())
 
 
 def _with_placeholder(text: str, problems: list[tuple[Level, str]]) -> str:
