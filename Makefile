@@ -12,15 +12,18 @@ BIN     := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 LAUNCHER  := $(VENV)/launcher
 PEERS     := $(VENV)/bench/installed
+OLDEST    := .venv-oldest
 VERSION   := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+PYTEST    := pytest -n auto --maxprocesses 4 --durations 10
 IMAGE     := $(or $(TAO_LITE_IMAGE),tao-lite:$(VERSION))
 RUN       := RUNNER=$(RUNNER) VENV=$(VENV) TAO_LITE_IMAGE=$(IMAGE) containers/run
 COMPOSE   := TAO_LITE_IMAGE=$(IMAGE) PORT=$(PORT) containers/compose
+COMPILE   := uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --no-annotate --no-header
 PORT    ?= 6006
 PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train evaluate prune retrain export inference tensorboard sample-data test test-container test-podman bench lint format proto lock clean image up down doctor launcher
+.PHONY: help install train evaluate prune retrain export inference tensorboard sample-data test test-all test-oldest test-container test-podman bench lint format proto lock wheel clean image up down doctor launcher
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,8 +72,14 @@ doctor: ## Say what works on this machine and what to do about the rest
 sample-data: install ## Draw the sample data set in data/sample
 	$(BIN)/tao-lite dataset sample -o data/sample $(ARGS)
 
-test: $(INSTALLED) ## Run the tests
-	$(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)
+test: $(INSTALLED) ## Run the tests that take less than ten seconds each
+	$(BIN)/$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: $(INSTALLED) ## Run every test; ARGS=--cov holds their coverage to its floor
+	$(BIN)/$(PYTEST) $(ARGS)
+
+test-oldest: $(OLDEST)/installed ## Run every test with the oldest versions that pyproject.toml allows (Python 3.11)
+	$(OLDEST)/bin/$(PYTEST) $(ARGS)
 
 test-container: $(INSTALLED) ## Run the tests of image, launcher and TensorBoard with a Docker engine (as root, on Debian)
 	tests/container/run $(ARGS)
@@ -78,7 +87,7 @@ test-container: $(INSTALLED) ## Run the tests of image, launcher and TensorBoard
 test-podman: $(INSTALLED) ## The same with Podman, as root and rootless; SHORT=1 the most important ones
 	ENGINE=podman tests/container/run $(ARGS)
 
-bench: $(PEERS) ## Measure beside other programs, about 20 minutes, and write the README's table; ARGS=--gpu
+bench: $(PEERS) ## Measure beside other programs, about 20 minutes, and write the table of tests/bench/README.md; ARGS=--gpu
 	@for name in loaders step end_to_end; do $(BIN)/python -m tests.bench.$$name $(ARGS) || exit; done
 	@$(BIN)/python -m tests.bench.table
 
@@ -93,11 +102,14 @@ format: $(INSTALLED) ## Put the code into the house's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+wheel: $(INSTALLED) ## Build the package that pip installs, in dist
+	$(BIN)/python -m hatchling build -t wheel
+
 proto: $(INSTALLED) ## Make the code and the field reference from proto/classification.proto
 	$(BIN)/python proto/generate.py
 
 clean: ## Remove .venv and caches; results and data stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tao_lite needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name one with PYTHON=")'
@@ -105,6 +117,12 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(OLDEST)/installed: pyproject.toml tests/oldest.txt
+	@test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	@$(OLDEST)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r tests/oldest.txt
+	@$(OLDEST)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The programs that tao_lite is measured beside: in a folder that nothing else of .venv sees. Without them, those that
@@ -116,15 +134,16 @@ $(PEERS): tests/bench/requirements.txt $(INSTALLED)
 
 launcher: $(LAUNCHER) ## Make .venv with what starting containers needs, without torch
 
-$(LAUNCHER): pyproject.toml requirements.lock containers/locked.py
+$(LAUNCHER): pyproject.toml containers/launcher.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PYTHON) containers/locked.py launcher < requirements.lock > $(VENV)/launcher.lock
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r $(VENV)/launcher.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r containers/launcher.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
-	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --upgrade \
-	  --no-annotate --no-header -o requirements.lock
-	uv pip compile --group bench --excludes requirements.lock --universal --python-version 3.11 --generate-hashes --upgrade \
-	  --no-annotate --no-header -o tests/bench/requirements.txt
+lock: ## Pin the newest and the oldest versions that pyproject.toml allows (needs uv)
+	$(COMPILE) pyproject.toml --all-extras --group build -o requirements.lock
+	$(COMPILE) --group bench --excludes requirements.lock -o tests/bench/requirements.txt
+	$(COMPILE) pyproject.toml --group build -c requirements.lock -o containers/launcher.lock
+	$(COMPILE) pyproject.toml $(addprefix --extra ,train import export report) --group build --excludes containers/base.txt \
+	  -c requirements.lock -o containers/image.lock
+	$(COMPILE) pyproject.toml --all-extras --resolution lowest-direct -o tests/oldest.txt

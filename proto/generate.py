@@ -1,4 +1,7 @@
-"""Generated code and the field reference from classification.proto; `--check` only compares with what is checked in."""
+"""Generated code and the field reference from classification.proto, and the tables of specs/guides/coming_from_tao.md.
+
+`--check` only compares with what is checked in.
+"""
 
 import argparse
 import json
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import broken
+import differences
 import grpc_tools
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet
 from grpc_tools import protoc
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto" / "classification.proto"
 SPEC, DOCS = ROOT / "tao_lite" / "spec", ROOT / "specs"
+GUIDE = DOCS / "guides" / "coming_from_tao.md"
 CODE = ("classification_pb2.py", "classification_pb2.pyi", "meanings.json")
 INTRODUCTION = """# Spec files
 
@@ -28,6 +33,12 @@ line and column; `tao-lite spec docs FIELD` prints what is said here of a field.
 
 A file named `.json`, `.yaml` or `.yml` holds the same names as objects and lists, and a map as one object. The first
 two lines of each file here tell editors and linters of text format which schema it follows.
+
+What the fields are for is told by the guides: [data](guides/data.md), [training](guides/training.md),
+[precision](guides/precision.md), [networks and weights](guides/networks_and_weights.md),
+[transfer learning](guides/transfer.md), [pruning](guides/pruning.md), [monitoring](guides/monitoring.md),
+[deployment](guides/deployment.md), [coming from TAO](guides/coming_from_tao.md) and
+[the files of a run](guides/files_of_a_run.md).
 """
 BROKEN = """
 ## Ten broken specs and what they say
@@ -88,6 +99,12 @@ def _enum_meanings(
     return {name: comments[path]} | values
 
 
+def documents() -> Iterator[tuple[Path, str]]:
+    """Each page that is made here, whole or in part, with what it has to be."""
+    yield DOCS / "README.md", "\n".join(reference()) + "\n"
+    yield GUIDE, differences.put(GUIDE.read_text(encoding="utf-8"))
+
+
 def reference() -> Iterator[str]:
     """Lines of specs/README.md: broken specs, then a table for each message and enum, in the order of the schema."""
     # Imported only now: made of the code that was generated a moment ago.
@@ -95,7 +112,9 @@ def reference() -> Iterator[str]:
 
     yield from (INTRODUCTION.rstrip(), BROKEN, *broken.sections())
     for message in pb.DESCRIPTOR.message_types_by_name.values():
-        if message.fields and message.name != "Rule":
+        if message.name == "Rule":
+            continue
+        if message.fields:
             yield from _message(message)
         for enum in message.enum_types:
             yield from _enum(enum)
@@ -129,16 +148,17 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="only compare with the files that are checked in")
     if not parser.parse_args().check:
         write_code(SPEC)
-        (DOCS / "README.md").write_text("\n".join(reference()) + "\n", encoding="utf-8")
+        for path, text in documents():
+            path.write_text(text, encoding="utf-8")
         return
     with tempfile.TemporaryDirectory() as folder:
         write_code(Path(folder))
         stale = [name for name in CODE if not _same(Path(folder) / name, SPEC / name)]
-    # The reference is made of the code that is checked in, so it can be compared only where that is right.
-    if not stale and "\n".join(reference()) + "\n" != (DOCS / "README.md").read_text(encoding="utf-8"):
-        stale = ["specs/README.md"]
+    # The documents are made of the code that is checked in, so they can be compared only where that is right.
+    if not stale:
+        stale = [str(path.relative_to(ROOT)) for path, text in documents() if text != path.read_text(encoding="utf-8")]
     if stale:
-        sys.exit(f"not what proto/classification.proto gives: {', '.join(stale)}; run make proto")
+        sys.exit(f"not what proto/ and tao_lite/compat.py give: {', '.join(stale)}; run make proto")
 
 
 def _same(made: Path, there: Path) -> bool:

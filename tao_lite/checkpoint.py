@@ -7,9 +7,11 @@ rename, and `torch.load` or `unzip` still read it. torch itself loads a file wit
 import contextlib
 import hashlib
 import os
-import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ import torch
 from google.protobuf import text_format
 from torch import Tensor, nn
 
-from tao_lite.errors import CheckpointError, RunError
+from tao_lite.data.preprocess import Preprocess
+from tao_lite.errors import CheckpointError
+from tao_lite.files import writing
 from tao_lite.models import architectures
 from tao_lite.models.weights import weight_files
 from tao_lite.pruning import surgery
@@ -43,9 +47,9 @@ class Checkpoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)  # empty: the network can't go on where it stopped
 
-    @property
+    @cached_property
     def experiment(self) -> pb.Experiment:
-        """The resolved spec that the network was trained with."""
+        """The resolved spec that the network was trained with; not to be changed."""
         return text_format.Parse(self.spec, pb.Experiment())
 
 
@@ -55,19 +59,14 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         RunError: the disk is full or refuses to write; what was at the path before is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"format": FORMAT, **vars(checkpoint)}, temporary)
-        _seal(temporary)
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        free = shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.exists())).free
-        raise RunError(f"{path}: could not be saved ({error}); {free / 1e6:,.0f} MB are free there") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    size = sum(tensor.nbytes for tensor in _tensors([checkpoint.network, checkpoint.training]))
+    content = {one.name: getattr(checkpoint, one.name) for one in fields(checkpoint)}
+    with writing.new_file(path, size) as file:
+        try:
+            torch.save({"format": FORMAT, **content}, file)
+        except RuntimeError as error:  # what torch makes of a write that failed; the reason is behind it
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from error
+        _seal(file)
 
 
 def load(path: Path) -> Checkpoint:
@@ -77,10 +76,20 @@ def load(path: Path) -> Checkpoint:
         CheckpointError: missing, damaged, or not written by tao_lite.
     """
     _verify(path)
-    content = weight_files.load(path)
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise CheckpointError(f"{path}: is not a checkpoint of this version of tao_lite")
-    return Checkpoint(**{**content, "class_names": tuple(content["class_names"])})
+    return _read(path)
+
+
+def spec(path: Path) -> str:
+    """The spec inside a checkpoint. The tensors are neither read nor verified: who uses the network has to `load` it.
+
+    Raises:
+        CheckpointError: missing, damaged outside of its tensors, or not written by tao_lite.
+    """
+    _seal_of(path)
+    with weight_files.clear_errors(path), zipfile.ZipFile(path) as archive:
+        # All but the tensors. zipfile compares it with its checksum, torch does not.
+        archive.read(next(name for name in archive.namelist() if name.endswith("/data.pkl")))
+    return _read(path, mmap=True).spec
 
 
 def is_ours(path: Path) -> bool:
@@ -96,24 +105,29 @@ def network(checkpoint: Checkpoint) -> nn.Module:
     return built
 
 
-def link(alias: Path, target: Path) -> None:
-    """Let the alias point to a checkpoint of the same folder, atomically."""
-    temporary = alias.with_name(f".{alias.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target.name)
-    temporary.replace(alias)
+def preprocess(checkpoint: Checkpoint) -> Preprocess:
+    """The normalisation that the network of a checkpoint was trained with, on the CPU."""
+    return Preprocess.from_dict(checkpoint.preprocess)
 
 
-def _seal(path: Path) -> None:
-    with path.open("rb+") as file:
-        file.seek(-_LENGTH_BYTES, os.SEEK_END)
-        file.write(_SEAL_BYTES.to_bytes(_LENGTH_BYTES, "little"))
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0, os.SEEK_END)
-        file.write(_SEAL + digest.encode())
-        file.flush()
-        os.fsync(file.fileno())
+def _tensors(value: object) -> Iterator[Tensor]:
+    """All tensors in nested mappings and sequences."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, (list, tuple)):
+        for member in value:
+            yield from _tensors(member)
+
+
+def _seal(file: BufferedRandom) -> None:
+    file.seek(-_LENGTH_BYTES, os.SEEK_END)
+    file.write(_SEAL_BYTES.to_bytes(_LENGTH_BYTES, "little"))
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0, os.SEEK_END)
+    file.write(_SEAL + digest.encode())
 
 
 def _read_seal(path: Path) -> str | None:
@@ -126,12 +140,24 @@ def _read_seal(path: Path) -> str | None:
     return None
 
 
-def _verify(path: Path) -> None:
+def _read(path: Path, *, mmap: bool = False) -> Checkpoint:
+    content = weight_files.load(path, mmap=mmap)
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise CheckpointError(f"{path}: is not a checkpoint of this version of tao_lite")
+    return Checkpoint(**{**content, "class_names": tuple(content["class_names"])})
+
+
+def _seal_of(path: Path) -> str:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give a checkpoint such as results/NAME/weights/best.pth")
     seal = _read_seal(path)
     if seal is None:
         raise CheckpointError(f"{path}: is not a tao_lite checkpoint, or its end is cut off")
+    return seal
+
+
+def _verify(path: Path) -> None:
+    seal = _seal_of(path)
     digest = hashlib.sha256()
     left = path.stat().st_size - _SEAL_BYTES
     with path.open("rb") as file:
@@ -141,11 +167,3 @@ def _verify(path: Path) -> None:
             left -= len(block)
     if digest.hexdigest() != seal:
         raise CheckpointError(f"{path}: is damaged (its content does not match its sha256); use another checkpoint")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,8 +6,12 @@ TaoLiteError
 ├── CheckpointError   weights that can't be read or don't fit
 ├── PruneError        what can't be pruned as asked
 ├── RunError          the results folder, the device, a run that can't go on
+├── ReadError         what the system can't read now, whatever the file holds
 └── LaunchError       containers and processes
 """
+
+USER_ERROR = 2
+"""Exit code of the program for these."""
 
 
 class TaoLiteError(Exception):
@@ -34,6 +38,10 @@ class RunError(TaoLiteError):
     """The run can't start or go on: folder in use, disk full, non-finite loss."""
 
 
+class ReadError(TaoLiteError):
+    """The system can't read a file now; the file itself may be whole."""
+
+
 class LaunchError(TaoLiteError):
     """The container can't be started: no engine, no image, no GPU in it, a path that can't be mounted."""
 
@@ -44,3 +52,11 @@ class Interrupted(Exception):  # noqa: N818 - not an error
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.signal_number = signal_number
+
+
+def printable(text: str) -> str:
+    """The text for a message or a table: what would move a terminal's cursor is escaped.
+
+    Names of classes, files and fields come from others and may hold anything.
+    """
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

@@ -1,11 +1,12 @@
 """The learning rate as a pure function of progress. Imports no torch, so that checking a spec can show the curve."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from tao_lite.errors import SpecError
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.findings import Finding, Level
 from tao_lite.spec.schema import as_written
 
 # Progress is the share of all optimizer steps that are done, in [0, 1].
@@ -27,7 +28,7 @@ def make_schedule(
     num_steps is the length of the run, by which TAO's code rounds a stair; None: not known, taken as very long.
 
     Raises:
-        SpecError: no scheduler is set, annealing_points are out of order, or TAO's stair is shorter than a step.
+        SpecError: no scheduler is set, or TAO's stair is shorter than a step.
     """
     match lr_config.WhichOneof("lr_scheduler"):
         case "step" if exact:
@@ -55,16 +56,23 @@ def early_decay(schedule: Schedule) -> float | None:
     return next((k / 1000 for k in range(top, 500) if rates[k] < rates[top] * 1e-3), None)
 
 
-def warnings(schedule: Schedule) -> list[str]:
+def findings(schedule: Schedule) -> Iterator[Finding]:
     """What to tell the user about the schedule before a run is wasted on it."""
     early = early_decay(schedule)
-    if early is None:
-        return []
-    warning = (
-        f"{_PATH}: after {early:.0%} of the run the learning rate is below a thousandth of its highest value; hardly "
-        "anything is learnt from there on (step_size is a percentage of the run)"
-    )
-    return [warning]
+    if early is not None:
+        text = (
+            f"after {early:.0%} of the run the learning rate is below a thousandth of its highest value; hardly "
+            "anything is learnt from there on (step_size is a percentage of the run)"
+        )
+        yield Finding(Level.WARNING, _PATH, text)
+
+
+def warm_up_findings(lr_config: pb.LRConfig) -> Iterator[Finding]:
+    """What to tell the user about where soft_anneal's warm-up starts."""
+    soft = lr_config.soft_anneal
+    if lr_config.HasField("soft_anneal") and soft.soft_start > 0 and 0 < soft.learning_rate < 0.999 * SOFT_ANNEAL_START:
+        text = f"warms up downwards: it starts at {SOFT_ANNEAL_START:g}, as in TAO, which is above learning_rate"
+        yield Finding(Level.WARNING, f"{_PATH}.soft_anneal.soft_start", text)
 
 
 def table(schedule: Schedule, n_epochs: int) -> list[tuple[int, float]]:
@@ -96,15 +104,12 @@ def _make_slope(config: pb.StepLrConfig, world_size: int, num_steps: int | None)
 
 
 def _make_soft_anneal(config: pb.SoftAnnealLrConfig, world_size: int) -> Schedule:
-    soft_start = as_written(config.soft_start)
-    points = [as_written(point) for point in config.annealing_points]
-    _check_annealing_points(points, soft_start)
     return partial(
         _soft_anneal,
         rate=as_written(config.learning_rate) * world_size,
-        soft_start=soft_start,
+        soft_start=as_written(config.soft_start),
         divider=as_written(config.annealing_divider),
-        points=points,
+        points=[as_written(point) for point in config.annealing_points],
     )
 
 
@@ -146,12 +151,3 @@ def _cosine(progress: float, *, rate: float, minimum: float, soft_start: float, 
 
 def _warmed_up(progress: float, *, schedule: Schedule, warmup: float) -> float:
     return schedule(progress) * min(1.0, progress / warmup)
-
-
-def _check_annealing_points(points: list[float], soft_start: float) -> None:
-    where = f"{_PATH}.soft_anneal.annealing_points"
-    found = ", ".join(map(str, points))
-    if points != sorted(points):
-        raise SpecError(f"{where}: found {found}, must increase; write them in order")
-    if points and points[0] <= soft_start:
-        raise SpecError(f"{where}: found {found}, must all be above soft_start {soft_start}; move the points or it")

@@ -1,4 +1,4 @@
-"""The benches at tiny sizes, and that the README's table is what their results give. Nothing here judges a time."""
+"""The benches at tiny sizes, and that the page has the table that their results give. Nothing here judges a time."""
 
 import argparse
 import os
@@ -38,7 +38,7 @@ ROUNDS: Rounds = [
 ]
 
 
-def test_readme_has_the_table_that_the_results_give() -> None:
+def test_the_page_has_the_table_that_the_results_give() -> None:
     text = table.README.read_text()
     assert text.count(table.BEGIN) == text.count(table.END) == 1
     assert table.replaced(text, table.section(table.read(samples.RESULTS))) == text
@@ -99,7 +99,7 @@ def test_every_target_is_of_contenders_that_the_benches_have() -> None:
 
 def test_ours_is_the_network_of_the_peers() -> None:
     """Reference: torchvision's names and shapes."""
-    model = load_text(experiment.SPEC, Path("bench.cfg"), stage="").experiment.model_config
+    model = load_text(experiment.SPEC, Path("bench.cfg"), stage=None).experiment.model_config
     shapes = {name: tensor.shape for name, tensor in architectures.build(model, 10).state_dict().items()}
     assert shapes == {name: tensor.shape for name, tensor in resnet18(num_classes=10).state_dict().items()}
 

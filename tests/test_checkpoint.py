@@ -18,6 +18,7 @@ from google.protobuf import text_format
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import CheckpointError, RunError
+from tao_lite.files import writing
 from tao_lite.models import architectures
 from tao_lite.spec import classification_pb2 as pb
 
@@ -50,6 +51,23 @@ def test_a_checkpoint_comes_back_whole(tmp_path: Path, checkpoint: Checkpoint) -
     network, same = (checkpoints.network(one).eval() for one in (checkpoint, loaded))
     assert torch.equal(network(images), same(images))
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_the_spec_is_parsed_once_and_saved_as_text(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    assert checkpoint.experiment is checkpoint.experiment
+    checkpoints.save(tmp_path / "a.pth", checkpoint)
+    assert checkpoints.load(tmp_path / "a.pth").experiment == checkpoint.experiment
+
+
+def test_the_spec_is_read_without_the_tensors(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    path = tmp_path / "a.pth"
+    checkpoints.save(path, checkpoint)
+    content, tensor = bytearray(path.read_bytes()), checkpoint.network["layer4.0.conv2.weight"].numpy().tobytes()
+    content[content.index(tensor)] ^= 1
+    path.write_bytes(content)
+    assert checkpoints.spec(path) == checkpoint.spec
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoints.load(path)
 
 
 def test_other_programs_can_read_it(tmp_path: Path, checkpoint: Checkpoint) -> None:
@@ -105,7 +123,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path: Path, chec
     try:
         path = disk / "a.pth"
         checkpoints.save(path, checkpoint)  # about 20 MB; two do not fit
-        with pytest.raises(RunError, match=r"a\.pth: could not be saved .* MB are free there"):
+        with pytest.raises(RunError, match=r"a\.pth: could not be written .* bytes are needed, [0-9,]+ are free there"):
             checkpoints.save(path, dataclasses.replace(checkpoint, epoch=4))
         assert checkpoints.load(path).epoch == 3
         assert os.listdir(disk) == ["a.pth"]
@@ -141,6 +159,6 @@ def test_a_process_killed_while_saving_leaves_a_whole_file(tmp_path: Path, check
 def test_a_link_moves_atomically_to_its_new_target(tmp_path: Path) -> None:
     for name in ("a.pth", "b.pth"):
         (tmp_path / name).write_text(name)
-        checkpoints.link(tmp_path / "best.pth", tmp_path / name)
+        writing.link(tmp_path / "best.pth", tmp_path / name)
         assert (tmp_path / "best.pth").read_text() == name
     assert sorted(os.listdir(tmp_path)) == ["a.pth", "b.pth", "best.pth"]

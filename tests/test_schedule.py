@@ -6,8 +6,9 @@ import sys
 import pytest
 
 from tao_lite.errors import SpecError
-from tao_lite.schedule import early_decay, make_schedule, table, warnings
+from tao_lite.schedule import early_decay, findings, make_schedule, table
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.findings import Finding, Level
 
 
 def step(learning_rate: float = 0.5, step_size: int = 10, gamma: float = 0.1, warmup: float = 0.0) -> pb.LRConfig:
@@ -208,29 +209,10 @@ def test_four_processes_learn_at_four_times_the_rate(config: pb.LRConfig, progre
     assert make_schedule(config, world_size=4)(progress) == pytest.approx(rate, rel=1e-12)
 
 
-POINT_IN_WARM_UP = (
-    "train_config.lr_config.soft_anneal.annealing_points: found 0.1, 0.3, must all be above soft_start 0.1; "
-    "move the points or it"
-)
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (pb.LRConfig(), "train_config.lr_config: found no scheduler, must hold one of step, soft_anneal, cosine"),
-        (
-            soft_anneal(0.6, 0.3),
-            "train_config.lr_config.soft_anneal.annealing_points: found 0.6, 0.3, must increase; write them in order",
-        ),
-        (
-            soft_anneal(0.1, 0.3),
-            POINT_IN_WARM_UP,
-        ),
-    ],
-)
-def test_a_schedule_that_can_not_be_built_names_its_field(config: pb.LRConfig, message: str) -> None:
+def test_a_schedule_that_can_not_be_built_names_its_field() -> None:
     with pytest.raises(SpecError) as caught:
-        make_schedule(config)
+        make_schedule(pb.LRConfig())
+    message = "train_config.lr_config: found no scheduler, must hold one of step, soft_anneal, cosine"
     assert str(caught.value) == message
 
 
@@ -253,12 +235,12 @@ def test_early_decay_finds_where_a_schedule_stops_learning(config: pb.LRConfig, 
 
 
 def test_a_schedule_that_stops_learning_early_is_warned_about() -> None:
-    warning = (
-        "train_config.lr_config: after 40% of the run the learning rate is below a thousandth of its highest value; "
+    text = (
+        "after 40% of the run the learning rate is below a thousandth of its highest value; "
         "hardly anything is learnt from there on (step_size is a percentage of the run)"
     )
-    assert warnings(make_schedule(step())) == [warning]
-    assert warnings(make_schedule(cosine())) == []
+    assert list(findings(make_schedule(step()))) == [Finding(Level.WARNING, "train_config.lr_config", text)]
+    assert list(findings(make_schedule(cosine()))) == []
 
 
 def test_table_runs_from_start_to_end_in_about_ten_rows() -> None:

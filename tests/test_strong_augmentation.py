@@ -13,7 +13,8 @@ from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.train import pretrained
 from tao_lite.training import optim, preparation
-from tao_lite.training.loops import EpochStats, train_epoch
+from tao_lite.training.loops import EpochStats, Interval, train_epoch
+from tao_lite.training.precision import Precision
 
 SPEC = """
 model_config { arch: "resnet" n_layers: 10 input_image_size: "3,16,16" }
@@ -40,23 +41,18 @@ class Session:
         torch.manual_seed(0)
         self.data = preparation.loaders(experiment, run)[0]
         self.network = pretrained.network(experiment, self.data.class_names)
-        self.recipe = preparation.recipe(experiment, self.network, self.data, run)
+        precision = Precision.of(experiment.train_config, run.device)
+        self.recipe = preparation.recipe(experiment, self.network, self.data, run, precision=precision)
         self.images: list[Tensor] = []
         self.network.register_forward_pre_hook(lambda _, inputs: self.images.append(inputs[0]))
 
     def train(self, epoch: int, start: int = 0, end: int = 1000) -> None:
         """The batches of the epoch from number `start` up to `end`."""
-        stats = EpochStats(batches=start)
-        steps = iter(range(start + 1, end + 1))
-        train_epoch(
-            self.network,
-            self.data.epoch(epoch, start),
-            self.recipe,
-            stats=stats,
-            first_step=epoch * len(self.data),
-            report=lambda step, values: None,
-            stop=lambda: next(steps) == end,
-        )
+        batches, interval = self.data.epoch(epoch, start), Interval(EpochStats(), self.recipe.precision)
+        first_step = epoch * len(self.data)
+        for batch in train_epoch(self.network, batches, self.recipe, interval, first_step=first_step):
+            if batch.number + 1 == end:
+                break
 
     def state(self) -> bytes:
         content = io.BytesIO()

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tao_lite.cli.options import common, compat, options, spec_file
+from tao_lite.cli.arguments import spec_file
+from tao_lite.cli.options import common, compat, options
 from tao_lite.cli.session import start
 
 if TYPE_CHECKING:

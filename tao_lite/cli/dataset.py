@@ -1,30 +1,28 @@
 """The commands `tao-lite dataset ...`. None imports torch; each imports what it needs when it runs."""
 
 import json
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from tao_lite.cli.arguments import PATH, overrides, spec_file
+from tao_lite.cli.log import log_to
+from tao_lite.errors import USER_ERROR
 
 if TYPE_CHECKING:
     from tao_lite.data.example import Report
     from tao_lite.spec import classification_pb2 as pb
     from tao_lite.stages.dataset.sources import Sides, Source
 
-USER_ERROR = 2
 MAX_REMARKS = 100
 
 # The names of TARGETS, which a test compares, and the cache.
 _TARGETS = ("image_folder", "kitti", "tfrecord", "cache")
 
-_PATH = click.Path(path_type=Path)
-_overrides = click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print an object in place of the table.")
-_spec = click.option(
-    *("-e", "--experiment_spec_file", "--experiment_spec", "spec_file"), type=_PATH, help="Spec file that names it."
-)
-_path = click.argument("path", required=False, type=_PATH)
+_spec = spec_file("Spec file that names it.")
+_path = click.argument("path", required=False, type=PATH)
 
 
 @click.group("dataset")
@@ -33,7 +31,7 @@ def dataset_group() -> None:
 
 
 @dataset_group.command("sample")
-@click.option("-o", "--output_dir", required=True, type=_PATH, help="Folder to make.")
+@click.option("-o", "--output_dir", required=True, type=PATH, help="Folder to make.")
 @click.option("--frames", default=400, show_default=True, type=click.IntRange(1), help="Frames to draw.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the drawing.")
 def draw_sample(output_dir: Path, frames: int, seed: int) -> None:
@@ -47,7 +45,7 @@ def draw_sample(output_dir: Path, frames: int, seed: int) -> None:
 @dataset_group.command()
 @_path
 @_spec
-@_overrides
+@overrides
 @_json
 def check(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
     """Decode every picture of a data set, at PATH or named by a spec, and list what is wrong. Exit code 2 if anything.
@@ -62,7 +60,7 @@ def check(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...],
     from tao_lite.stages.dataset.check import check as check_stage
     from tao_lite.stages.dataset.pictures import REMARK
 
-    _log()
+    log_to()
     reported: list[tuple[str, str]] = []
     result = check_stage(_sources(path, spec_file, overrides, Report(kept=reported)), reported)
     if as_json:
@@ -85,14 +83,14 @@ def check(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...],
 @dataset_group.command()
 @_path
 @_spec
-@_overrides
+@overrides
 @_json
 def stats(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """Count the examples of a data set, at PATH or named by a spec, per class and split, and take their sizes."""
     from tao_lite.monitor import console
     from tao_lite.stages.dataset import stats as dataset_stats
 
-    _log()
+    log_to()
     values = dataset_stats.stats(_sides(path, spec_file, overrides)[0])
     if as_json:
         click.echo(json.dumps(values, indent=2, ensure_ascii=False))
@@ -105,9 +103,9 @@ def stats(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...],
 @dataset_group.command()
 @_path
 @_spec
-@_overrides
+@overrides
 @_json
-@click.option("-o", "--output_file", type=_PATH, help="Write the object to this file too.")
+@click.option("-o", "--output_file", type=PATH, help="Write the object to this file too.")
 def report(
     path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], as_json: bool, output_file: Path | None
 ) -> None:
@@ -116,16 +114,16 @@ def report(
     Counts and sizes, problems, copies (exact and near) within and between splits and classes, class weights.
     """
     from tao_lite.data.example import Report
-    from tao_lite.run import write_json
+    from tao_lite.files import writing
     from tao_lite.stages.dataset import report as dataset_report
     from tao_lite.stages.dataset import report_text
 
-    _log()
+    log_to()
     reported: list[tuple[str, str]] = []
     sides, experiment = _sides(path, spec_file, overrides, Report(kept=reported))
     values = dataset_report.report(sides, reported, experiment)
     if output_file:
-        write_json(output_file, values)
+        writing.write_json(output_file, values)
     if as_json:
         click.echo(json.dumps(values, indent=2))
     else:
@@ -133,11 +131,9 @@ def report(
 
 
 @dataset_group.command()
-@click.option(
-    *("-e", "--experiment_spec_file", "--experiment_spec", "spec_file"), required=True, type=_PATH, help="Spec file."
-)
-@_overrides
-@click.option("-o", "--output_dir", required=True, type=_PATH, help="Folder to make, or to go on with.")
+@spec_file(required=True)
+@overrides
+@click.option("-o", "--output_dir", required=True, type=PATH, help="Folder to make, or to go on with.")
 @click.option("--to", "target", required=True, type=click.Choice(_TARGETS), help="Format to write.")
 def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, target: str) -> None:
     """Write the data sets of a spec in another format, read them back and compare. Objects are cut out, but for KITTI.
@@ -145,14 +141,13 @@ def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, targe
     The folder gets train, val (held out as the spec says) and test. The same command goes on after an interruption.
     --to cache decodes the images as a training with the spec wants them, which then begins at full speed.
     """
-    from tao_lite.data.example import Report
-    from tao_lite.spec import classification_pb2 as pb
+    from tao_lite.data.dataset import report_of
     from tao_lite.stages.dataset import cache, sources
     from tao_lite.stages.dataset import convert as dataset_convert
 
-    _log()
+    log_to()
     experiment = _experiment(spec_file, overrides)
-    report = Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
+    report = report_of(experiment)
     output = output_dir.absolute()
     sides = sources.sides(experiment)
     if target == "cache":
@@ -194,15 +189,6 @@ def _sides(
 
 
 def _experiment(spec_file: Path, overrides: tuple[str, ...]) -> "pb.Experiment":
-    from tao_lite.spec.load import ANY_STAGE, load
+    from tao_lite.spec.load import load
 
-    return load(spec_file, stage=ANY_STAGE, overrides=overrides).experiment
-
-
-def _log() -> None:
-    """Send the log to standard error."""
-    from tao_lite.monitor import console
-
-    form = "%(asctime)s [%(levelname)s] %(message)s"
-    logging.basicConfig(level=logging.WARNING, format=form, datefmt="%H:%M:%S", handlers=[console.log_handler()])
-    logging.getLogger("tao_lite").setLevel(logging.INFO)
+    return load(spec_file, stage=None, overrides=overrides).experiment

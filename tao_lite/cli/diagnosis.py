@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tao_lite.errors import SpecError
+from tao_lite.errors import SpecError, printable
 from tao_lite.spec.load import Report, examine, read
 from tao_lite.spec.text.syntax import Problem
 from tao_lite.stages import preflight
@@ -44,7 +44,7 @@ def table(path: Path, remarks: Sequence[Remark]) -> Iterator[str]:
     rows = [(one.place, one.kind, one.path, one.text) for one in remarks]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        cells = (_printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True) if width)
+        cells = (printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True) if width)
         yield "  ".join(cells).rstrip()
     num_errors = sum(one.kind == ERROR for one in remarks)
     yield f"{path}: {f'{num_errors} error' + 's' * (num_errors > 1) if num_errors else 'ok'}"
@@ -63,7 +63,3 @@ def _remark(report: Report, problem: Problem, kind: str) -> Remark:
     line, column = problem.place if problem.place.line else (None, None)
     text = problem.text if line else f"{problem.text} (--set)"
     return Remark(str(report.path), line, column, problem.path, kind, text)
-
-
-def _printable(text: str) -> str:
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)

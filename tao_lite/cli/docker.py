@@ -2,14 +2,14 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
+from tao_lite.cli.arguments import PATH
+from tao_lite.cli.log import log_to
 from tao_lite.errors import RunError
 
-_PATH = click.Path(path_type=Path)
 # Options that are about the container alone; they are not passed on into it.
 _OWN = ("docker", "docker_image", "mounts", "memory", "cpus", "shm_size", "allow_privileged")
 _GPUS = ("gpus", "gpu_index")
@@ -53,7 +53,7 @@ def places(command: Callable[..., int]) -> Callable[..., int]:
         ),
         click.option("--docker", is_flag=True, help="Run in a container of the image that `make image` builds."),
         click.option("--docker_image", metavar="NAME", help="Its image.  [default: tao-lite of this version]"),
-        click.option("--mounts", type=_PATH, help="Mounts file of TAO.  [default: ~/.tao_mounts.json if there is one]"),
+        click.option("--mounts", type=PATH, help="Mounts file of TAO.  [default: ~/.tao_mounts.json if there is one]"),
         click.option("--memory", metavar="SIZE", help="Most memory the container may take, such as 16g."),
         click.option("--cpus", type=click.FloatRange(0, min_open=True), help="Most CPU cores it may use."),
         click.option("--shm_size", metavar="SIZE", help="Its shared memory.  [default: 8g]"),
@@ -82,7 +82,7 @@ def _launch(context: click.Context, own: Mapping[str, Any], given: Mapping[str, 
     from tao_lite.launcher import launch
     from tao_lite.launcher.request import Choice, Command, Gpus
 
-    session.log_to(None, is_verbose=given["verbose"])
+    log_to(is_verbose=given["verbose"])
     index, (count, ids) = given["gpu_index"], given["gpus"] or (None, ())
     ids = tuple(map(str, index)) or ids
     choice = Choice(

@@ -4,15 +4,14 @@ from pathlib import Path
 
 import click
 
-USER_ERROR = 2
-
-_PATH = click.Path(path_type=Path)
+from tao_lite.cli.arguments import PATH, spec_file
+from tao_lite.errors import USER_ERROR
 
 
 @click.command("doctor")
-@click.option("-e", "--experiment_spec_file", "spec_file", type=_PATH, help="Look at the paths of this spec, too.")
-@click.option("-r", "--results_dir", type=_PATH, default=Path("results"), help="Results folder.  [default: results]")
-@click.option("--mounts", type=_PATH, help="Mounts file.  [default: ~/.tao_mounts.json if there is one]")
+@spec_file("Look at the paths of this spec, too.")
+@click.option("-r", "--results_dir", type=PATH, default=Path("results"), help="Results folder.  [default: results]")
+@click.option("--mounts", type=PATH, help="Mounts file.  [default: ~/.tao_mounts.json if there is one]")
 def doctor_command(spec_file: Path | None, results_dir: Path, mounts: Path | None) -> int:
     """Say what works on this machine, and what to do about the rest. Exit code 2 if nothing could train here."""
     from tao_lite.launcher import doctor

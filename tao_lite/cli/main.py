@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tao_lite.cli.arguments import PATH, spec_file
 from tao_lite.cli.benchmark import benchmark
 from tao_lite.cli.dataset import dataset_group
 from tao_lite.cli.doctor import doctor_command
-from tao_lite.cli.options import PATH, common, compat, options, spec_file
+from tao_lite.cli.options import common, compat, options
 from tao_lite.cli.prune import prune
 from tao_lite.cli.report import report_command
 from tao_lite.cli.session import start
 from tao_lite.cli.spec import spec_group
-from tao_lite.errors import Interrupted, TaoLiteError
+from tao_lite.errors import USER_ERROR, Interrupted, TaoLiteError
 from tao_lite.machine import distributed
 
 if TYPE_CHECKING:
     from tao_lite.run import Run, Summary
     from tao_lite.spec.load import Spec
 
-OUR_FAULT, USER_ERROR, CTRL_C = 1, 2, 130
+OUR_FAULT, CTRL_C = 1, 130
 
 # TAO lets these take several words; each becomes an option of its own for click.
 _LISTS = ("-el", "--excluded_layers", "--gpu_index")

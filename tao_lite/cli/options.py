@@ -1,22 +1,20 @@
 """The options that the commands of stages share."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
+from tao_lite.cli.arguments import PATH, overrides
 from tao_lite.cli.docker import places
 from tao_lite.cli.session import Options
-
-PATH = click.Path(path_type=Path)
 
 
 def common(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every stage, by TAO's names."""
     shared = (
         click.option("-r", "--results_dir", type=PATH, help="Results folder.  [default: results/NAME of NAME.cfg]"),
-        click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec."),
+        overrides,
         click.option("-k", "--key", help="Accepted for TAO's sake; files are not encrypted."),
         click.option("--gpu_index", type=int, multiple=True, help="Which GPUs.  [default: the first]"),
         click.option("-np", "--num_processes", type=click.IntRange(1), help="Processes.  [default: one per GPU]"),
@@ -34,13 +32,6 @@ compat = click.option(
     type=click.Choice(["CORRECTED", "TAO_EXACT"]),
     help="Whose numbers count where TAO's code differs from its documentation.  [default: CORRECTED]",
 )
-
-
-def spec_file(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option that names the spec."""
-    names = ("-e", "--experiment_spec_file", "--experiment_spec", "spec_file")
-    help_text = "Spec file." if required else "Spec file.  [default: the one inside the model]"
-    return click.option(*names, required=required, type=PATH, help=help_text)
 
 
 def options(given: dict[str, Any], fields: Mapping[str, object]) -> Options:

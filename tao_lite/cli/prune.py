@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tao_lite.cli.options import PATH, common, options, spec_file
+from tao_lite.cli.arguments import PATH, spec_file
+from tao_lite.cli.options import common, options
 from tao_lite.cli.session import start
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from tao_lite.cli.options import PATH
+from tao_lite.cli.arguments import PATH
+from tao_lite.cli.log import log_to
 
 
 @click.command("report")
@@ -16,5 +17,5 @@ def report_command(results: tuple[Path, ...], output_file: Path | None, no_data:
     from tao_lite.cli import session
     from tao_lite.stages.report.report import report
 
-    session.log_to(None, is_verbose=False)
+    log_to()
     report(results, session.start_world(), output=output_file, read_data=not no_data)

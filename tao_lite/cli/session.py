@@ -2,24 +2,22 @@
 
 import logging
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tao_lite.cli.log import log_to
 from tao_lite.errors import RunError
 from tao_lite.machine import distributed, host
-from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec, load_text, read
+from tao_lite.spec.stages import STAGES
 from tao_lite.stages import preflight
 
 if TYPE_CHECKING:
     from tao_lite.machine.distributed import World
-
-_PARALLEL = ("train", "evaluate", "prune")  # stages that several processes can share
 
 Stage = Callable[[Spec, Run], Summary]
 
@@ -53,7 +51,7 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
     if options.gpu_index:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, options.gpu_index))
     num_processes = options.num_processes or max(options.gpus or len(options.gpu_index), 1)
-    if num_processes > 1 and stage_name not in _PARALLEL:
+    if num_processes > 1 and not STAGES[stage_name].is_parallel:
         raise RunError(f"{stage_name} runs in one process; leave -np out, and --gpus above 1")
     if num_processes > 1 and not distributed.launched():
         return distributed.launch(num_processes, options.arguments)
@@ -81,7 +79,7 @@ def _spec(stage_name: str, overrides: tuple[str, ...], spec_file: Path | None, m
         raise RunError("give a spec file with -e or a checkpoint with -m")
     from tao_lite import checkpoint
 
-    return load_spec(checkpoint.load(model).spec, model)
+    return load_spec(checkpoint.spec(model), model)
 
 
 def results_folder(results_dir: Path | None, spec_file: Path | None, model: Path | None) -> Path:
@@ -106,24 +104,3 @@ def start_world(is_gpu_wanted: bool | None = None) -> "World":
     if not distributed.launched():
         host.set_threads()
     return world
-
-
-def log_to(path: Path | None, *, is_verbose: bool) -> None:
-    """Send all output to the file where one is given; else the log goes to standard error.
-
-    Of several ranks, one tells what went well and all what did not.
-
-    Raises:
-        RunError: the file can't be written, or the environment of this rank is not torchrun's.
-    """
-    if path:
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise RunError(f"--log_file {path}: can't be written ({error.strerror})") from error
-        os.dup2(descriptor, sys.stdout.fileno())
-        os.dup2(descriptor, sys.stderr.fileno())
-    form = "%(asctime)s [%(levelname)s] %(message)s"
-    logging.basicConfig(level=logging.WARNING, format=form, datefmt="%H:%M:%S", handlers=[console.log_handler()])
-    level = logging.DEBUG if is_verbose else logging.INFO
-    logging.getLogger("tao_lite").setLevel(level if distributed.is_main() else logging.WARNING)

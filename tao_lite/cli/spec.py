@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tao_lite.errors import SpecError
+from tao_lite.cli.arguments import PATH, overrides
+from tao_lite.errors import USER_ERROR, SpecError
+from tao_lite.spec.stages import STAGES
 
 if TYPE_CHECKING:
     from tao_lite.spec.load import Report
 
-DIFFERENT, USER_ERROR = 1, 2
+DIFFERENT = 1  # exit code
 
 _SPARKLINE_WIDTH = 60
 
 # By the names of DatasetFormat; a test compares them.
 _LAYOUTS = ("sample", "image_folder", "kitti", "tfrecord", "yolo")
 
-_PATH = click.Path(path_type=Path)
-_spec = click.argument("spec", type=_PATH)
-_overrides = click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field.")
-_output = click.option("-o", "--output_file", type=_PATH, help="New file to write.  [default: standard output]")
+_spec = click.argument("spec", type=PATH)
+_output = click.option("-o", "--output_file", type=PATH, help="New file to write.  [default: standard output]")
 
 
 @click.group("spec")
@@ -33,15 +33,15 @@ def spec_group() -> None:
 
 
 @spec_group.command()
-@click.argument("files", nargs=-1, required=True, type=_PATH)
+@click.argument("files", nargs=-1, required=True, type=PATH)
 @click.option(
     "--stage",
     default="train",
     show_default=True,
-    type=click.Choice(["train", "evaluate", "prune", "export"]),
+    type=click.Choice(list(STAGES)),
     help="What the files are for.",
 )
-@_overrides
+@overrides
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects in place of the table.")
 def check(files: tuple[Path, ...], stage: str, overrides: tuple[str, ...], as_json: bool) -> int:
     """Report every problem of spec files, with line and column. Exit code 2 if a file has an error."""
@@ -59,7 +59,7 @@ def check(files: tuple[Path, ...], stage: str, overrides: tuple[str, ...], as_js
 
 @spec_group.command()
 @_spec
-@_overrides
+@overrides
 def show(spec: Path, overrides: tuple[str, ...]) -> None:
     """Print the spec with every default filled in and the origin of each value. The output is a spec."""
     from tao_lite import compat
@@ -112,7 +112,7 @@ def upgrade(spec: Path, output_file: Path | None, in_place: bool, as_diff: bool)
 @click.option("--n_layers", type=int, help="Its depth.  [default: 18, or the least it has]")
 @click.option("--format", "layout", type=click.Choice(_LAYOUTS), default="sample", show_default=True, help="Its data.")
 @click.option("--image_size", "size", nargs=2, type=int, metavar="H W", help="Height and width.  [default: 224 224]")
-@_overrides
+@overrides
 @_output
 def init(output_file: Path | None, overrides: tuple[str, ...], **options: Any) -> None:
     """Write a commented spec to start from. Unless --format is given it runs as it is, on the sample data set."""
@@ -121,8 +121,8 @@ def init(output_file: Path | None, overrides: tuple[str, ...], **options: Any) -
 
 
 @spec_group.command()
-@click.argument("a", type=_PATH)
-@click.argument("b", type=_PATH)
+@click.argument("a", type=PATH)
+@click.argument("b", type=PATH)
 def diff(a: Path, b: Path) -> int:
     """Compare what two specs mean: a line per field, with its value in A and in B. Exit code 1 if they differ."""
     from tao_lite import compat
@@ -139,30 +139,30 @@ def diff(a: Path, b: Path) -> int:
 
 @spec_group.command()
 @_spec
-@_overrides
-@click.option("--png", type=_PATH, help="Draw the curve into this PNG file (needs Pillow).")
+@overrides
+@click.option("--png", type=PATH, help="Draw the curve into this PNG file (needs matplotlib).")
 def schedule(spec: Path, overrides: tuple[str, ...], png: Path | None) -> None:
     """Show the learning rate over the run, for one process."""
     from tao_lite import compat
     from tao_lite import schedule as schedules
-    from tao_lite.monitor import chart
+    from tao_lite.monitor import console, plots
 
     experiment = _report(spec, overrides).experiment
     train = experiment.train_config
     if not train.n_epochs:
         raise SpecError(f"{spec}: train_config.n_epochs: is missing; the schedule is over the epochs of a run")
     rate = schedules.make_schedule(train.lr_config, exact=compat.is_exact(experiment))
-    click.echo(chart.sparkline([rate(k / (_SPARKLINE_WIDTH - 1)) for k in range(_SPARKLINE_WIDTH)]))
+    click.echo(console.sparkline([rate(k / (_SPARKLINE_WIDTH - 1)) for k in range(_SPARKLINE_WIDTH)]))
     click.echo("epochs done  learning rate")
     for epoch, value in schedules.table(rate, train.n_epochs):
         click.echo(f"{epoch:>11}  {value:.4g}")
-    for warning in schedules.warnings(rate):
-        click.echo(warning, err=True)
+    for finding in schedules.findings(rate):
+        click.echo(f"{finding.path}: {finding.text}", err=True)
     if png:
         try:
-            chart.draw(png, rate, title=f"Learning rate of {spec}", end=train.n_epochs, unit="epochs")
+            plots.curve(png, rate, title=f"Learning rate of {spec}", end=train.n_epochs, unit="epochs")
         except ImportError as error:
-            raise click.ClickException("--png needs Pillow; install tao-lite[train]") from error
+            raise click.ClickException("--png needs matplotlib; install tao-lite[report]") from error
 
 
 @spec_group.command()
@@ -188,7 +188,7 @@ def _report(path: Path, overrides: tuple[str, ...]) -> "Report":
     """
     from tao_lite.spec import load
 
-    report = load.examine(load.read(path), path, stage=load.ANY_STAGE, overrides=overrides)
+    report = load.examine(load.read(path), path, stage=None, overrides=overrides)
     if report.problems:
         raise SpecError("\n".join(report.lines(report.problems)))
     return report
@@ -235,7 +235,7 @@ def _target(spec: Path | None, output_file: Path | None, *, in_place: bool = Fal
 
 
 def _put(text: str, target: Path | None) -> None:
-    from tao_lite.run import write_atomically
+    from tao_lite.files import writing
 
     if not target:
         click.echo(text, nl=False)
@@ -243,6 +243,6 @@ def _put(text: str, target: Path | None) -> None:
     # A link stays one: what it points to is replaced.
     file = target.resolve()
     mode = file.stat().st_mode if file.exists() else None
-    write_atomically(file, text)
+    writing.write(file, text)
     if mode is not None:
         file.chmod(mode)

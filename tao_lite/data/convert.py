@@ -4,7 +4,6 @@ Every file appears under its name when it is complete, so that what is there aft
 """
 
 import io
-import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from tao_lite.data.example import Example, Report
 from tao_lite.data.formats.tfrecord_example import encoded
 from tao_lite.data.formats.tfrecord_file import framed
 from tao_lite.errors import DataError
+from tao_lite.files.writing import new_file
 from tao_lite.machine.host import usable_cores
 
 EXAMPLES_PER_SHARD = 1024
@@ -204,14 +204,9 @@ def _report(report: Report, example: Example, error: DataError) -> None:
 
 def _put(path: Path, content: bytes | Iterator[bytes]) -> None:
     """The file, complete or not there; not forced to the disk, for what was written is read again afterwards."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            for part in [content] if isinstance(content, bytes) else content:
-                file.write(part)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_file(path, is_synced=False) as file:
+        for part in [content] if isinstance(content, bytes) else content:
+            file.write(part)
 
 
 def _for_each(write: Callable[[Frame], None], pictures: Sequence[Frame]) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from tao_lite.data.example import Example, KittiOptions, Options, Report, Split, TfrecordOptions
 from tao_lite.data.formats.class_names import read_classmap
 from tao_lite.data.formats.table import FORMATS, detect, has_splits
@@ -14,7 +17,18 @@ from tao_lite.data.formats.tfrecord import record_files
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
 
-__all__ = ["DataSet", "divide", "evaluation", "load", "options_of", "paths", "read_classmap", "root_of", "splits"]
+__all__ = [
+    "DataSet",
+    "divide",
+    "evaluation",
+    "load",
+    "options_of",
+    "paths",
+    "read_classmap",
+    "report_of",
+    "root_of",
+    "splits",
+]
 
 TRAIN = "train_config.train_dataset_path"
 VALIDATION = "train_config.val_dataset_path"
@@ -22,7 +36,7 @@ EVALUATION = "eval_config.eval_dataset_path"
 
 _SPLITS: Mapping[str, Split] = {TRAIN: "train", VALIDATION: "val", EVALUATION: "test"}
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,11 @@ class DataSet:
 
     examples: tuple[Example, ...]
     class_names: tuple[str, ...]
+
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Index of each example's class."""
+        index_of = {name: index for index, name in enumerate(self.class_names)}
+        return np.array([index_of[example.label] for example in self.examples], np.int64)
 
 
 def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tuple[DataSet, DataSet]:
@@ -52,11 +71,11 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
         validation = _examples(experiment, VALIDATION, val_path)
         # Of one data.yaml, they are different parts.
         if _same(train_path, val_path) and not set(training).isdisjoint(validation):
-            logger.warning("%s is the training folder too: validation measured what was learned by heart", VALIDATION)
+            _log.warning("%s is the training folder too: validation measured what was learned by heart", VALIDATION)
     else:
         training, validation = divide(training, experiment.dataset_config.val_split)
     _compare_classes(VALIDATION, validation, names, "the training data")
-    logger.info("%d examples for training, %d for validation; %d classes", len(training), len(validation), len(names))
+    _log.info("%d examples for training, %d for validation; %d classes", len(training), len(validation), len(names))
     return DataSet(tuple(training), names), DataSet(tuple(validation), names)
 
 
@@ -73,10 +92,10 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     on_training_data = bool(eval_path and train.train_dataset_path) and _same(eval_path, train.train_dataset_path)
     on_training_data = on_training_data and not has_splits(root_of(eval_path), _kind(experiment))
     if not train.val_dataset_path and (on_training_data or (not eval_path and train.train_dataset_path)):
-        logger.info("evaluated the examples of %s that are held out for validation", TRAIN)
+        _log.info("evaluated the examples of %s that are held out for validation", TRAIN)
         return splits(experiment, class_names)[1]
     if on_training_data:
-        logger.warning("%s is the training folder: evaluation measured what was learned by heart", EVALUATION)
+        _log.warning("%s is the training folder: evaluation measured what was learned by heart", EVALUATION)
     field = VALIDATION if train.val_dataset_path and not eval_path else EVALUATION
     examples = _examples(experiment, field, eval_path or train.val_dataset_path)
     names = tuple(class_names or sorted({example.label for example in examples}))
@@ -97,10 +116,10 @@ def load(root: Path, kind: str, options: Options) -> list[Example]:
         raise DataError(f"{options.name}: {root} can't be read ({error.strerror})") from error
     if kind == "AUTO":
         kind = detect(root, options)
-        logger.info("%s: recognised as %s", root, kind)
+        _log.info("%s: recognised as %s", root, kind)
     examples = FORMATS[kind](root, options)
     if options.report.count:
-        logger.warning("%s: left out %d images, labels or folders that could not be used", root, options.report.count)
+        _log.warning("%s: left out %d images, labels or folders that could not be used", root, options.report.count)
     return examples
 
 
@@ -143,13 +162,13 @@ def options_of(experiment: pb.Experiment, field: str, report: Report | None = No
     """What a reader needs to know of the data set that this field names."""
     config, kitti = experiment.dataset_config, experiment.dataset_config.kitti
     return Options(
-        report=report or Report(fail=config.on_bad_example == pb.BadExample.FAIL),
+        report=report or report_of(experiment),
         name=field,
         split=_SPLITS.get(field, "train"),
         kitti=KittiOptions(
             image_dir=kitti.image_dir,
             label_dir=kitti.label_dir,
-            min_height_pixels=_decimal(kitti.min_height_pixels),
+            min_height_pixels=_decimal(kitti.min_height_pixels) if kitti.HasField("min_height_pixels") else None,
             max_occlusion=kitti.max_occlusion,
             max_truncation=_decimal(kitti.max_truncation),
             margin=_decimal(kitti.margin),
@@ -160,6 +179,11 @@ def options_of(experiment: pb.Experiment, field: str, report: Report | None = No
         tfrecord=TfrecordOptions(image_dir=config.tfrecord.image_dir, label_map=config.tfrecord.label_map),
         yolo_root=config.yolo_root,
     )
+
+
+def report_of(experiment: pb.Experiment) -> Report:
+    """What is told of bad examples and, as the spec says, counts them or ends the run at the first."""
+    return Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
 
 
 def root_of(path: str) -> Path:
@@ -202,4 +226,4 @@ def _compare_classes(field: str, examples: Collection[Example], names: Sequence[
             f"has no examples of: {', '.join(missing) or 'none missing'}; names must match exactly"
         )
     if missing:
-        logger.warning("%s: held no example of %s", field, ", ".join(missing))
+        _log.warning("%s: held no example of %s", field, ", ".join(missing))

@@ -24,7 +24,7 @@ try:
 except ImportError:  # With it, photos decode 1.2 to 1.5 times as fast; the bits are the same.
     simplejpeg = None
 
-# So many take 1.3 GiB while they are decoded (measured). Pillow itself warns at 85 Mi and refuses at 171 Mi.
+# So many take 1.3 GiB while they are decoded (measured).
 MAX_PIXELS = 2**27
 
 # By content, not by suffix. Naming them keeps Pillow from trying its riskier ones, such as EPS, which runs Ghostscript.
@@ -43,6 +43,9 @@ _UPRIGHT = {
 }
 
 _END_OF_IMAGE = b"\xff\xd9"
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CHUNK_BYTES = 12  # length, kind and checksum
+_SAY_ORIENTATION = (b"eXIf", b"zTXt", b"tEXt", b"iTXt")  # EXIF; as ImageMagick wrote it as text; XMP
 _FROM_PILLOW = re.compile(r"PIL\.")
 _warnings_lock = threading.Lock()
 
@@ -72,28 +75,41 @@ def decode(path: Path, channels: int, span: Span | None = None) -> npt.NDArray[n
     Raises:
         DataError: the file can't be read, is not a whole image, or has more than MAX_PIXELS.
     """
-    mode = "RGB" if channels == 3 else "L"
     with _opened(path, span) as (image, file):
-        upright = _UPRIGHT.get(_orientation(image))
         fast = _plain_jpeg(image, file) if channels == 3 else None
         if fast is not None:
+            upright = _UPRIGHT.get(_orientation(image))
             return fast if upright is None else np.array(Image.fromarray(fast).transpose(upright))
         _load(image, file)
-        eight_bit = image if image.mode == mode and not image.has_transparency_data else _converted(image, mode)
-        if upright is not None:
-            eight_bit = eight_bit.transpose(upright)
-        # np.asarray would save a copy (1 % of decoding) but is read-only, which torch warns about.
-        pixels: npt.NDArray[np.uint8] = np.array(eight_bit)
-    return pixels.reshape(*pixels.shape[:2], channels)
+        # Only now: what stands behind the pixels has been read too.
+        return _pixels(image, channels, _UPRIGHT.get(_orientation(image)))
+
+
+def from_picture(image: Image.Image, channels: int, name: str) -> npt.NDArray[np.uint8]:
+    """As `decode`, of a picture that Pillow has opened; `name` is how messages call it.
+
+    Raises:
+        DataError: it can't be decoded, or its pixels have no known full scale.
+    """
+    _silence_pillow()
+    try:
+        image.load()
+        return _pixels(image, channels, _UPRIGHT.get(_orientation(image)))
+    except Exception as error:  # as in _opened: a picture may be decoded here
+        raise DataError(f"{name}: can't be decoded: {error or type(error).__name__}") from error
 
 
 def image_size(path: Path, span: Span | None = None) -> tuple[int, int]:
-    """Width and height of the upright picture in pixels, from the file's header only.
+    """Width and height of the upright picture in pixels.
+
+    From the file's header; only of a PNG in which text or EXIF follow the pixels these are decoded.
 
     Raises:
         DataError: the file can't be read, is not an image, or has more than MAX_PIXELS.
     """
-    with _opened(path, span) as (image, _):
+    with _opened(path, span) as (image, file):
+        if image.format == "PNG" and _has_late_text(file):
+            image.load()
         sideways = _orientation(image) >= 5
         return (image.height, image.width) if sideways else image.size
 
@@ -140,7 +156,7 @@ def _opened(path: Path, span: Span | None) -> Iterator[tuple[Image.Image, Binary
             raise DataError(f"{path}: {_kind_of(file)}") from error
         except Exception as error:
             # Hostile bytes raise nearly anything in Pillow's parsers: OSError, SyntaxError, ValueError, struct.error,
-            # KeyError, EOFError, MemoryError, DecompressionBombError, ...
+            # KeyError, EOFError, MemoryError, ...
             raise DataError(f"{path}: can't be decoded: {error or type(error).__name__}") from error
 
 
@@ -157,12 +173,14 @@ def _open_regular(path: Path, source: Path) -> BinaryIO:
 
 
 def _silence_pillow() -> None:
-    """Ignore what Pillow warns of (odd metadata, above all), in this process from now on.
+    """Ignore what Pillow warns of (odd metadata, above all), in this process from now on; nor does it judge sizes.
 
-    Such pictures decode properly; those that don't raise. `warnings.catch_warnings` is no way to do it: it swaps the
+    Such pictures decode properly; those that don't raise. Large ones we refuse ourselves, where Pillow would call them
+    an attack. `warnings.catch_warnings` is no way to do it: it swaps the
     process's filters and, with several threads, restores the wrong ones.
     """
     wanted = ("ignore", None, Warning, _FROM_PILLOW, 0)
+    Image.MAX_IMAGE_PIXELS = None
     with _warnings_lock:
         if list(warnings.filters[:1]) != [wanted]:
             warnings.filterwarnings("ignore", module=_FROM_PILLOW.pattern)
@@ -204,6 +222,16 @@ def _load(image: Image.Image, file: BinaryIO) -> None:
                 raise ValueError("image file is truncated (no end-of-image marker)")
 
 
+def _pixels(image: Image.Image, channels: int, upright: Image.Transpose | None) -> npt.NDArray[np.uint8]:
+    mode = "RGB" if channels == 3 else "L"
+    eight_bit = image if image.mode == mode and not image.has_transparency_data else _converted(image, mode)
+    if upright is not None:
+        eight_bit = eight_bit.transpose(upright)
+    # np.asarray would save a copy (1 % of decoding) but is read-only, which torch warns about.
+    pixels: npt.NDArray[np.uint8] = np.array(eight_bit)
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
 def _kind_of(file: BinaryIO) -> str:
     """What a file is that is no image."""
     file.seek(0)
@@ -219,12 +247,40 @@ def _kind_of(file: BinaryIO) -> str:
     return "not a JPEG, PNG, BMP, PPM, GIF, TIFF or WebP image, or damaged in its first bytes"
 
 
+def _has_late_text(file: BinaryIO) -> bool:
+    """Whether a PNG has a chunk behind its pixels that may say how to turn it. The file stays where it is.
+
+    All IDAT chunks but the last are of one size, as nearly all writers make them: most are leapt over at once.
+    """
+    here = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    place, has_pixels, is_late = len(_PNG_SIGNATURE), False, False
+    while not is_late and place < size:
+        length, kind = _chunk(file, place)
+        place += length + _CHUNK_BYTES
+        if kind == b"IDAT":
+            has_pixels = True
+            last = place + (size - place - _CHUNK_BYTES) // (length + _CHUNK_BYTES) * (length + _CHUNK_BYTES)
+            if last > place and _chunk(file, last)[1] == b"IDAT":
+                place = last
+        is_late = has_pixels and kind in _SAY_ORIENTATION
+    file.seek(here)
+    return is_late
+
+
+def _chunk(file: BinaryIO, place: int) -> tuple[int, bytes]:
+    """Length and kind of the chunk of a PNG at this place; no kind where the file ends before."""
+    file.seek(place)
+    head = file.read(8)
+    return int.from_bytes(head[:4], "big"), head[4:]
+
+
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none or it can't be read."""
+    """EXIF orientation, 1 to 8, as far as it has been read; 1 where there is none or it can't be read."""
     if image.format == "TIFF":
         return 1  # Pillow applies it itself.
     with contextlib.suppress(Exception):
-        # PngImageFile.getexif would decode the pixels to look for EXIF behind them, which image_size must not.
+        # PngImageFile.getexif would decode the pixels to look for EXIF behind them, which image_size need not.
         orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
         return orientation if orientation in _UPRIGHT else 1
     return 1

@@ -5,13 +5,17 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tao_lite.errors import DataError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 LOGGED = 20
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 Split = Literal["train", "val", "test"]
@@ -33,6 +37,7 @@ class Example:
     `group` names what must not be torn between training and validation: the frame of an object, the picture itself
     (its path below the root) elsewhere. `box` is the part to cut out as (left, top, right, bottom) in whole pixels,
     right and bottom exclusive, inside the picture and not empty; None is the whole picture.
+    `pixels` is the picture itself where it is in memory, as `decode` gives it.
     """
 
     path: Path
@@ -40,6 +45,7 @@ class Example:
     group: str
     box: tuple[int, int, int, int] | None = None
     span: Span | None = None
+    pixels: "npt.NDArray[np.uint8] | None" = field(default=None, compare=False, repr=False)
 
 
 class Report:
@@ -71,21 +77,22 @@ class Report:
                 self._kept.append((place, problem))
                 return
         if count <= LOGGED:
-            logger.warning("%s: %s", place, problem)
+            _log.warning("%s: %s", place, problem)
         if count == LOGGED:
-            logger.warning("further problems are counted, not shown")
+            _log.warning("further problems are counted, not shown")
 
 
 @dataclass(frozen=True, kw_only=True)
 class KittiOptions:
     """Which labelled objects become examples; see KittiConfig in proto/classification.proto. Empty is unset.
 
-    The folders are KITTI's only; everything else holds for each format with boxes.
+    The folders are KITTI's only; everything else holds for each format with boxes. min_height_pixels None: what the
+    format has by default.
     """
 
     image_dir: str = ""
     label_dir: str = ""
-    min_height_pixels: float = 16
+    min_height_pixels: float | None = None
     max_occlusion: int = 2
     max_truncation: float = 0.5
     margin: float = 0

@@ -7,12 +7,13 @@ from typing import Literal
 from tao_lite.data.cache.folder import default_folder, room
 from tao_lite.data.cache.plan import Room, device_room, estimate_bytes, plan
 from tao_lite.data.dataset import DataSet, root_of
-from tao_lite.data.loader import Loader
+from tao_lite.data.loader import Cache, Loader
+from tao_lite.data.sampler import Sampler
 from tao_lite.machine.distributed import World
 from tao_lite.machine.host import available_memory, usable_cores
 from tao_lite.spec import classification_pb2 as pb
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def loader(
@@ -28,12 +29,13 @@ def loader(
     """The batches of this process, for its device. The processes are taken to share one machine."""
     train, evaluation, model = experiment.train_config, experiment.eval_config, experiment.model_config
     channels, height, width = (int(number) for number in model.input_image_size.split(","))
-    has_random_crop = split == "train" and train.enable_random_crop
+    is_training = split == "train"
+    has_random_crop = is_training and train.enable_random_crop
     has_centre_crop = {"train": False, "val": train.enable_center_crop, "eval": evaluation.enable_center_crop}[split]
     needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
     dataset = experiment.dataset_config
     folder = root_of(dataset.cache_dir) if dataset.cache_dir else default_folder()
-    kind, cache_bytes = plan(
+    kind, max_bytes = plan(
         pb.Cache.Mode.Name(dataset.cache),
         needed,
         Room(available_memory() // world.world_size, room(folder), device_room(world.device)),
@@ -41,23 +43,25 @@ def loader(
         is_fixed=not has_random_crop,
         is_read_once=split == "eval",
     )
+    place = folder if kind == "DISK" else world.device if kind == "DEVICE" else None
     return Loader(
         data_set=data_set,
+        sampler=Sampler(
+            num_examples=len(data_set.examples),
+            batch_size=batch_size,
+            seed=seed,
+            training=is_training,
+            classes=data_set.labels() if is_training and train.sampler == pb.Sampler.BALANCED else None,
+            rank=world.rank,
+            world_size=world.world_size,
+        ),
         size=(height, width),
         channels=channels,
-        batch_size=batch_size,
         num_workers=_num_workers((evaluation if split == "eval" else train).n_workers, world.world_size),
-        seed=seed,
-        training=split == "train",
         geometry="random_crop" if has_random_crop else "centre_crop" if has_centre_crop else "squeeze",
         interpolation="bicubic" if model.resize_interpolation_method == pb.BICUBIC else "bilinear",
         report=report,
-        balanced=split == "train" and train.sampler == pb.Sampler.BALANCED,
-        cache_bytes=cache_bytes,
-        cache_dir=folder if kind == "DISK" else None,
-        cache_device=world.device if kind == "DEVICE" else None,
-        rank=world.rank,
-        world_size=world.world_size,
+        cache=Cache(max_bytes, place) if max_bytes else None,
         pin_memory=world.device.type == "cuda",
     )
 
@@ -66,5 +70,5 @@ def _num_workers(wanted: int, world_size: int) -> int:
     """Threads of one process: as many as wanted, at most its share of the cores, which is also the default."""
     cores = max(1, usable_cores() // world_size)
     if wanted > cores:
-        logger.info("n_workers was reduced from %d to %d, the cores at hand", wanted, cores)
+        _log.info("n_workers was reduced from %d to %d, the cores at hand", wanted, cores)
     return min(wanted or cores, cores)

@@ -19,9 +19,10 @@ from tao_lite.data.cache.folder import open_disk
 from tao_lite.data.cache.images import Images, Memory, Store
 from tao_lite.data.cache.resident import Resident
 from tao_lite.data.dataset import DataSet
-from tao_lite.data.draws import CROP_LEFT, CROP_SCALE, CROP_TOP, NUM_DRAWS, balanced, permutation, uniforms
+from tao_lite.data.draws import CROP_LEFT, CROP_SCALE, CROP_TOP
 from tao_lite.data.example import Example
 from tao_lite.data.geometry import FIXED, Pixels, Size, random_crop, resize, resize_crop
+from tao_lite.data.sampler import Pick, Sampler
 from tao_lite.errors import DataError
 
 NUM_BATCHES_AHEAD = 2
@@ -30,36 +31,29 @@ NUM_IMAGES_PER_TASK = 8
 _NUM_AT_ONCE = 1024
 
 
+@dataclass(frozen=True)
+class Cache:
+    """Room for what is the same in every epoch: the decoded image with random crop, the resized one otherwise."""
+
+    max_bytes: int
+    place: Path | torch.device | None = None
+    """A file's folder or, not with random crop, a device that gets all; None: the host's memory."""
+
+
 @dataclass(kw_only=True, eq=False)
 class Loader:
-    """The batches of a data set, epoch by epoch. A batch depends on (seed, epoch, number) and on nothing else.
-
-    In training the examples are shuffled, every process has the same number of them, and batches of a single image
-    are left out if there are others, because batch norm can't take them. Otherwise the examples come in order, dealt
-    out to the processes, each exactly once.
-    """
+    """The batches of a data set, epoch by epoch. A batch depends on the sampler's pick and on nothing else."""
 
     data_set: DataSet
+    sampler: Sampler
     size: Size
     channels: int
-    batch_size: int
     num_workers: int
-    seed: int
-    training: bool
     geometry: Literal["squeeze", "centre_crop", "random_crop"]
     interpolation: Literal["bilinear", "bicubic"]
     report: Callable[[str, str], None]
     """Told once of each example that can't be decoded: its place and the problem. Ends the epoch if it raises."""
-    cache_bytes: int = 0
-    """Room for what is the same in every epoch: the decoded image with random crop, the resized one otherwise."""
-    cache_dir: Path | None = None
-    """Folder of the file that keeps them, in place of memory."""
-    cache_device: torch.device | None = None
-    """Where they are kept, in place of the host's memory. Not with random crop."""
-    balanced: bool = False
-    """In training, each class comes equally often: rare ones several times an epoch, augmented anew each time."""
-    rank: int = 0
-    world_size: int = 1
+    cache: Cache | None = None
     pin_memory: bool = False
     """Page-locked batches, which a CUDA device fetches while the host goes on."""
     _images: Images = field(init=False, repr=False)
@@ -68,16 +62,11 @@ class Loader:
     _reported: set[str] = field(init=False, repr=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        index_of = {name: index for index, name in enumerate(self.class_names)}
-        self._labels = np.array([index_of[example.label] for example in self.data_set.examples], np.int64)
+        self._labels = self.data_set.labels()
         self._images = Images(self.data_set.examples, self.channels, self._resized_if_fixed, self._store())
-        if self.cache_bytes and self.cache_device:
+        if self.cache and isinstance(self.cache.place, torch.device):
             assert self.geometry != "random_crop"
-            self._resident = Resident(self.num_examples, self.size, self.channels, self.cache_device)
-        if self.training and not self._num_own:
-            raise DataError(
-                f"{self.num_examples} training images are too few for {self.world_size} processes; use fewer --gpus"
-            )
+            self._resident = Resident(self.num_examples, self.size, self.channels, self.cache.place)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -90,8 +79,7 @@ class Loader:
 
     def __len__(self) -> int:
         """Batches of an epoch in this process."""
-        full, rest = divmod(self._num_own, self.batch_size)
-        return full + (rest >= self._smallest_batch)
+        return len(self.sampler)
 
     def epoch(self, epoch: int, start: int = 0) -> Generator[Batch]:
         """The batches of the epoch from number `start` on.
@@ -101,24 +89,20 @@ class Loader:
         Raises:
             DataError: by way of `report`, or where one of several training processes would leave out a batch.
         """
-        order = self._order(epoch)
-        numbers = iter(range(start, len(self)))
+        sampler, picks = self.sampler, self.sampler.batches(epoch, start)
         cv2.setNumThreads(1)  # the pool's threads are enough
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode")
         try:
-            pending: deque[_Pending] = deque()
-            for number in itertools.islice(numbers, NUM_BATCHES_AHEAD):
-                pending.append(self._begin(pool, epoch, number, order))
+            pending = deque(self._begin(pool, pick) for pick in itertools.islice(picks, NUM_BATCHES_AHEAD))
             while pending:
                 batch = self._complete(pending.popleft())
-                for number in itertools.islice(numbers, 1):
-                    pending.append(self._begin(pool, epoch, number, order))
-                if len(batch.paths) >= self._smallest_batch:
+                pending.extend(self._begin(pool, pick) for pick in itertools.islice(picks, 1))
+                if len(batch.paths) >= sampler.smallest_batch:
                     yield batch
-                elif self.training and self.world_size > 1:
+                elif sampler.training and sampler.world_size > 1:
                     # Left out here alone, it would leave the other processes waiting for this one.
                     raise DataError(
-                        f"batch {batch.number} of process {self.rank} has too few images that can be read, and the "
+                        f"batch {batch.number} of process {sampler.rank} has too few images that can be read, and the "
                         "others can't wait; remove the bad images or train in one process"
                     )
         finally:
@@ -152,52 +136,25 @@ class Loader:
 
     def _store(self) -> Store | None:
         """What keeps images on the host."""
-        if not self.cache_bytes or self.cache_device:
+        if self.cache is None or isinstance(self.cache.place, torch.device):
             return None
-        if self.cache_dir is None:
-            return Memory(self.num_examples, self.cache_bytes)
+        if self.cache.place is None:
+            return Memory(self.num_examples, self.cache.max_bytes)
         is_random = self.geometry == "random_crop"
         settings = (self.channels, None if is_random else (self.geometry, self.size, self.interpolation))
-        return open_disk(self.cache_dir, self.data_set.examples, self.channels, settings, max_bytes=self.cache_bytes)
+        folder, max_bytes = self.cache.place, self.cache.max_bytes
+        return open_disk(folder, self.data_set.examples, self.channels, settings, max_bytes=max_bytes)
 
-    @property
-    def _num_own(self) -> int:
-        """Examples of an epoch in this process."""
-        if self.training:
-            return self.num_examples // self.world_size
-        return len(range(self.rank, self.num_examples, self.world_size))
-
-    @property
-    def _smallest_batch(self) -> int:
-        return 2 if self.training and self.batch_size > 1 and self._num_own > 1 else 1
-
-    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Indices of this process's examples, as they come."""
-        if not self.training:
-            return np.arange(self.rank, self.num_examples, self.world_size)
-        order = (
-            balanced(self._labels, self.seed, epoch)
-            if self.balanced
-            else permutation(self.seed, epoch, self.num_examples)
-        )
-        # Dealing out one order makes the processes' batches together one batch of the epoch.
-        return order[self.rank :: self.world_size][: self._num_own]
-
-    def _begin(self, pool: ThreadPoolExecutor, epoch: int, number: int, order: npt.NDArray[np.int64]) -> "_Pending":
+    def _begin(self, pool: ThreadPoolExecutor, pick: Pick) -> "_Pending":
         """The batch, its images still being made by the pool."""
-        indices = order[number * self.batch_size : (number + 1) * self.batch_size]
-        # An example that comes several times must not look the same each time: its place in the epoch decides then.
-        places = np.arange(len(indices)) + number * self.batch_size
-        keys = places * self.world_size + self.rank if self.balanced else indices
-        numbers = uniforms(self.seed, epoch, keys, NUM_DRAWS)
-        made = self._resident.missing(indices) if self._resident else np.arange(len(indices))
+        made = self._resident.missing(pick.indices) if self._resident else np.arange(len(pick.indices))
         # A fresh buffer each time: whoever holds the batch before may still be reading it.
         images = torch.empty((len(made), *self.size, self.channels), dtype=torch.uint8, pin_memory=self.pin_memory)
         tasks = [
-            pool.submit(self._fill, images.numpy(), indices[made], numbers[made], slots)
+            pool.submit(self._fill, images.numpy(), pick.indices[made], pick.draws[made], slots)
             for slots in _parts(range(len(made)), NUM_IMAGES_PER_TASK)
         ]
-        return _Pending(number, indices, numbers, made, images, tasks)
+        return _Pending(pick, made, images, tasks)
 
     def _fill(
         self, out: Pixels, indices: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64], slots: range
@@ -225,25 +182,26 @@ class Loader:
 
     def _complete(self, pending: "_Pending") -> Batch:
         """The batch, waited for, less its empty slots."""
+        pick, made = pending.pick, pending.made
         failed = dict(itertools.chain.from_iterable(task.result() for task in pending.tasks))
-        empty = {int(pending.made[place]): message for place, message in failed.items()}
-        examples = [self.data_set.examples[index] for index in pending.indices]
+        empty = {int(made[place]): message for place, message in failed.items()}
+        examples = [self.data_set.examples[index] for index in pick.indices]
         for slot, message in empty.items():
             self._tell(examples[slot], message)
         kept = [slot for slot in range(len(examples)) if slot not in empty]
-        good = [place for place in range(len(pending.made)) if place not in failed]
+        good = [place for place in range(len(made)) if place not in failed]
         images = pending.images[good] if failed else pending.images
         if self._resident:
-            self._resident.put(pending.indices[pending.made[good]], images)
-            images = self._resident.get(pending.indices[kept])
+            self._resident.put(pick.indices[made[good]], images)
+            images = self._resident.get(pick.indices[kept])
         # The largest float32 below 1: rounding must not reach 1.
-        draws = np.minimum(pending.draws[kept], 1 - 2.0**-24).astype(np.float32)
+        draws = np.minimum(pick.draws[kept], 1 - 2.0**-24).astype(np.float32)
         return Batch(
             images=self._pinned(images).permute(0, 3, 1, 2),
-            labels=self._pinned(torch.from_numpy(self._labels[pending.indices[kept]])),
+            labels=self._pinned(torch.from_numpy(self._labels[pick.indices[kept]])),
             paths=tuple(examples[slot].path for slot in kept),
             draws=self._pinned(torch.from_numpy(draws)),
-            number=pending.number,
+            number=pick.number,
         )
 
     def _pinned(self, tensor: Tensor) -> Tensor:
@@ -255,9 +213,7 @@ class Loader:
 class _Pending:
     """A batch of which the threads are still making the slots `made`. images: uint8 [len(made), H, W, C]."""
 
-    number: int
-    indices: npt.NDArray[np.int64]
-    draws: npt.NDArray[np.float64]
+    pick: Pick
     made: npt.NDArray[np.int64]
     images: Tensor
     tasks: list[Future[list[tuple[int, str]]]]

@@ -20,7 +20,7 @@ from tao_lite.launcher.engine import said
 LABEL = "tao_lite.launcher"
 """Every container of ours has it, with the id of the process that started it."""
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 KILLED = 128 + signal.SIGKILL
 # A terminal that goes away stops a training as SIGTERM does: it then saves.
@@ -139,7 +139,7 @@ def _reason(container: Any, code: int, *, was_asked: bool, memory: str | None) -
         container.reload()
         state = container.attrs["State"]
         start, end = (datetime.fromisoformat(state[name]) for name in ("StartedAt", "FinishedAt"))
-        logger.debug("%s ran for %.2f s", container.name, (end - start).total_seconds())
+        _log.debug("%s ran for %.2f s", container.name, (end - start).total_seconds())
     if state.get("OOMKilled"):
         return "The container ran out of memory: raise --memory, or take smaller batches or images"
     if code == KILLED and not was_asked:

@@ -21,7 +21,7 @@ from tao_lite.launcher.request import Choice, Command, Gpus, Request
 SHM_SIZE = "8g"
 """Shared memory, which processes on several GPUs exchange data through; the engine's own default is 64 MB."""
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def launch(command: Command, choice: Choice) -> int:
@@ -37,12 +37,12 @@ def launch(command: Command, choice: Choice) -> int:
         engine = engine_client.examine(client)
         request = _chosen(requests.of(command, listed), command, choice, engine)
         for line in cautions(request, engine):
-            logger.warning("%s", line)
+            _log.warning("%s", line)
         _note_stale_image(client, request.image)
         container.remove_left_over(client)
         code, reason = container.run(client, container_options(request, engine))
     if reason:
-        logger.error("%s", reason)
+        _log.error("%s", reason)
     return code
 
 
@@ -158,7 +158,7 @@ def _user(request: Request, engine: Engine) -> str:
     if named and request.user.startswith("0:"):
         return str(named)
     if named and named != request.user:
-        logger.warning("DockerOptions: user %s is left out; the container runs as you, %s", named, request.user)
+        _log.warning("DockerOptions: user %s is left out; the container runs as you, %s", named, request.user)
     return request.user
 
 
@@ -175,4 +175,4 @@ def _device_requests(gpus: Gpus | None, engine: Engine) -> list[DeviceRequest]:
 
 def _note_stale_image(client: Any, name: str) -> None:
     if not image.is_current(engine_client.said(client.images.get, name).labels):
-        logger.warning("%s was built from other code than this; `make image` builds it anew", name)
+        _log.warning("%s was built from other code than this; `make image` builds it anew", name)

@@ -8,46 +8,20 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tao_lite.errors import LaunchError
 from tao_lite.launcher.mounts import absolute
 from tao_lite.machine.host import cache_home
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import paths
-from tao_lite.spec.paths import AsWritten
-
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
-# The fields of a spec that hold a path, by what is there. A test compares them with those that `spec.paths` knows.
-DATA = (
-    "train_config.train_dataset_path",
-    "train_config.val_dataset_path",
-    "eval_config.eval_dataset_path",
-    "dataset_config.kitti.image_dir",
-    "dataset_config.kitti.label_dir",
-    "dataset_config.tfrecord.image_dir",
-)
-FILES = (
-    "train_config.pretrained_model_path",
-    "train_config.distillation.teacher_path",
-    "eval_config.model_path",
-    "dataset_config.classmap_path",
-    "dataset_config.tfrecord.label_map",
-    "prune_config.model_path",
-)
-WRITTEN = ("prune_config.output_path",)
-CACHES = ("dataset_config.cache_dir",)
-# Relative to the folder of the data set's data.yaml.
-WITHIN_DATA = ("dataset_config.yolo_root",)
+from tao_lite.spec.paths import AsWritten, path_fields
+from tao_lite.spec.stages import STAGES
 
 # Options that name what is written; every other path of the command line is read.
 _WRITTEN_OPTIONS = ("output_path", "output_file")
 _LOG, _RESULTS, _SPEC = "log_file", "results_dir", "spec_file"
 
-_TRAINS = ("train", "benchmark")
-_USES_DATA = (*_TRAINS, "evaluate", "prune")
 # What a container has its own of.
 _OWN_INSIDE = re.compile(r"PATH|HOME|SHELL|LD_.*|PYTHON.*")
 _SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE)S?$|CREDENTIAL", re.IGNORECASE)
@@ -117,41 +91,38 @@ def spec_inside(model: Path) -> str:
 
 
 def _add_spec(needs: Needs, stage: str, experiment: pb.Experiment, on_host: OnHost) -> None:
-    if stage in _USES_DATA:
-        for path in _values(experiment, DATA):
-            needs.reads.add(_data(absolute(Path(path)), experiment, on_host))
+    row = STAGES[stage]
+    if row.uses_data:
+        needs.reads |= {_data(absolute(Path(text)), experiment, on_host) for text in _values(experiment, pb.Rule.DATA)}
         needs.caches = _caches(experiment)
     root = absolute(Path(experiment.train_config.train_dataset_path))
-    if stage in _TRAINS and experiment.dataset_config.HasField("sample") and not on_host(root).exists():
+    if row.trains and experiment.dataset_config.HasField("sample") and not on_host(root).exists():
         needs.writes.add(root.parent)  # The sample data set is drawn beside it and then renamed.
-    for path in _values(experiment, FILES):
-        if "://" in path:
-            needs.downloads = stage in _TRAINS
+    for text in _values(experiment, pb.Rule.FILE, pb.Rule.WEIGHTS):
+        if "://" in text:
+            needs.downloads = row.trains
         else:
-            needs.reads.add(absolute(Path(path)))
+            needs.reads.add(absolute(Path(text)))
     if needs.downloads:
         names = {"TORCH_HOME": "torch", "HF_HOME": "huggingface"}
         needs.caches |= {Path(os.environ.get(name) or cache_home() / folder) for name, folder in names.items()}
-    if stage == "prune":
-        needs.writes |= {absolute(Path(path)).parent for path in _values(experiment, WRITTEN)}
+    needs.writes |= {
+        absolute(Path(field.value)).parent
+        for field in path_fields(experiment)
+        if field.rule.path == pb.Rule.WRITTEN and stage in field.rule.read_by
+    }
 
 
 def _caches(experiment: pb.Experiment) -> set[Path]:
     """The folder of decoded images, if the run may use one on disk."""
     if experiment.dataset_config.cache not in (pb.Cache.AUTO, pb.Cache.DISK):
         return set()
-    return {absolute(Path(path)) for path in _values(experiment, CACHES)} or {cache_home() / "tao_lite"}
+    return {absolute(Path(text)) for text in _values(experiment, pb.Rule.CACHE)} or {cache_home() / "tao_lite"}
 
 
-def _values(experiment: pb.Experiment, fields: tuple[str, ...]) -> Iterator[str]:
-    """The texts of those fields that are set."""
-    for path in fields:
-        *blocks, name = path.split(".")
-        holder: Message = experiment
-        for block in blocks:
-            holder = getattr(holder, block)
-        if text := getattr(holder, name):
-            yield text
+def _values(experiment: pb.Experiment, *kinds: "pb.Rule.Path.ValueType") -> Iterator[str]:
+    """The paths of these kinds."""
+    return (field.value for field in path_fields(experiment) if field.rule.path in kinds)
 
 
 def _data(path: Path, experiment: pb.Experiment, on_host: OnHost) -> Path:

@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from tao_lite.errors import RunError
+from tao_lite.errors import USER_ERROR, RunError
 
 if TYPE_CHECKING:
     import torch
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
-USER_ERROR = 2
 INTERRUPTED = 130
 _PARENT = "TAO_LITE_PARENT_PROCESS"
 
@@ -206,7 +205,7 @@ def _agent(arguments: list[str]) -> int:
         codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
         cause = max(codes, key=lambda rank: _weight(codes[rank]))
         if codes[cause] < 0:
-            logger.critical("rank %d was killed by %s", cause, signal.Signals(-codes[cause]).name)
+            _log.critical("rank %d was killed by %s", cause, signal.Signals(-codes[cause]).name)
         return _shell_code(codes[cause])
     return 0
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 # Parameters of mallopt(3), from malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -45,7 +45,7 @@ def set_threads() -> int:
     cores = usable_cores()
     if not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(cores)
-    logger.info("torch got %d threads on %d usable cores", torch.get_num_threads(), cores)
+    _log.info("torch got %d threads on %d usable cores", torch.get_num_threads(), cores)
     return torch.get_num_threads()
 
 

@@ -11,6 +11,7 @@ from tao_lite.models import block_names
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
 from tao_lite.spec.bind import did_you_mean
+from tao_lite.spec.findings import Finding, Level
 
 if TYPE_CHECKING:
     from torch import nn
@@ -222,23 +223,18 @@ def find(model_config: pb.ModelConfig) -> Architecture:
     Raises:
         SpecError: unknown or unavailable architecture, or a depth, activation or input size that it does not have.
     """
-    name, kind = model_config.arch, model_config.activation.activation_type
-    library, _, own_name = name.partition("/")
-    if library in LIBRARIES and own_name:
-        return _named(name)
-    if name not in ARCHITECTURES:
-        raise SpecError(f'model_config.arch is "{name}"; {_remedy(name)}')
-    architecture = ARCHITECTURES[name]
-    if architecture.n_layers and model_config.n_layers not in architecture.n_layers:
-        depths = ", ".join(map(str, architecture.n_layers))
-        raise SpecError(f"model_config.n_layers is {model_config.n_layers}; {name} has one of {depths}")
-    if "activation" in architecture.switches and kind and kind not in ACTIVATIONS:
-        text = f"choose one of {', '.join(ACTIVATIONS)}{did_you_mean(kind, ACTIVATIONS)}"
-        raise SpecError(f'model_config.activation.activation_type is "{kind}"; {text}')
-    size, least = _SIZE.fullmatch(model_config.input_image_size), architecture.least_size(model_config)
-    if size and min(int(size[2]), int(size[3])) < least:
-        raise SpecError(f'model_config.input_image_size is "{size[0]}"; {name} needs sides of at least {least} pixels')
-    return architecture
+    if wrong := _wrong(model_config):
+        field, value, remedy = wrong
+        raise SpecError(f"model_config.{field} is {value}; {remedy}")
+    return ARCHITECTURES.get(model_config.arch) or _named(model_config.arch)
+
+
+def finding(model_config: pb.ModelConfig) -> Finding | None:
+    """What find would raise, as a finding about its field."""
+    if wrong := _wrong(model_config):
+        field, value, remedy = wrong
+        return Finding(Level.ERROR, f"model_config.{field}", f"found {value}; {remedy}")
+    return None
 
 
 def input_shape(model_config: pb.ModelConfig) -> tuple[int, int, int]:
@@ -256,6 +252,27 @@ def input_shape(model_config: pb.ModelConfig) -> tuple[int, int, int]:
         )
     channels, height, width = map(int, match.groups())
     return channels, height, width
+
+
+def _wrong(model_config: pb.ModelConfig) -> tuple[str, str, str] | None:
+    """The first field of which no network can be built, its value as it is written, and what to do."""
+    name, kind = model_config.arch, model_config.activation.activation_type
+    library, _, own_name = name.partition("/")
+    if library in LIBRARIES and own_name:
+        return None
+    if name not in ARCHITECTURES:
+        return "arch", f'"{name}"', _remedy(name)
+    architecture = ARCHITECTURES[name]
+    if architecture.n_layers and model_config.n_layers not in architecture.n_layers:
+        depths = ", ".join(map(str, architecture.n_layers))
+        return "n_layers", f"{model_config.n_layers}", f"{name} has one of {depths}"
+    if "activation" in architecture.switches and kind and kind not in ACTIVATIONS:
+        remedy = f"choose one of {', '.join(ACTIVATIONS)}{did_you_mean(kind, ACTIVATIONS)}"
+        return "activation.activation_type", f'"{kind}"', remedy
+    size, least = _SIZE.fullmatch(model_config.input_image_size), architecture.least_size(model_config)
+    if size and min(int(size[2]), int(size[3])) < least:
+        return "input_image_size", f'"{size[0]}"', f"{name} needs sides of at least {least} pixels"
+    return None
 
 
 def _named(name: str) -> Architecture:

@@ -5,7 +5,7 @@ import logging
 from torch import nn
 from torch.fx.experimental import optimization
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 # What torch.fx raises for a computation that depends on data, or that it does not know.
 _FAILURES = (ValueError, TypeError, RuntimeError, AssertionError, AttributeError, LookupError, NotImplementedError)
@@ -21,5 +21,5 @@ def folded(network: nn.Module) -> nn.Module:
     try:
         return optimization.fuse(network)
     except _FAILURES as error:
-        logger.debug("batch norm was not folded: %s", error)
+        _log.debug("batch norm was not folded: %s", error)
         return network

@@ -2,14 +2,14 @@
 
 import functools
 import logging
-import math
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self, cast
+
+from tao_lite.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from tao_lite.metrics.counts import Evaluation
     from tao_lite.monitor.monitor import EpochRow
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _PLAIN_WIDTH = 160  # Columns of a matrix where there is no terminal to ask.
 _NUM_PAIRS = 10
+_BARS = "▁▂▃▄▅▆▇█"
 
 
 def line(text: str = "") -> None:
@@ -37,8 +38,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     """Print a table. Floats have four decimals; columns that hold nothing but numbers are aligned on the right."""
     rows = [list(row) for row in rows]
     numeric = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(columns))]
-    cells = [[_printable(_cell(value)) for value in row] for row in rows]
-    heads = [_printable(name) for name in columns]
+    cells = [[_cell(value) for value in row] for row in rows]
+    heads = [printable(name) for name in columns]
     if is_terminal():
         _print_rich_table(title, heads, cells, numeric)
     else:
@@ -67,17 +68,21 @@ def epoch_line(row: "EpochRow", max_epochs: int) -> str:
     return (
         f"Epoch {row.epoch}/{max_epochs}  loss {row.train_loss:.3f}  acc {row.train_accuracy:.3f}  "
         f"val_loss {row.val_loss:.3f}  val_acc {row.val_accuracy:.3f}  lr {row.learning_rate:.3g}  "
-        f"{_clock(row.seconds)}  ETA {_clock(row.seconds * (max_epochs - row.epoch))}"
+        f"{clock(row.seconds)}  ETA {clock(row.seconds * (max_epochs - row.epoch))}"
     )
 
 
-def sparkline(values: Iterable[float]) -> str:
-    """The values as a row of bars from the least to the greatest; a blank where a value is not finite."""
-    values = list(values)
-    finite = [value for value in values if math.isfinite(value)]
-    low, span = min(finite, default=0.0), max(finite, default=0.0) - min(finite, default=0.0)
-    bars = "▁▂▃▄▅▆▇█"
-    return "".join(bars[round((value - low) / (span or 1.0) * 7)] if math.isfinite(value) else " " for value in values)
+def clock(seconds: float, *, tenths: bool = False) -> str:
+    """Hours, minutes and seconds, as in "0:01:12" or "0:01:12.3"."""
+    parts = 10 if tenths else 1
+    minutes, rest = divmod(round(seconds * parts), 60 * parts)
+    return f"{minutes // 60}:{minutes % 60:02d}:{f'{rest / 10:04.1f}' if tenths else f'{rest:02d}'}"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """One bar for each value, from 0 to the highest."""
+    top = max(values) or 1.0
+    return "".join(_BARS[min(int(value / top * len(_BARS)), len(_BARS) - 1)] for value in values)
 
 
 class Progress:
@@ -145,7 +150,7 @@ class Progress:
     def _eta(self, now: float) -> str:
         if self._done == self._first:
             return ""
-        return f"  ETA {_clock((now - self._began_at) / (self._done - self._first) * (self._total - self._done))}"
+        return f"  ETA {clock((now - self._began_at) / (self._done - self._first) * (self._total - self._done))}"
 
 
 def is_terminal() -> bool:
@@ -221,7 +226,7 @@ class _Output:
         with Path(os.devnull).open("wb") as null:
             os.dup2(null.fileno(), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            logger.warning("standard output was given up: %s", error)
+            _log.warning("standard output was given up: %s", error)
 
 
 _output = _Output()
@@ -253,7 +258,7 @@ def _plain_table(heads: list[str], cells: list[list[str]], numeric: list[bool]) 
 
 
 def _confusion(result: "Evaluation") -> None:
-    heads = ["true \\ predicted", *result.class_names]
+    heads = ["true \\ predicted", *map(printable, result.class_names)]
     rows = [[name, *row] for name, row in zip(result.class_names, result.confusion_matrix, strict=True)]
     # Three more columns of characters per cell: the lines of a rich table.
     width = sum(_widths(heads, [[_cell(value) for value in row] for row in rows])) + 3 * len(heads) + 1
@@ -273,32 +278,17 @@ def _is_number(value: object) -> bool:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
-    return f"{value:,}" if _is_number(value) else str(value)
-
-
-def _printable(text: str) -> str:
-    """The text without what would move a terminal's cursor; class names are folder names, which may hold anything."""
-    return "".join(character if character.isprintable() else "�" for character in text)
+    return f"{value:,}" if _is_number(value) else printable(str(value))
 
 
 def _widths(heads: list[str], cells: list[list[str]]) -> list[int]:
-    return [max(map(_width, column)) for column in zip(heads, *cells, strict=True)]
+    from rich.cells import cell_len
 
-
-def _width(text: str) -> int:
-    """Columns that the text takes on a screen: two for each wide East Asian character, none for combining ones."""
-    return sum(
-        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
-        for character in text
-    )
+    return [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]
 
 
 def _padded(text: str, width: int, right: bool) -> str:
-    blanks = " " * (width - _width(text))
+    from rich.cells import cell_len
+
+    blanks = " " * (width - cell_len(text))
     return blanks + text if right else text + blanks
-
-
-def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds, as in "0:01:12"."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

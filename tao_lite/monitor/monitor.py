@@ -14,10 +14,12 @@ from io import StringIO
 from pathlib import Path
 from typing import Literal, Self
 
+from tao_lite.files import writing
+from tao_lite.monitor.console import clock
 from tao_lite.monitor.events import Events
-from tao_lite.run import Run, write_atomically
+from tao_lite.run import Run
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Status = Literal["STARTED", "RUNNING", "SUCCESS", "FAILURE", "SKIPPED"]
 
@@ -119,7 +121,7 @@ class Monitor:
             write()
         except (OSError, ImportError) as error:
             self._off.add(sink)
-            logger.warning("%s was given up: %s; the training goes on without it", sink, error)
+            _log.warning("%s was given up: %s; the training goes on without it", sink, error)
 
     def _open_events(self) -> None:
         self._events = Events(self._run.events, self._resumed_step)
@@ -136,7 +138,7 @@ class Monitor:
         csv.writer(table, lineterminator="\n").writerows(
             [["epoch", "acc", "loss", "lr", "val_acc", "val_loss"], *self._rows]
         )
-        write_atomically(self._run.training_csv, table.getvalue())
+        writing.write(self._run.training_csv, table.getvalue())
 
     def _append_status(self, status: Status, message: str, fields: Mapping[str, object]) -> None:
         now = datetime.now()
@@ -158,17 +160,11 @@ def _epoch_fields(row: EpochRow, max_epochs: int) -> dict[str, object]:
     return {
         "epoch": row.epoch,
         "max_epoch": max_epochs,
-        "time_per_epoch": _clock(row.seconds),
-        "eta": _clock(row.seconds * (max_epochs - row.epoch)),
+        "time_per_epoch": clock(row.seconds, tenths=True),
+        "eta": clock(row.seconds * (max_epochs - row.epoch), tenths=True),
         "graphical": {**losses, **accuracies, "learning_rate": str(row.learning_rate)},
         "kpi": accuracies,
     }
-
-
-def _clock(seconds: float) -> str:
-    """Hours, minutes, seconds and tenths, as in "0:01:01.2"."""
-    minutes, tenths = divmod(round(seconds * 10), 600)
-    return f"{minutes // 60}:{minutes % 60:02d}:{tenths // 10:02d}.{tenths % 10}"
 
 
 def _is_before(row: list[str], resumed_epoch: int) -> bool:

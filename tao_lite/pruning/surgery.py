@@ -7,29 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from tao_lite.errors import CheckpointError, PruneError
-from tao_lite.pruning import layers, plans, targets
-from tao_lite.pruning.criteria import Rule
+from tao_lite.pruning import layers
 from tao_lite.pruning.plans import Plan
 from tao_lite.pruning.trace import Shape
 
 TOLERANCE = 1e-3
 """Difference of a cut network's outputs from its masked twin's, as a share of the largest: what rounding may do."""
-
-
-def plan(network: nn.Module, input_shape: Shape, rule: Rule) -> Plan:
-    """What the rule leaves of a network that takes images [B, *input_shape], judged by its weights as in TAO.
-
-    Raises: PruneError as `plans.score`.
-    """
-    return plans.score(network, input_shape, rule).plan()
-
-
-def threshold_for_ratio(network: nn.Module, input_shape: Shape, rule: Rule, ratio: float) -> float:
-    """The lowest threshold that leaves at most `ratio` of the parameters; the rule's own threshold is ignored.
-
-    Raises: PruneError as `plans.score` and `targets.for_parameters`.
-    """
-    return targets.for_parameters(plans.score(network, input_shape, rule), ratio)
 
 
 def cut(network: nn.Module, plan: Plan) -> nn.Module:

@@ -9,11 +9,6 @@ _RANDOM = "freezes random weights: train_config.pretrained_model_path is not set
 # Field path and what is said of it.
 Advice = Iterator[tuple[str, str]]
 
-# Where soft_anneal's warm-up starts, whatever its learning_rate is.
-_WARM_UP_START = 3e-4
-# Networks that always or never normalise batches.
-_FIXED_NORM = ("alexnet", "squeezenet", *(f"efficientnet_b{size}" for size in range(8)))
-
 # Modes of precision that scale the loss; AUTO is FP16 on some GPUs.
 _SCALING = ("AUTO", "FP16", "O1", "O2", "O3")
 
@@ -23,7 +18,6 @@ def for_stage(experiment: pb.Experiment, stage: str) -> Advice:
     if stage == "train":
         yield from _model(experiment)
         yield from _optimizer(experiment.train_config.optimizer)
-        yield from _learning_rate(experiment.train_config.lr_config)
         yield from _images(experiment)
         yield from _transfer(experiment)
         yield from _run(experiment)
@@ -38,11 +32,6 @@ def _model(experiment: pb.Experiment) -> Advice:
     if len(size) == 3 and size[1] != size[2]:
         words = f"is read as height {size[1]} and width {size[2]}, as TAO does, whose documentation writes 3,X,Y"
         yield f"{path}.input_image_size", words
-    if not model.HasField("use_batch_norm") and model.arch not in _FIXED_NORM and "/" not in model.arch:
-        yield (
-            f"{path}.use_batch_norm",
-            "unset means no batch normalisation, as in TAO; most networks want use_batch_norm: true",
-        )
     if not experiment.train_config.pretrained_model_path:
         for name in ("freeze_blocks", "freeze_bn"):
             if getattr(model, name):
@@ -55,15 +44,6 @@ def _optimizer(optimizer: pb.OptimizerConfig) -> Advice:
         return
     if name != "adamw" and getattr(optimizer, name).HasField("lr"):
         yield f"train_config.optimizer.{name}.lr", "has no effect: lr_config sets the learning rate, as in TAO"
-
-
-def _learning_rate(lr_config: pb.LRConfig) -> Advice:
-    soft = lr_config.soft_anneal
-    if lr_config.HasField("soft_anneal") and soft.soft_start > 0 and 0 < soft.learning_rate < 0.999 * _WARM_UP_START:
-        yield (
-            "train_config.lr_config.soft_anneal.soft_start",
-            f"warms up downwards: it starts at {_WARM_UP_START:g}, as in TAO, which is above learning_rate",
-        )
 
 
 def _images(experiment: pb.Experiment) -> Advice:

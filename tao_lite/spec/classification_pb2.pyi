@@ -52,6 +52,41 @@ class Rule(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Path:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PathEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Rule._Path.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        DATA: Rule._Path.ValueType  # 0
+        """Images or labels: a folder, or files beside each other."""
+        FILE: Rule._Path.ValueType  # 1
+        """A file to read."""
+        WEIGHTS: Rule._Path.ValueType  # 2
+        """Weights to read; where they can't be read, the remedy is told."""
+        WRITTEN: Rule._Path.ValueType  # 3
+        """Weights to write."""
+        CACHE: Rule._Path.ValueType  # 4
+        """A folder that may be deleted at any time."""
+        WITHIN_DATA: Rule._Path.ValueType  # 5
+        """A folder around the data, named from there."""
+
+    class Path(_Path, metaclass=_PathEnumTypeWrapper):
+        """What a path leads to."""
+
+    DATA: Rule.Path.ValueType  # 0
+    """Images or labels: a folder, or files beside each other."""
+    FILE: Rule.Path.ValueType  # 1
+    """A file to read."""
+    WEIGHTS: Rule.Path.ValueType  # 2
+    """Weights to read; where they can't be read, the remedy is told."""
+    WRITTEN: Rule.Path.ValueType  # 3
+    """Weights to write."""
+    CACHE: Rule.Path.ValueType  # 4
+    """A folder that may be deleted at any time."""
+    WITHIN_DATA: Rule.Path.ValueType  # 5
+    """A folder around the data, named from there."""
+
     REQUIRED_FIELD_NUMBER: _builtins.int
     REQUIRED_BY_FIELD_NUMBER: _builtins.int
     MIN_FIELD_NUMBER: _builtins.int
@@ -64,8 +99,10 @@ class Rule(_message.Message):
     WARN_UNSET_FIELD_NUMBER: _builtins.int
     WARN_SET_FIELD_NUMBER: _builtins.int
     REMEDY_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    READ_BY_FIELD_NUMBER: _builtins.int
     required: _builtins.bool
-    """The field must be set whenever the message around it is."""
+    """The field must be set whenever the message around it is; a path only when one of read_by runs."""
     min: _builtins.float
     """Inclusive bounds of a number."""
     max: _builtins.float
@@ -81,6 +118,10 @@ class Rule(_message.Message):
     """What to tell a user who sets the field, because it has no effect here."""
     remedy: _builtins.str
     """What to do about a wrong value, where the bounds alone do not say it."""
+    path: Global___Rule.Path.ValueType
+    """The string is a path, which is expanded; and the stages that can't do without what is there. To others it can't be
+    wrong.
+    """
     @_builtins.property
     def required_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The field must be set when one of these stages runs."""
@@ -89,6 +130,8 @@ class Rule(_message.Message):
     def choices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The values a string may have, compared exactly."""
 
+    @_builtins.property
+    def read_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -104,10 +147,12 @@ class Rule(_message.Message):
         warn_unset: _builtins.str | None = ...,
         warn_set: _builtins.str | None = ...,
         remedy: _builtins.str | None = ...,
+        path: Global___Rule.Path.ValueType | None = ...,
+        read_by: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["above", b"above", "below", b"below", "choices", b"choices", "max", b"max", "min", b"min", "pattern", b"pattern", "pattern_words", b"pattern_words", "remedy", b"remedy", "required", b"required", "required_by", b"required_by", "warn_set", b"warn_set", "warn_unset", b"warn_unset"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["above", b"above", "below", b"below", "choices", b"choices", "max", b"max", "min", b"min", "path", b"path", "pattern", b"pattern", "pattern_words", b"pattern_words", "read_by", b"read_by", "remedy", b"remedy", "required", b"required", "required_by", b"required_by", "warn_set", b"warn_set", "warn_unset", b"warn_unset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["above", b"above", "below", b"below", "choices", b"choices", "max", b"max", "min", b"min", "pattern", b"pattern", "pattern_words", b"pattern_words", "remedy", b"remedy", "required", b"required", "required_by", b"required_by", "warn_set", b"warn_set", "warn_unset", b"warn_unset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["above", b"above", "below", b"below", "choices", b"choices", "max", b"max", "min", b"min", "path", b"path", "pattern", b"pattern", "pattern_words", b"pattern_words", "read_by", b"read_by", "remedy", b"remedy", "required", b"required", "required_by", b"required_by", "warn_set", b"warn_set", "warn_unset", b"warn_unset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1721,7 +1766,7 @@ class KittiConfig(_message.Message):
     label_dir: _builtins.str
     """Folder of label files. Unset: label_2, training/label_2, labels or label."""
     min_height_pixels: _builtins.float
-    """Objects whose box is lower than this are left out, in pixels."""
+    """Objects whose box is lower than this are left out, in pixels. Unset: 16 in KITTI, 0 in other formats."""
     max_occlusion: _builtins.int
     """Most occluded state kept: 0 visible, 1 partly, 2 largely, 3 unknown."""
     max_truncation: _builtins.float

@@ -8,17 +8,16 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from tao_lite.errors import SpecError
+from tao_lite.errors import SpecError, printable
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import dialects, paths, rules
 from tao_lite.spec.bind import MAX_PROBLEMS, Bound, Places, bind
 from tao_lite.spec.findings import Check, Level
+from tao_lite.spec.stages import STAGES
 from tao_lite.spec.text import forms
 from tao_lite.spec.text.syntax import COMMAND_LINE, Field, Problem, TextFormatError, parse_value, walk
 
 MAX_BYTES, MAX_FIELDS = 200_000, 5_000
-# The stage that asks least of a spec, for who only wants to know what is in it.
-ANY_STAGE = "export"
 # Problems that are shown, and characters of each.
 MAX_SHOWN, MAX_CHARACTERS = 100, 2_000
 
@@ -84,15 +83,15 @@ class Report:
 def load(
     path: Path,
     *,
-    stage: str = "train",
+    stage: str | None = "train",
     overrides: Sequence[str] = (),
     check: Check | None = None,
     running: bool = False,
 ) -> Spec:
     """The spec in a file, with `field.path=value` overrides, checked for one stage.
 
-    `check` adds what higher layers know. What would only stop the stage here and now is a warning, unless the stage is
-    `running` next.
+    Without a stage it only has to be a spec. `check` adds what higher layers know. What would only stop the stage here
+    and now is a warning, unless the stage is `running` next.
 
     Raises:
         SpecError: every problem found, one `file:line:column: field: what is wrong` per line.
@@ -104,7 +103,7 @@ def load_text(
     text: str,
     path: Path,
     *,
-    stage: str = "train",
+    stage: str | None = "train",
     overrides: Sequence[str] = (),
     check: Check | None = None,
     running: bool = False,
@@ -120,8 +119,10 @@ def load_text(
     return Spec(report.experiment, path, warnings, report.lines(report.notes), report.places, report.as_written)
 
 
-def examine(text: str, path: Path, *, stage: str, overrides: Sequence[str] = (), check: Check | None = None) -> Report:
-    """All that is to be said about a text that came from the path.
+def examine(
+    text: str, path: Path, *, stage: str | None, overrides: Sequence[str] = (), check: Check | None = None
+) -> Report:
+    """All that is to be said about a text that came from the path, for a stage or for none.
 
     Raises:
         SpecError: an override that is not field.path=value.
@@ -137,7 +138,8 @@ def examine(text: str, path: Path, *, stage: str, overrides: Sequence[str] = (),
     bound = bind(tree)
     if len(bound.problems) > MAX_PROBLEMS:
         return Report(path, problems=bound.problems)
-    return _judged(path, bound, notes, stage, check)
+    asked = (STAGES[stage].asks_as or stage) if stage else ""
+    return _judged(path, bound, notes, asked, check)
 
 
 def _bounded(tree: list[Field]) -> list[Field]:
@@ -152,8 +154,6 @@ def _judged(path: Path, bound: Bound, notes: list[Problem], stage: str, check: C
     """What paths, rules and the check say about a spec."""
     experiment, places = bound.experiment, bound.places
     given = [field_path for field_path, place in places.items() if place == COMMAND_LINE]
-    written = pb.Experiment()
-    written.CopyFrom(experiment)
     resolved = paths.resolve(experiment, stage, given)
     placed: dict[Level, list[Problem]] = {level: [] for level in Level}
     for finding in (*resolved.findings, *(check(experiment, stage) if check else ())):
@@ -168,7 +168,7 @@ def _judged(path: Path, bound: Bound, notes: list[Problem], stage: str, check: C
         blockers=_in_order(placed[Level.BLOCKER]),
         warnings=_in_order([*rules.warnings(experiment, places, stage), *placed[Level.WARNING]]),
         notes=_in_order([*notes, *changes]),
-        as_written=paths.as_written(written, experiment, [field_path for field_path, _ in resolved.changes]),
+        as_written=resolved.as_written,
     )
 
 
@@ -180,7 +180,7 @@ def _line(path: Path, problem: Problem) -> str:
     place = f"{path}:{problem.place.line}:{problem.place.column}" if problem.place.line else "--set"
     text = problem.text if len(problem.text) <= MAX_CHARACTERS else f"{problem.text[:MAX_CHARACTERS]}..."
     text = f"{problem.path}: {text}" if problem.path else text
-    return f"{place}: {''.join(one if one.isprintable() else ascii(one)[1:-1] for one in text)}"
+    return f"{place}: {printable(text)}"
 
 
 def _with_hint(problem: Problem, text: str) -> Problem:

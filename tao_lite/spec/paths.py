@@ -2,51 +2,23 @@
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
 from pathlib import Path
 
 from google.protobuf.message import Message
 
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec import schema
+from tao_lite.spec.bind import join
 from tao_lite.spec.findings import Finding, Level
 
-# Every field that holds a path, and the stages that read it.
-_READ_BY = {
-    "train_config.train_dataset_path": ("train", "evaluate"),
-    "train_config.val_dataset_path": ("train", "evaluate"),
-    "train_config.pretrained_model_path": ("train",),
-    "train_config.distillation.teacher_path": ("train",),
-    "eval_config.eval_dataset_path": ("evaluate",),
-    "eval_config.model_path": ("evaluate",),
-    "dataset_config.classmap_path": ("train",),
-    "dataset_config.kitti.image_dir": ("train", "evaluate"),
-    "dataset_config.kitti.label_dir": ("train", "evaluate"),
-    "dataset_config.tfrecord.image_dir": ("train", "evaluate"),
-    "dataset_config.tfrecord.label_map": ("train", "evaluate"),
-    "dataset_config.yolo_root": ("train", "evaluate"),
-    "dataset_config.cache_dir": ("train", "evaluate"),
-    "prune_config.model_path": ("prune",),
-    "prune_config.output_path": ("prune",),
-}
-# Fields that hold a weights file to read, and what to do where that can't be read.
-_WEIGHTS = {
-    "train_config.pretrained_model_path": (
-        'give "torchvision://IMAGENET1K_V1" or a .pth, .safetensors or .hdf5 file, or nothing for random weights'
-    ),
-    "train_config.distillation.teacher_path": "give a checkpoint of tao_lite",
-    "eval_config.model_path": "give a checkpoint of tao_lite with -m",
-    "prune_config.model_path": "give a checkpoint of tao_lite with -m",
-}
 # What happens where a spec file, which may be TAO's own, names a weights file that can't be read.
 _INSTEAD = {
     "train_config.pretrained_model_path": "training starts from random weights instead",
-    "eval_config.model_path": "the best checkpoint of the results folder is evaluated instead",
+    "eval_config.model_path": "the best checkpoint of the results folder is taken instead",
 }
 _STARTS = "train_config.pretrained_model_path"
-# A weights file to write: scripts for TAO name it .tlt or .hdf5, and then start from it by that name.
-_WRITTEN = "prune_config.output_path"
 _FOREIGN = {
     **dict.fromkeys((".tlt", ".tltb", ".etlt"), "is encrypted by NVIDIA, so that only TAO can read it"),
     **dict.fromkeys((".hdf5", ".h5"), "holds Keras weights, which only a training can start from"),
@@ -64,7 +36,6 @@ _PLACEHOLDER = re.compile(
 )
 _TEMPLATE = re.compile(r"\{\{[^{}]*\}\}|\{%[^%]*%\}|<[^<>/]+>")
 
-
 AsWritten = Mapping[str, tuple[str, str]]
 """Text of the file and what it was expanded to, by the path of the field."""
 
@@ -75,6 +46,21 @@ class Resolved:
 
     findings: list[Finding] = field(default_factory=list)
     changes: list[tuple[str, str]] = field(default_factory=list)
+    as_written: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PathField:
+    """A field that holds a path of files, which is its value; and what the schema says of it.
+
+    Its own path is such as train_config.train_dataset_path; `block` holds it, by its name.
+    """
+
+    path: str
+    value: str
+    rule: pb.Rule
+    block: Message
+    name: str
 
 
 def resolve(experiment: pb.Experiment, stage: str, given: Collection[str] = ()) -> Resolved:
@@ -83,34 +69,31 @@ def resolve(experiment: pb.Experiment, stage: str, given: Collection[str] = ()) 
     `given` are fields of the command line: what a user names there is never replaced by a default.
     """
     resolved = Resolved()
-    for path, stages in _READ_BY.items():
-        block, name = _holder(experiment, path)
-        if block is None or not block.HasField(name) or not getattr(block, name):
-            continue
-        old = getattr(block, name)
+    for found in path_fields(experiment):
+        path, old = found.path, found.value
         new, problems = _expanded(old)
-        new, foreign = (new, []) if problems else _ours(path, new)
+        new, foreign = (new, []) if problems else _ours(found, new)
         if new != old:
-            setattr(block, name, new)
+            setattr(found.block, found.name, new)
             resolved.changes.append((path, f'"{old}" -> "{new}"'))
-        if stage not in stages:
+            resolved.as_written[path] = old, new
+        if stage not in found.rule.read_by:
             continue
         if foreign and path in _INSTEAD and path not in given:
-            block.ClearField(name)
+            found.block.ClearField(found.name)
             foreign = [(Level.WARNING, f"{_INSTEAD[path]}: {text}") for _, text in foreign]
         resolved.findings += [Finding(level, path, text) for level, text in (*problems, *foreign)]
     return resolved
 
 
-def _holder(experiment: pb.Experiment, path: str) -> tuple[Message | None, str]:
-    """The block that a path names, if it is set, and the name of the field in it."""
-    *blocks, name = path.split(".")
-    holder: Message = experiment
-    for block in blocks:
-        if not holder.HasField(block):
-            return None, name
-        holder = getattr(holder, block)
-    return holder, name
+def path_fields(message: Message, prefix: str = "") -> Iterator[PathField]:
+    """The fields of a message that hold a path; those that are empty are left out."""
+    for descriptor, value in message.ListFields():
+        path, rule = join(prefix, descriptor.name), schema.rule(descriptor)
+        if schema.block_type(descriptor):
+            yield from path_fields(value, path)
+        elif rule.HasField("path") and value:
+            yield PathField(path, value, rule, message, descriptor.name)
 
 
 def _expanded(text: str) -> tuple[str, list[tuple[Level, str]]]:
@@ -132,25 +115,15 @@ def _value(match: re.Match[str]) -> str:
     return os.environ.get(name) or match[0] if name else "$"
 
 
-def as_written(written: pb.Experiment, expanded: pb.Experiment, changed: Iterable[str]) -> AsWritten:
-    """The changed fields of an experiment before and after its paths were expanded; what was taken out stays out."""
-    pairs = {path: (_value_of(written, path), _value_of(expanded, path)) for path in changed}
-    return {path: pair for path, pair in pairs.items() if pair[1]}
-
-
 def restored(experiment: pb.Experiment, written: AsWritten) -> pb.Experiment:
     """A copy with the paths as they were written; one that was changed since stays."""
     copy = pb.Experiment()
     copy.CopyFrom(experiment)
-    for path, (text, expanded) in written.items():
-        if _value_of(copy, path) == expanded:
-            *blocks, name = path.split(".")
-            setattr(reduce(getattr, blocks, copy), name, text)
+    for found in path_fields(copy):
+        text, expanded = written.get(found.path, ("", ""))
+        if found.value == expanded:
+            setattr(found.block, found.name, text)
     return copy
-
-
-def _value_of(experiment: pb.Experiment, path: str) -> str:
-    return str(reduce(getattr, path.split("."), experiment))
 
 
 def variables(text: str) -> set[str]:
@@ -182,22 +155,22 @@ def _control_characters(text: str) -> Iterator[tuple[Level, str]]:
         yield Level.ERROR, f"{words}; write / between folders, or two backslashes"
 
 
-def _ours(path: str, text: str) -> tuple[str, list[tuple[Level, str]]]:
+def _ours(found: PathField, text: str) -> tuple[str, list[tuple[Level, str]]]:
     """Our file of the same name in place of one that only TAO can read; else why not, and what to do instead."""
     file = Path(text)
     why = _FOREIGN.get(file.suffix.lower())
     if why is None or "://" in text:
         return text, []
-    if path == _WRITTEN:
+    if found.rule.path == pb.Rule.WRITTEN:
         return str(file.with_suffix(_OURS[0])), []
-    if path not in _WEIGHTS:
+    if found.rule.path != pb.Rule.WEIGHTS:
         return text, []
     for suffix in _OURS:
         if file.with_suffix(suffix).is_file():
             return str(file.with_suffix(suffix)), []
-    if path == _STARTS and file.suffix.lower() in _KERAS:
+    if found.path == _STARTS and file.suffix.lower() in _KERAS:
         if file.is_file():
             return text, []
         why = "is not there"
     names = " or ".join(file.with_suffix(suffix).name for suffix in _OURS)
-    return text, [(Level.BLOCKER, f'"{text}" {why}, and there is no {names} beside it; {_WEIGHTS[path]}')]
+    return text, [(Level.BLOCKER, f'"{text}" {why}, and there is no {names} beside it; {found.rule.remedy}')]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
+from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
 from tao_lite.spec.bind import did_you_mean, homes
 
@@ -56,6 +57,8 @@ def rule_words(field: FieldDescriptor) -> str:
         words.append("required")
     if rule.required_by:
         words.append(f"required by {', '.join(rule.required_by)}")
+    if rule.HasField("path"):
+        words.append(f"path ({pb.Rule.Path.Name(rule.path).lower().replace('_', ' ')})")
     words += [f"{sign} {limit:g}" for sign, limit, _ in schema.bounds(rule)]
     if rule.choices:
         words.append("one of " + ", ".join(rule.choices))

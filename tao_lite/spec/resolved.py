@@ -17,6 +17,8 @@ NOT_SET = "not set"
 
 # Blocks whose presence is itself a setting: left out, they are off, not at their defaults.
 _SWITCHES = ("EarlyStoppingConfig", "SampleConfig")
+# Fields without a default of their own: what they mean where they are not set depends on the data.
+_OPEN = ("min_height_pixels",)
 _WIDTH = 80
 
 
@@ -63,6 +65,8 @@ def _values(message: Message, path: str) -> Iterator[tuple[str, str]]:
             yield one_path, ", ".join(f"{key}: {value[key]}" for key in sorted(value)) or NOT_SET
         elif field.is_repeated:
             yield one_path, ", ".join(write.scalar(scalar(field, one)) for one in value) or NOT_SET
+        elif name in _OPEN and not message.HasField(name):
+            yield one_path, NOT_SET
         else:
             yield one_path, write.scalar(scalar(field, value))
 
@@ -83,7 +87,7 @@ def _fill(message: Message) -> None:
             if message.HasField(name) or _stands_for_its_defaults(field):
                 getattr(message, name).SetInParent()
                 _fill(getattr(message, name))
-        elif not field.is_repeated:
+        elif not field.is_repeated and name not in _OPEN:
             setattr(message, name, getattr(message, name))
 
 

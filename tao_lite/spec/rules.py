@@ -61,15 +61,22 @@ def _blocks(message: Message, path: str) -> Iterator[tuple[str, Message]]:
 def _message_violations(message: Message, path: str, places: Places, stage: str) -> Iterator[Problem]:
     for name, field in schema.fields(message).items():
         rule, field_path = schema.rule(field), join(path, name)
+        is_needed = _is_needed(rule, stage)
         if not schema.is_set(message, field):
-            if rule.required or stage in rule.required_by:
+            if is_needed:
                 yield Problem(place_of(path, places), field_path, f"is missing; {_example(field)}")
         elif not field.message_type:
             values = getattr(message, field.name) if field.is_repeated else [getattr(message, field.name)]
-            broken = filter(None, (_broken(value, rule) for value in values))
+            broken = filter(None, (_broken(value, rule, is_needed=is_needed) for value in values))
             yield from (Problem(place_of(field_path, places), field_path, text) for text in broken)
     for inner_path, inner in _blocks(message, path):
         yield from _message_violations(inner, inner_path, places, stage)
+
+
+def _is_needed(rule: pb.Rule, stage: str) -> bool:
+    """Whether the stage asks for the field; for a path only if it reads it."""
+    is_read = not rule.read_by or stage in rule.read_by
+    return stage in rule.required_by or (rule.required and is_read)
 
 
 def _example(field: FieldDescriptor) -> str:
@@ -85,10 +92,10 @@ def _quoted(rule: pb.Rule) -> str:
     return ", ".join(f'"{choice}"' for choice in rule.choices)
 
 
-def _broken(value: object, rule: pb.Rule) -> str:
+def _broken(value: object, rule: pb.Rule, *, is_needed: bool) -> str:
     """What the value breaks, or nothing."""
     if isinstance(value, str):
-        return _broken_string(value, rule)
+        return _broken_string(value, rule, is_needed=is_needed)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
     if not math.isfinite(value):
@@ -100,8 +107,8 @@ def _broken(value: object, rule: pb.Rule) -> str:
     return f"found {value:g}, must be {asked}{f'; {rule.remedy}' if rule.remedy else ''}"
 
 
-def _broken_string(value: str, rule: pb.Rule) -> str:
-    if not value and (rule.required or rule.required_by):
+def _broken_string(value: str, rule: pb.Rule, *, is_needed: bool) -> str:
+    if not value and is_needed:
         return "found an empty string, must be set"
     if rule.choices and value not in rule.choices:
         return f'found "{value}", must be one of {_quoted(rule)}{did_you_mean(value, rule.choices)}'

@@ -5,21 +5,16 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tao_lite import checkpoint as checkpoints
-from tao_lite import compat
-from tao_lite.data.augment.augment import Preprocess
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example, Report
 from tao_lite.data.formats import image_folder
 from tao_lite.errors import DataError
-from tao_lite.models.fold import folded
+from tao_lite.files import writing
 from tao_lite.monitor import console
-from tao_lite.run import Run, Summary, write_atomically, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
-from tao_lite.stages.evaluate import evaluated_experiment, evaluation_loader
-from tao_lite.training import preparation, trial
-from tao_lite.training.loops import predict
-from tao_lite.training.precision import Precision
+from tao_lite.training.trained import Trained, most_probable
+from tao_lite.training.validation import evaluation_loader
 
 Rows = list[tuple[Path, list[float]]]
 
@@ -32,23 +27,19 @@ def inference(spec: Spec, run: Run, source: Path) -> Summary:
     Raises:
         TaoLiteError: the checkpoint or the images can't be used.
     """
-    found = checkpoints.load(Path(spec.experiment.eval_config.model_path or run.best))
-    experiment = compat.effective(evaluated_experiment(spec.experiment, found))
-    paths = _paths(source)
+    trained = Trained.of(Path(spec.experiment.eval_config.model_path or run.best), run.device, spec.experiment)
+    paths, names = _paths(source), trained.class_names
     # A label is needed for an example and read by nobody.
-    examples = tuple(Example(path, found.class_names[0], str(path)) for path in paths)
-    data = evaluation_loader(experiment, DataSet(examples, found.class_names), run)
-    network = preparation.on_device(checkpoints.network(found), run.device)
-    preprocess = Preprocess.from_dict(dict(found.preprocess)).to(run.device)
-    precision = Precision.of(experiment.train_config, run.device)
-    trial.set_threads(network, experiment, precision, run)
+    examples = tuple(Example(path, names[0], str(path)) for path in paths)
+    data = evaluation_loader(trained.experiment, DataSet(examples, names), run.world)
+    trained.set_threads(run)
     rows: Rows = []
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Inference", len(data))
-        for batch, _, logits in predict(folded(network), data.epoch(0), preprocess=preprocess, precision=precision):
-            rows += zip(batch.paths, logits.softmax(dim=1).tolist(), strict=True)
+        for batch, probabilities in trained.probabilities(data.epoch(0)):
+            rows += zip(batch.paths, probabilities, strict=True)
             bar.advance(batch.number + 1)
-    return _written(run, rows, found.class_names, num_unread=len(paths) - len(rows))
+    return _written(run, rows, names, num_unread=len(paths) - len(rows))
 
 
 def _paths(source: Path) -> list[Path]:
@@ -61,19 +52,19 @@ def _paths(source: Path) -> list[Path]:
 
 
 def _written(run: Run, rows: Rows, class_names: Sequence[str], *, num_unread: int) -> Summary:
-    best = [(path, *max(zip(values, class_names, strict=True))) for path, values in rows]
-    write_atomically(run.result_csv, _csv((path, name, value) for path, value, name in best))
+    best = [(path, *most_probable(class_names, values)) for path, values in rows]
+    writing.write(run.result_csv, _csv(iter(best)))
     header = ("path", "class", "confidence", *class_names)
-    full = ((path, name, value, *values) for (path, value, name), (_, values) in zip(best, rows, strict=True))
-    write_atomically(run.predictions_csv, _csv(iter([header, *full])))
+    full = ((path, name, value, *values) for (path, name, value), (_, values) in zip(best, rows, strict=True))
+    writing.write(run.predictions_csv, _csv(iter([header, *full])))
     if len(best) == 1:
-        ((path, value, name),) = best
+        ((path, name, value),) = best
         console.line(f"{path}: class {class_names.index(name)}, {name}, with confidence {value:.4f}")
     unread = f"; {num_unread} could not be read" if num_unread else ""
     console.line(f"Classified {len(rows)} images{unread}: {run.result_csv}, all probabilities in {run.predictions_csv}")
-    counts = {name: sum(found == name for _, _, found in best) for name in class_names}
+    counts = {name: sum(found == name for _, found, _ in best) for name in class_names}
     summary = {"images": len(rows), "unread": num_unread, "per_class": counts, "result_csv": str(run.result_csv)}
-    write_json(run.summary("inference"), summary)
+    writing.write_json(run.summary("inference"), summary)
     return summary
 
 

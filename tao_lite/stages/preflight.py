@@ -1,5 +1,6 @@
 """What a stage would say about a spec's network and learning rate, said when the spec is loaded. Imports no torch."""
 
+import contextlib
 from collections.abc import Collection, Iterator
 
 from tao_lite import schedule
@@ -23,15 +24,16 @@ def check(experiment: pb.Experiment, stage: str) -> Iterator[Finding]:
 
 def _network(experiment: pb.Experiment) -> Iterator[Finding]:
     model = experiment.model_config
-    try:
-        architecture = architectures.find(model)
-    except SpecError as error:
-        path, _, text = str(error).partition(" is ")
-        yield Finding(Level.ERROR, path, f"found {text}")
+    if wrong := architectures.finding(model):
+        yield wrong
         return
+    architecture = architectures.find(model)
     # The blocks of other libraries' networks are known only when these are built.
     if "/" not in model.arch:
         yield from _unknown_blocks(model, architecture.blocks(model))
+    if "use_batch_norm" in architecture.switches and not model.HasField("use_batch_norm"):
+        text = "unset means no batch normalisation, as in TAO; most networks want use_batch_norm: true"
+        yield Finding(Level.WARNING, "model_config.use_batch_norm", text)
     for field, value in model.ListFields():
         why = "" if field.name in _NO_SWITCHES else _why_ineffective(architecture, model, field.name, bool(value))
         if why:
@@ -58,11 +60,8 @@ def _why_ineffective(architecture: Architecture, model: pb.ModelConfig, switch: 
 
 
 def _learning_rate(experiment: pb.Experiment) -> Iterator[Finding]:
-    exact = experiment.compat == pb.Compat.TAO_EXACT
-    try:
-        warnings = schedule.warnings(schedule.make_schedule(experiment.train_config.lr_config, exact=exact))
-    except (SpecError, ArithmeticError):
-        return  # a wrong setting, which a rule refuses at its own place
-    for warning in warnings:
-        path, _, text = warning.partition(": ")
-        yield Finding(Level.WARNING, path, text)
+    lr_config, exact = experiment.train_config.lr_config, experiment.compat == pb.Compat.TAO_EXACT
+    yield from schedule.warm_up_findings(lr_config)
+    # A wrong setting is refused by a rule, at its own place.
+    with contextlib.suppress(SpecError, ArithmeticError):
+        yield from schedule.findings(schedule.make_schedule(lr_config, exact=exact))

@@ -1,8 +1,9 @@
-"""The two loops: train_epoch and predict. Nothing in them waits for the device except `_Interval.fetch`."""
+"""The two loops: train_epoch and predict. Nothing in them waits for the device; whoever calls `Interval.fetch` does."""
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,8 +20,6 @@ from tao_lite.training.distillation import Teacher
 from tao_lite.training.precision import Precision
 
 FETCH_SECONDS = 0.5  # between two looks at the device's numbers; each costs a GPU about a millisecond
-
-Report = Callable[[int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,48 +63,101 @@ class EpochStats:
         return self.correct / max(self.images, 1)
 
 
+@dataclass
+class Interval:
+    """The steps since their numbers were last fetched from the device."""
+
+    stats: EpochStats
+    precision: Precision
+    _losses: list[Tensor] = field(default_factory=list)
+    _hits: list[Tensor] = field(default_factory=list)
+    _paths: list[tuple[Path, ...]] = field(default_factory=list)
+    _batches: int = 0  # of the epoch that are done
+    _rate: float = 0.0
+    _wait_seconds: float = 0.0
+    _began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to fetch."""
+        return time.perf_counter() - self._began >= FETCH_SECONDS
+
+    def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches, the seconds spent waiting for them being counted."""
+        iterator = iter(batches)
+        while True:
+            asked = time.perf_counter()
+            batch = next(iterator, None)
+            self._wait_seconds += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def add(self, losses: Tensor, hits: Tensor, batch: Batch, rate: float) -> None:
+        """Take in a batch that was trained on at that learning rate: each image's loss, and whether it was right."""
+        self._losses.append(losses.sum(dtype=torch.float64))
+        self._hits.append(hits.sum())
+        self._paths.append(batch.paths)
+        self._batches, self._rate = batch.number + 1, rate
+
+    def fetch(self) -> dict[str, float]:
+        """Add the interval to the stats and begin the next one; its numbers, none without a step.
+
+        Raises:
+            RunError: a loss is not finite; names the images of its batch.
+        """
+        if not self._losses:
+            return {}
+        losses, hits = torch.stack(self._losses).tolist(), sum(torch.stack(self._hits).tolist())
+        for loss, paths in zip(losses, self._paths, strict=True):
+            if not math.isfinite(loss):
+                raise RunError(_non_finite(loss, paths))
+        images, now = sum(map(len, self._paths)), time.perf_counter()
+        seconds, waited = now - self._began, self._wait_seconds
+        self.stats.loss_sum += sum(losses)
+        self.stats.correct += hits
+        self.stats.images += images
+        self.stats.batches = self._batches
+        self.stats.seconds += seconds
+        self.stats.wait_seconds += waited
+        self._losses, self._hits, self._paths, self._wait_seconds, self._began = [], [], [], 0.0, now
+        return {
+            "loss": sum(losses) / images,
+            "top1": hits / images,
+            "lr": self._rate,
+            "images_per_second": images / seconds,
+            "data_wait_fraction": waited / seconds,
+            **{name: value.item() for name, value in self.precision.numbers().items()},
+        }
+
+
 def train_epoch(
-    network: nn.Module,
-    batches: Iterable[Batch],
-    recipe: Recipe,
-    *,
-    stats: EpochStats,
-    first_step: int,
-    report: Report,
-    stop: Callable[[], bool],
-) -> None:
-    """Train on the batches, adding to the stats, until they end or `stop` says so between two optimizer steps.
+    network: nn.Module, batches: Iterable[Batch], recipe: Recipe, interval: Interval, *, first_step: int
+) -> Generator[Batch]:
+    """Train on the batches; the first batch of each optimizer step, on the device, once the step is under way.
 
     first_step is the optimizer step of the epoch's batch 0, wherever in the epoch the batches begin: a batch's step
-    follows from its number, so that one that is missing moves no other.
-
-    Raises:
-        RunError: a loss is not finite; names the images of its batch.
+    follows from its number, so that one that is missing moves no other. The interval takes in each step's numbers.
     """
     device = next(network.parameters()).device
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    timed = _Timed(on_device(batches, device), stats)
-    interval = _Interval(stats, recipe, report, stats.wait_seconds)
-    for group in _groups(timed, recipe.accumulation):
-        step = first_step + group[0].number // recipe.accumulation
-        # Dropout draws from torch's generator: seeded per step, it does not depend on where a run was resumed.
-        torch.manual_seed(recipe.seed + step)
-        rate = recipe.set_learning_rate(step)
-        num_images = sum(len(batch.labels) for batch in group)
-        recipe.optimizer.zero_grad()
-        penalty = recipe.penalty() if recipe.penalty else None
-        for batch in group:
-            losses, hits = _forward(network, batch, recipe)
-            recipe.precision.backward(losses.sum() / num_images)
-            interval.add(losses.detach() if penalty is None else losses.detach() + penalty, hits, batch)
-        recipe.precision.step(recipe.optimizer, trainable, recipe.max_grad_norm)
-        if recipe.average:
-            recipe.average.update(step)
-        interval.end_step(step, rate)
-        if stop():
-            break
-    interval.fetch()
-    stats.seconds += timed.seconds
+    with closing(on_device(batches, device)) as arriving:
+        for group in _groups(interval.timed(arriving), recipe.accumulation):
+            step = first_step + group[0].number // recipe.accumulation
+            # Dropout draws from torch's generator: seeded per step, it does not depend on where a run was resumed.
+            torch.manual_seed(recipe.seed + step)
+            rate = recipe.set_learning_rate(step)
+            num_images = sum(len(batch.labels) for batch in group)
+            recipe.optimizer.zero_grad()
+            penalty = recipe.penalty() if recipe.penalty else None
+            for batch in group:
+                losses, hits = _forward(network, batch, recipe)
+                recipe.precision.backward(losses.sum() / num_images)
+                interval.add(losses.detach() if penalty is None else losses.detach() + penalty, hits, batch, rate)
+            recipe.precision.step(recipe.optimizer, trainable, recipe.max_grad_norm)
+            if recipe.average:
+                recipe.average.update(step)
+            yield group[0]
 
 
 def predict(
@@ -133,11 +185,12 @@ def _forward(network: nn.Module, batch: Batch, recipe: Recipe) -> tuple[Tensor, 
     labels, teacher = batch.labels, recipe.teacher
     with torch.no_grad():
         pixels = recipe.augment(batch.images, batch.draws)
-        images, partners, shares = _mixed(recipe.preprocess(pixels), batch, recipe)
+        images, mixed = _mixed(recipe.preprocess(pixels), batch, recipe)
     with recipe.precision.autocast():
         logits = network(images).float()
     losses = _losses(logits, labels, recipe)
-    if recipe.mix:
+    if mixed:
+        partners, shares = mixed
         losses = shares * losses + (1 - shares) * _losses(logits, partners, recipe)
     if teacher:
         with torch.no_grad(), recipe.precision.autocast():
@@ -152,12 +205,14 @@ def _losses(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
     return losses if recipe.class_weights is None else losses * recipe.class_weights[labels]
 
 
-def _mixed(images: Tensor, batch: Batch, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
-    """The normalised images erased and mixed as the recipe says, their partners' labels and the images' own weights."""
-    labels, draws = batch.labels, batch.draws
+def _mixed(images: Tensor, batch: Batch, recipe: Recipe) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """The normalised images erased and mixed as the recipe says; where it mixes, partners' labels and own weights."""
     if recipe.erase:
-        images = recipe.erase(images, draws)
-    return recipe.mix(images, labels, draws) if recipe.mix else (images, labels, draws[:, 0])
+        images = recipe.erase(images, batch.draws)
+    if not recipe.mix:
+        return images, None
+    images, partners, weights = recipe.mix(images, batch.labels, batch.draws)
+    return images, (partners, weights)
 
 
 def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
@@ -173,77 +228,6 @@ def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
             group = []
     if group:
         yield group
-
-
-class _Timed:
-    """Passes batches on and counts the seconds spent waiting for them, and all seconds since the start."""
-
-    def __init__(self, batches: Iterable[Batch], stats: EpochStats) -> None:
-        self._batches, self._stats = batches, stats
-        self._started = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._started
-
-    def __iter__(self) -> Iterator[Batch]:
-        iterator = iter(self._batches)
-        while True:
-            asked = time.perf_counter()
-            batch = next(iterator, None)
-            self._stats.wait_seconds += time.perf_counter() - asked
-            if batch is None:
-                return
-            yield batch
-
-
-@dataclass
-class _Interval:
-    """The steps since the numbers were last fetched from the device."""
-
-    stats: EpochStats
-    recipe: Recipe
-    report: Report
-    waited: float
-    losses: list[Tensor] = field(default_factory=list)
-    hits: list[Tensor] = field(default_factory=list)
-    paths: list[tuple[Path, ...]] = field(default_factory=list)
-    done: int = 0
-    step: int = 0
-    rate: float = 0.0
-    fetched: float = field(default_factory=time.perf_counter)
-
-    def add(self, losses: Tensor, hits: Tensor, batch: Batch) -> None:
-        self.losses.append(losses.sum(dtype=torch.float64))
-        self.hits.append(hits.sum())
-        self.paths.append(batch.paths)
-        self.done = batch.number + 1
-
-    def end_step(self, step: int, rate: float) -> None:
-        self.step, self.rate = step, rate
-        if time.perf_counter() - self.fetched >= FETCH_SECONDS:
-            self.fetch()
-
-    def fetch(self) -> None:
-        """Add the interval to the stats and report it. Here alone the host waits for the device."""
-        if not self.losses:
-            return
-        losses, hits = torch.stack(self.losses).tolist(), sum(torch.stack(self.hits).tolist())
-        for loss, paths in zip(losses, self.paths, strict=True):
-            if not math.isfinite(loss):
-                raise RunError(_non_finite(loss, paths))
-        images, now = sum(map(len, self.paths)), time.perf_counter()
-        self.stats.loss_sum += sum(losses)
-        self.stats.correct += hits
-        self.stats.images += images
-        self.stats.batches = self.done
-        numbers = {"loss": sum(losses) / images, "top1": hits / images, "lr": self.rate}
-        numbers["images_per_second"] = images / (now - self.fetched)
-        numbers["data_wait_fraction"] = (self.stats.wait_seconds - self.waited) / (now - self.fetched)
-        numbers |= {name: value.item() for name, value in self.recipe.precision.numbers().items()}
-        self.losses, self.hits, self.paths = [], [], []
-        self.fetched, self.waited = now, self.stats.wait_seconds
-        self.report(self.step, numbers)
 
 
 def _non_finite(loss: float, paths: tuple[Path, ...]) -> str:

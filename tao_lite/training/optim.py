@@ -47,7 +47,7 @@ def make_optimizer(
     `rate_shares` gives the modules (by name) that learn at a share of the learning rate; each share has two groups.
 
     Raises:
-        SpecError: no optimizer is set, Nesterov has no momentum, or nothing is trainable.
+        SpecError: no optimizer is set, or nothing is trainable.
     """
     kernels, others = _split(network, reg_config.scope)
     share_of = _share_of(network, rate_shares or {})
@@ -180,11 +180,6 @@ def _build(
 
 
 def _build_sgd(config: pb.SgdOptimizerConfig, groups: list[dict[str, Any]], *, fused: bool) -> Optimizer:
-    if config.nesterov and not config.momentum:
-        raise SpecError(
-            "train_config.optimizer.sgd.nesterov: found true without momentum, must have momentum above 0; "
-            "set momentum (0.9 is usual) or nesterov: false"
-        )
     on_cpu = fused and all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
     kind = FusedSGD if on_cpu else torch.optim.SGD
     optimizer = kind(groups, lr=0.0, momentum=config.momentum, nesterov=config.nesterov, fused=fused)

@@ -13,7 +13,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.training.arithmetic import APEX, Hardware, choose, set_tf32
 from tao_lite.training.float16 import Float16
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _AUTOCAST = {"FP16": torch.float16, "BF16": torch.bfloat16}
 _FLOAT16 = ("O2", "O3")
@@ -44,18 +44,16 @@ class Precision:
     is_to_measure: bool = True
 
     @classmethod
-    def of(cls, train_config: pb.TrainConfig, device: torch.device, *, use_amp: bool = False) -> "Precision":
-        """What the spec asks for on this device; use_amp means FP16 where the spec says nothing.
+    def of(cls, train_config: pb.TrainConfig, device: torch.device) -> "Precision":
+        """What the spec asks for on this device.
 
         Logs the choice and why. Turns TensorFloat-32 on or off for the whole process.
         """
         asked = pb.Precision.Mode.Name(train_config.precision)
-        if use_amp and not train_config.HasField("precision"):
-            asked = "FP16"
         hardware = Hardware.of(device)
         name, why = choose(asked, hardware)
         is_native = APEX.get(asked, asked) in hardware.modes | {"AUTO"}
-        logger.log(logging.INFO if is_native else logging.WARNING, "chose %s: %s", name, why)
+        _log.log(logging.INFO if is_native else logging.WARNING, "chose %s: %s", name, why)
         set_tf32(allowed=name == "TF32")
         config = train_config.loss_scale
         return cls(

@@ -9,13 +9,12 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tao_lite import checkpoint as checkpoints
 from tao_lite import compat, schedule
 from tao_lite.data import balance, dataset
 from tao_lite.data.augment import augment, erasing, mixes
-from tao_lite.data.example import Report
 from tao_lite.data.from_spec import loader
 from tao_lite.data.loader import Loader
+from tao_lite.data.preprocess import make_preprocess
 from tao_lite.data.sample import draw
 from tao_lite.errors import SpecError
 from tao_lite.models import architectures, freeze, head
@@ -28,6 +27,7 @@ from tao_lite.training.compiled import Compiled
 from tao_lite.training.distillation import Teacher
 from tao_lite.training.loops import Recipe
 from tao_lite.training.precision import Precision
+from tao_lite.training.trained import Trained
 
 
 def draw_sample(experiment: pb.Experiment, run: Run) -> None:
@@ -46,7 +46,6 @@ def loaders(experiment: pb.Experiment, run: Run) -> tuple[Loader, Loader]:
         DataError: a data set can't be used.
     """
     config = experiment.train_config
-    report = Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
     train_set, val_set = dataset.splits(experiment, _class_names(experiment))
     make = partial(
         loader,
@@ -54,7 +53,7 @@ def loaders(experiment: pb.Experiment, run: Run) -> tuple[Loader, Loader]:
         batch_size=config.batch_size_per_gpu,
         seed=config.random_seed,
         world=run.world,
-        report=report,
+        report=dataset.report_of(experiment),
     )
     return make(train_set, "train"), make(val_set, "val")
 
@@ -79,8 +78,8 @@ def num_steps(experiment: pb.Experiment, data: Loader) -> int:
     return config.n_epochs * math.ceil(len(data) / config.gradient_accumulation_steps)
 
 
-def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run) -> Recipe:
-    """How a step computes, with a fresh optimizer of the network.
+def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run, *, precision: Precision) -> Recipe:
+    """How a step computes, with a fresh optimizer and average of the network, which stays as it is.
 
     Raises:
         SpecError: the optimizer, the schedule, the normalisation or the teacher can't be made.
@@ -88,7 +87,6 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
     """
     config, exact = experiment.train_config, compat.is_exact(experiment)
     rate, steps = learning_rate(experiment, data, run), num_steps(experiment, data)
-    precision = Precision.of(config, run.device)
     optimizer = optim.make_optimizer(
         config.optimizer,
         config.reg_config,
@@ -99,12 +97,10 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
     )
     mix = mixes.make_mix(experiment)
     weights = balance.class_weights(config, data.data_set)
-    average = Average(network, config.ema_decay) if config.ema_decay else None
-    precision.store(network)
     return Recipe(
         optimizer=optimizer,
         precision=precision,
-        preprocess=augment.make_preprocess(experiment).to(run.device),
+        preprocess=make_preprocess(experiment).to(run.device),
         augment=augment.make_augment(experiment).to(run.device),
         mix=mix.to(run.device) if mix else None,
         erase=erasing.make_erase(experiment),
@@ -116,7 +112,7 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
         seed=config.random_seed + 1_000_003 * run.world.rank,
         penalty=optim.make_penalty(config.reg_config, network) if exact else None,
         teacher=teacher(experiment, network, data.class_names, run),
-        average=average,
+        average=Average(network, config.ema_decay) if config.ema_decay else None,
     )
 
 
@@ -146,31 +142,25 @@ def teacher(experiment: pb.Experiment, network: nn.Module, class_names: Sequence
     config, path = experiment.train_config.distillation, "train_config.distillation.teacher_path"
     if not experiment.train_config.HasField("distillation"):
         return None
-    found = checkpoints.load(Path(config.teacher_path))
-    channels, height, width = architectures.input_shape(found.experiment.model_config)
+    trained = Trained.of(Path(config.teacher_path), run.device)
+    channels, height, width = architectures.input_shape(trained.experiment.model_config)
     if channels != architectures.input_shape(experiment.model_config)[0]:
         raise SpecError(f"{path}: {config.teacher_path} takes images of {channels} channels, this network does not")
-    if set(found.class_names) != set(class_names):
+    if set(trained.class_names) != set(class_names):
         raise SpecError(
-            f"{path}: {config.teacher_path} knows the classes {', '.join(found.class_names)}; "
+            f"{path}: {config.teacher_path} knows the classes {', '.join(trained.class_names)}; "
             f"the data has {', '.join(class_names)}; a teacher must know the same classes"
         )
-    trained = on_device(checkpoints.network(found).requires_grad_(False).eval(), run.device)
     return Teacher(
-        network=trained,
-        preprocess=augment.Preprocess.from_dict(dict(found.preprocess)).to(run.device),
-        order=torch.tensor([found.class_names.index(name) for name in class_names], device=run.device),
+        network=trained.network.requires_grad_(False),
+        preprocess=trained.preprocess,
+        order=torch.tensor([trained.class_names.index(name) for name in class_names], device=run.device),
         size=(height, width),
         temperature=config.temperature,
         weight=config.weight,
         feature_weight=config.feature_weight,
-        heads=[one.get_submodule(head.find(one)) for one in (trained, network)],
+        heads=[one.get_submodule(head.find(one)) for one in (trained.network, network)],
     )
-
-
-def on_device(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network, moved to the device, its weights laid out as the fastest kernels want them."""
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _class_names(experiment: pb.Experiment) -> tuple[str, ...] | None:

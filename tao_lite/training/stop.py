@@ -7,7 +7,7 @@ from types import FrameType
 
 from tao_lite.machine.distributed import World
 
-VOTE_EVERY = 20  # steps; several processes must stop after the same step, and asking costs them a message
+VOTE_EVERY = 20  # steps; several processes must stop after the same step, and voting costs them a message
 
 
 class StopRequest:
@@ -15,14 +15,12 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal_number = 0
-        self._asked = 0
 
-    def agreed(self, world: World) -> bool:
-        """Whether the processes stop now; all of them must ask after the same steps."""
-        self._asked += 1
+    def agreed(self, world: World, step: int) -> bool:
+        """Whether the processes stop after so many steps of the run. All of them must ask, for they may vote on it."""
         if world.world_size == 1:
             return bool(self.signal_number)
-        return self._asked % VOTE_EVERY == 0 and world.any(bool(self.signal_number))
+        return step % VOTE_EVERY == 0 and world.any(bool(self.signal_number))
 
 
 @contextmanager

@@ -76,45 +76,45 @@ def contend(arguments: argparse.Namespace) -> None:
     contest.contend(read, images=arguments.images)
 
 
-def ours(arguments: argparse.Namespace, **cache: Any) -> Epochs:
+def ours(arguments: argparse.Namespace, *cache: Any) -> Epochs:
+    """cache: the fields of Cache."""
     import torch
 
     from tao_lite.data.dataset import DataSet
     from tao_lite.data.example import Example, Report
-    from tao_lite.data.loader import Loader
+    from tao_lite.data.loader import Cache, Loader
+    from tao_lite.data.sampler import Sampler
 
     torch.set_num_threads(1)
     paths = sorted((Path(arguments.folder) / "images").rglob("*.jpg"))
     examples = tuple(Example(path, path.parent.name, path.name) for path in paths)
     loader = Loader(
         data_set=DataSet(examples, tuple(sorted({example.label for example in examples}))),
+        sampler=Sampler(num_examples=len(examples), batch_size=BATCH_SIZE, seed=1, training=True),
         size=(arguments.size, arguments.size),
         channels=3,
-        batch_size=BATCH_SIZE,
         num_workers=1,
-        seed=1,
-        training=True,
         geometry="random_crop" if arguments.view == "random crop" else "squeeze",
         interpolation="bilinear",
         report=Report(fail=True),
         pin_memory=arguments.device == "cuda",
-        **cache,
+        cache=Cache(*cache) if cache else None,
     )
     return lambda epoch: (len(batch.paths) for batch in loader.epoch(epoch))
 
 
 def in_memory(arguments: argparse.Namespace) -> Epochs:
-    return ours(arguments, cache_bytes=2**36)
+    return ours(arguments, 2**36)
 
 
 def on_disk(arguments: argparse.Namespace) -> Epochs:
-    return ours(arguments, cache_bytes=2**36, cache_dir=Path(arguments.folder) / "cache")
+    return ours(arguments, 2**36, Path(arguments.folder) / "cache")
 
 
 def resident(arguments: argparse.Namespace) -> Epochs:
     import torch
 
-    epochs = ours(arguments, cache_bytes=2**36, cache_device=torch.device("cuda", 0))
+    epochs = ours(arguments, 2**36, torch.device("cuda", 0))
 
     def epoch(number: int) -> Iterator[int]:
         yield from epochs(number)

@@ -115,7 +115,9 @@ def ours(task: Task, amounts: Iterator[int]) -> None:
     from tao_lite.stages.train import pretrained
     from tao_lite.stages.train.phases import Phases
     from tao_lite.training import preparation
-    from tao_lite.training.loops import EpochStats, train_epoch
+    from tao_lite.training.loops import EpochStats, Interval, train_epoch
+    from tao_lite.training.precision import Precision
+    from tao_lite.training.trained import on_device
 
     folder = Path(task.folder)
     settings = {
@@ -130,23 +132,21 @@ def ours(task: Task, amounts: Iterator[int]) -> None:
     spec = load_text(experiment.SPEC, folder / "step.cfg", overrides=experiment.overrides(settings)).experiment
     run = Run(results=folder / task.contender, world=distributed.start(task.device))
     train, val = preparation.loaders(spec, run)
-    network = preparation.on_device(pretrained.network(spec, train.class_names), run.device)
-    recipe = preparation.recipe(spec, network, train, run)
+    network = on_device(pretrained.network(spec, train.class_names), run.device)
+    precision = Precision.of(spec.train_config, run.device)
+    recipe = preparation.recipe(spec, network, train, run, precision=precision)
     phases = Phases(experiment=spec, run=run, network=network, recipe=recipe, train=train, val=val)
     phase = phases.begin(0, console.Progress(is_main=False), lambda done: None)
     freeze.train_mode(phase.network, phase.frozen)
     with closing(phase.train.epoch(0)) as batches:
         batch = next(batches)
     for steps in amounts:
-        train_epoch(
-            phase.trained,
-            (replace(batch, number=number) for number in range(steps)),
-            phase.recipe,
-            stats=EpochStats(),
-            first_step=0,
-            report=lambda step, numbers: None,
-            stop=lambda: False,
-        )
+        interval = Interval(EpochStats(), phase.recipe.precision)
+        repeated = (replace(batch, number=number) for number in range(steps))
+        for _ in train_epoch(phase.trained, repeated, phase.recipe, interval, first_step=0):
+            if interval.is_due:
+                interval.fetch()
+        interval.fetch()
 
 
 def peer(task: Task, amounts: Iterator[int]) -> None:

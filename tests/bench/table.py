@@ -1,8 +1,8 @@
-"""The README's table of what `make bench` measured, from the files in results/.
+"""The table of what `make bench` measured, from the files in results/.
 
     python -m tests.bench.table
 
-Prints it and puts it between the two comments of README.md that name this program.
+Prints it and puts it between the two comments of README.md beside it that name this program.
 """
 
 import argparse
@@ -13,11 +13,10 @@ from statistics import mean, stdev
 from typing import Any
 
 from tao_lite.monitor import console
-from tests.bench.machine import ROOT
 from tests.bench.samples import RESULTS
 from tests.bench.targets import TARGETS, Results
 
-README = ROOT / "README.md"
+README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- written by tests/bench/table.py -->", "<!-- end of what tests/bench/table.py wrote -->"
 COLUMNS = ("what", "against", "target", "measured", "")
 
@@ -67,7 +66,7 @@ def machine_line(facts: dict[str, Any]) -> str:
 
 
 def replaced(text: str, made: str) -> str:
-    """The README with this between the comments."""
+    """The page with this between the comments."""
     return re.sub(f"(?<={BEGIN}\n).*?(?={END})", lambda _: made, text, flags=re.DOTALL)
 
 

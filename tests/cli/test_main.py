@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from tao_lite.cli.main import _spread_lists
+from tao_lite.cli.main import _spread_lists, cli
+from tao_lite.spec.stages import STAGES
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,13 @@ def test_torch_is_not_imported_before_a_stage_runs(arguments: list[str]) -> None
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
+
+
+def test_every_command_that_runs_a_stage_is_a_row_of_the_table() -> None:
+    runs = {
+        name for name, command in cli.commands.items() if any(one.name == "num_processes" for one in command.params)
+    }
+    assert runs == set(STAGES)
 
 
 @pytest.mark.parametrize(

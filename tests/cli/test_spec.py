@@ -22,6 +22,7 @@ from tao_lite.models.architectures import ARCHITECTURES
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import resolved
 from tao_lite.spec.load import examine, load, load_text
+from tao_lite.spec.stages import STAGES
 from tao_lite.spec.text.syntax import tokens
 from tao_lite.spec.upgrade import upgraded
 from tao_lite.stages import preflight
@@ -147,6 +148,28 @@ def test_check_asks_for_what_the_stage_needs(spec: Run) -> None:
     Path("model.cfg").write_text(GOOD.splitlines()[0] + '\neval_config { eval_dataset_path: "data" }')
     codes = {stage: spec("check", "model.cfg", "--stage", stage)[0] for stage in ("train", "evaluate", "export")}
     assert codes == {"train": 2, "evaluate": 0, "export": 0}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_path_that_a_stage_does_not_read_may_be_empty(spec: Run, stage: str) -> None:
+    """FIELD.md D4: two of NVIDIA's files for evaluation have an empty train_dataset_path."""
+    Path("empty.cfg").write_text(
+        GOOD.replace('"data"', '""').replace("n_epochs", "distillation { teacher_path: '' } n_epochs")
+        + 'eval_config { eval_dataset_path: "data" }'
+    )
+    code, out, _ = spec("check", "empty.cfg", "--stage", stage, "--json")
+    wrong = [(one["path"], one["text"]) for one in json.loads(out) if one["kind"] == "error"]
+    fields = ("train_config.train_dataset_path", "train_config.distillation.teacher_path")
+    is_read = stage in ("train", "benchmark")
+    assert wrong == ([(field, "found an empty string, must be set") for field in fields] if is_read else [])
+    assert code == (2 if is_read else 0)
+
+
+def test_show_and_diff_take_a_file_with_an_empty_path(spec: Run) -> None:
+    """FIELD.md D4: they read no path."""
+    Path("empty.cfg").write_text(GOOD.replace('"data"', '""'))
+    assert '  train_dataset_path: ""  # line 3' in spec("show", "empty.cfg")[1].splitlines()
+    assert spec("diff", "good.cfg", "empty.cfg") == (1, 'train_config.train_dataset_path  "data"  ""\n', "")
 
 
 def test_check_shows_no_control_character_of_a_file(spec: Run) -> None:
@@ -554,3 +577,11 @@ def assert_upgrade_is_sound(text: str, path: Path) -> None:
             for report in (before, after)
         ]
         assert said[0] == said[1]
+
+
+def test_shown_spec_leaves_open_what_depends_on_the_data(spec: Run) -> None:
+    """FIELD.md A9: unset, the least height of an object is 16 pixels in KITTI and 0 elsewhere."""
+    shown = spec("show", "old.cfg")[1]
+    assert "min_height_pixels:" not in shown
+    assert "min_height_pixels" in shown
+    assert "min_height_pixels: 16" in spec("show", "old.cfg", "--set", "dataset_config.kitti.min_height_pixels=16")[1]

@@ -15,6 +15,10 @@ def noise(batch: int = 6, channels: int = 3, height: int = 9, width: int = 7) ->
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).permute(0, 3, 1, 2)
 
 
+def one_pixel(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).reshape(1, len(values), 1, 1)
+
+
 def some_draws(batch: int, seed: int = 0) -> Tensor:
     return torch.rand(batch, NUM_DRAWS, generator=torch.Generator().manual_seed(seed))
 

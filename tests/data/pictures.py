@@ -10,7 +10,8 @@ from PIL import Image
 from tao_lite.data.batch import Batch
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example, Report
-from tao_lite.data.loader import Loader
+from tao_lite.data.loader import Cache, Loader
+from tao_lite.data.sampler import Sampler
 
 NUM_PICTURES = 23
 GEOMETRIES = ["squeeze", "centre_crop", "random_crop"]
@@ -31,24 +32,22 @@ def as_data_set(paths: Sequence[Path]) -> DataSet:
 
 
 def cached(kind: str, folder: Path) -> dict[str, object]:
-    """The loader's fields for that cache; the folder is that of DISK."""
-    fields: dict[str, dict[str, object]] = {
-        "OFF": {},
-        "MEMORY": {"cache_bytes": 10**9},
-        "DISK": {"cache_bytes": 10**9, "cache_dir": folder},
-        "DEVICE": {"cache_bytes": 10**9, "cache_device": torch.device("cpu")},
-    }
-    return fields[kind]
+    """The loader's field for that cache; the folder is that of DISK."""
+    if kind == "OFF":
+        return {}
+    return {"cache": Cache(10**9, {"MEMORY": None, "DISK": folder, "DEVICE": torch.device("cpu")}[kind])}
 
 
 def make(data_set: DataSet, **changes: object) -> Loader:
+    """The loader of these pictures with changes to its fields or to those of its sampler."""
+    order: dict[str, object] = {"batch_size": 4, "seed": 1, "training": True, "rank": 0, "world_size": 1}
+    order = {name: changes.pop(name, value) for name, value in order.items()}
+    classes = data_set.labels() if changes.pop("balanced", False) else None
     values: dict[str, object] = {
+        "sampler": Sampler(num_examples=len(data_set.examples), classes=classes, **order),  # type: ignore[arg-type]
         "size": (16, 24),
         "channels": 3,
-        "batch_size": 4,
         "num_workers": 2,
-        "seed": 1,
-        "training": True,
         "geometry": "random_crop",
         "interpolation": "bilinear",
         "report": Report(fail=True),

@@ -20,7 +20,7 @@ from tao_lite.data.draws import MIXUP, NUM_DRAWS, permutation, uniforms
 from tao_lite.data.example import Example, Report
 from tao_lite.data.from_spec import loader
 from tao_lite.data.geometry import random_crop, resize, resize_crop, squeeze
-from tao_lite.data.loader import Loader
+from tao_lite.data.loader import Cache, Loader
 from tao_lite.errors import DataError
 from tao_lite.machine.distributed import World
 from tao_lite.machine.host import usable_cores
@@ -233,7 +233,7 @@ def test_a_box_outside_its_picture_is_a_bad_example(pictures: DataSet) -> None:
     path = pictures.examples[0].path
     examples = (Example(path, "cat", "0"), Example(path, "cat", "0", (500, 500, 510, 510)))
     notes = Notes()
-    batches = list(make(DataSet(examples, ("cat",)), training=False, report=notes, cache_bytes=10**9).epoch(0))
+    batches = list(make(DataSet(examples, ("cat",)), training=False, report=notes, cache=Cache(10**9)).epoch(0))
     assert [len(batch.paths) for batch in batches] == [1]
     assert notes.places == [str(path)]
 
@@ -311,10 +311,12 @@ def build(pictures: DataSet) -> Callable[..., Loader]:
 def test_the_spec_sets_the_loader(build: Callable[..., Loader]) -> None:
     train = build("train")
     assert (train.size, train.channels, train.interpolation) == ((32, 48), 3, "bicubic")
-    assert (train.batch_size, train.seed, train.num_workers, train.training) == (5, 9, 1, True)
+    order = train.sampler
+    assert (order.batch_size, order.seed, train.num_workers, order.training) == (5, 9, 1, True)
     assert train.class_names == ("cat", "dog", "eel")
     assert train.num_examples == NUM_PICTURES
-    assert train.cache_bytes > 0
+    assert train.cache
+    assert train.cache.max_bytes > 0
     assert next(iter(train.epoch(0))).images.shape == (5, 3, 32, 48)
 
 
@@ -323,7 +325,7 @@ def test_random_crop_is_for_training_and_each_other_split_has_its_own_centre_cro
     plain = 'model_config { input_image_size: "1, 32, 48" } eval_config { enable_center_crop: true }'
     loaders = [build(split, plain) for split in ("train", "val", "eval")]
     assert [each.geometry for each in loaders] == ["squeeze", "squeeze", "centre_crop"]
-    assert [each.training for each in loaders] == [True, False, False]
+    assert [each.sampler.training for each in loaders] == [True, False, False]
     assert loaders[0].channels == 1
 
 
@@ -340,17 +342,19 @@ def test_unset_threads_are_one_per_core_shared_by_the_processes(build: Callable[
 
 
 def test_cache_off_keeps_nothing(build: Callable[..., Loader]) -> None:
-    assert build("train", SPEC.replace("MEMORY", "OFF")).cache_bytes == 0
+    assert build("train", SPEC.replace("MEMORY", "OFF")).cache is None
 
 
 def test_the_spec_says_where_images_are_kept(build: Callable[..., Loader], tmp_path: Path) -> None:
     disk = build("train", SPEC.replace("cache: MEMORY", f'cache: DISK cache_dir: "{tmp_path}/cache"'))
-    assert (disk.cache_dir, disk.cache_device) == (tmp_path / "cache", None)
+    assert disk.cache
+    assert disk.cache.place == tmp_path / "cache"
     assert next(iter(disk.epoch(0))).images.shape == (5, 3, 32, 48)
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".images"]
     memory = build("val", SPEC.replace("cache: MEMORY", "cache: DEVICE"))
-    assert (memory.cache_dir, memory.cache_device) == (None, None)
-    assert memory.cache_bytes > 0
+    assert memory.cache
+    assert memory.cache.place is None
+    assert memory.cache.max_bytes > 0
 
 
 @pytest.mark.gpu

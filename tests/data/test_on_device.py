@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tao_lite.data.augment.augment import Augment, Preprocess
+from tao_lite.data.augment.augment import Augment
 from tao_lite.data.augment.erasing import erase
 from tao_lite.data.augment.mixes import Cutmix, Mixup, MixupOrCutmix
 from tao_lite.data.augment.rand_augment import RandAugment
+from tao_lite.data.preprocess import Preprocess
 from tests.data.batches import noise, some_draws
 
 BATCH = 40  # each operation comes a few times

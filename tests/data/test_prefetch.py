@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tao_lite.data.dataset import DataSet
+from tao_lite.data.loader import Cache
 from tao_lite.data.prefetch import on_device
-from tests.data.pictures import cached, make, same
+from tests.data.pictures import make, same
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -33,10 +34,8 @@ def test_leaving_the_loop_early_ends_the_loader(pictures: DataSet, name: str) ->
 @pytest.mark.parametrize("pin_memory", [False, True])
 def test_on_a_gpu_the_batches_are_the_same(pictures: DataSet, kind: str, pin_memory: bool) -> None:
     device = torch.device("cuda", 0)
-    fields = cached("MEMORY", pictures.examples[0].path)
-    if kind == "DEVICE":
-        fields["cache_device"] = device
-    loader = make(pictures, geometry="squeeze", pin_memory=pin_memory, **fields)
+    cache = Cache(10**9, device if kind == "DEVICE" else None)
+    loader = make(pictures, geometry="squeeze", pin_memory=pin_memory, cache=cache)
     for epoch in range(3):
         batches = []
         for batch in on_device(loader.epoch(epoch), device):

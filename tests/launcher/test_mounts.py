@@ -13,7 +13,6 @@ from tao_lite.launcher import mounts, mounts_file, needs
 from tao_lite.launcher.mounts import Mount
 from tao_lite.launcher.mounts_file import MountsFile
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import paths
 from tao_lite.spec.load import examine
 
 
@@ -187,11 +186,6 @@ def test_mounts_file_of_the_home_folder_is_used_where_there_is_one(
     assert mounts_file.find(None).path == path
     with pytest.raises(LaunchError, match="can't be read"):
         mounts_file.find(tmp_path / "other.json")
-
-
-def test_every_path_of_a_spec_is_known_to_the_launcher() -> None:
-    known = {*needs.DATA, *needs.FILES, *needs.WRITTEN, *needs.CACHES, *needs.WITHIN_DATA}
-    assert known == set(paths._READ_BY)
 
 
 def experiment(**fields: Any) -> pb.Experiment:

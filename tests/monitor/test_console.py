@@ -99,8 +99,8 @@ def test_a_terminal_shows_the_bar_and_what_is_said_above_it() -> None:
     # What a line follows directly is the erased bar, not a part of it.
     for said in ("an image was skipped", "a line [bold]as it is[/bold]", "Epoch 3/80  done"):
         assert re.search(r"(^|\n|\x1b\[2K|\x1b\[1A)" + re.escape(said) + r" *\r\n", text), said
-    assert "│ [red]   │      3 │" in text
-    assert "│ esc\N{REPLACEMENT CHARACTER}[2J │     12 │" in text
+    assert "│ [red]      │      3 │" in text
+    assert "│ esc\\x1b[2J │     12 │" in text
 
 
 def test_the_bar_fits_a_narrow_terminal() -> None:
@@ -118,7 +118,7 @@ def test_no_color_is_honoured() -> None:
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines() -> None:
-    assert "\x1b" not in on_terminal(TRAINING, TERM="dumb").replace("\N{REPLACEMENT CHARACTER}", "")
+    assert "\x1b" not in on_terminal(TRAINING, TERM="dumb")
 
 
 def test_a_pipe_gets_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,18 +223,10 @@ def test_logits_that_are_not_finite_are_said(capsys: pytest.CaptureFixture[str])
     )
 
 
-@pytest.mark.parametrize(
-    ("values", "bars"),
-    [
-        ([0, 1, 2, 3, 4, 5, 6, 7], "▁▂▃▄▅▆▇█"),
-        ([0.1, math.nan, 0.2], "▁ █"),
-        ([5.0, 5.0], "▁▁"),
-        ([math.inf], " "),
-        ([], ""),
-    ],
-)
-def test_sparklines_run_from_the_least_to_the_greatest(values: list[float], bars: str) -> None:
-    assert console.sparkline(values) == bars
+def test_a_bar_is_as_high_as_its_share_of_the_highest() -> None:
+    assert console.sparkline([0, 1, 2, 3, 4, 5, 6, 7, 8]) == "▁▂▃▄▅▆▇██"
+    assert console.sparkline([0.5, 0.5]) == "██"
+    assert console.sparkline([0, 0]) == "▁▁"
 
 
 LOOP = "from tao_lite.monitor import console\nfor i in range(20000): console.line(f'line {i} \\u2581')\n"

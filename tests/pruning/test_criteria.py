@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tao_lite.errors import PruneError
-from tao_lite.pruning import criteria, surgery
+from tao_lite.pruning import criteria, plans
 from tao_lite.pruning.criteria import Rule
 
 
@@ -141,7 +141,7 @@ def test_coupled_layers_keep_the_channels_of_their_merged_norms(
         granularity=1,
         min_num_filters=1,
     )
-    plan = surgery.plan(Sum(A, B), (1, 1, 1), rule)
+    plan = plans.score(Sum(A, B), (1, 1, 1), rule).plan()
     assert plan.outputs["a"].tolist() == plan.outputs["b"].tolist() == plan.inputs["head"].tolist() == expected
     assert plan.outputs["head"].tolist() == [0, 1]
     assert plan.inputs["a"].tolist() == [0]
@@ -161,7 +161,7 @@ def test_coupled_layers_keep_the_channels_of_their_merged_norms(
 )
 def test_granularity_rounds_up_a_group_as_one(criterion: str, granularity: int, expected: set[int]) -> None:
     rule = Rule(equalization_criterion=criterion, threshold=0.62, granularity=granularity, min_num_filters=1)
-    plan = surgery.plan(Sum(A.repeat(10), B.repeat(10)), (1, 1, 1), rule)
+    plan = plans.score(Sum(A.repeat(10), B.repeat(10)), (1, 1, 1), rule).plan()
     assert plan.outputs["a"].tolist() == plan.outputs["b"].tolist() == sorted(expected)
 
 
@@ -174,7 +174,7 @@ def test_a_depthwise_convolution_counts_like_its_producer(criterion: str, expect
     for layer, norms in zip(network, (A, B), strict=False):
         layer.weight.data = norms.float().view(4, 1, 1, 1)
     rule = Rule(equalization_criterion=criterion, threshold=0.62, granularity=1, min_num_filters=1)
-    plan = surgery.plan(network, (1, 1, 1), rule)
+    plan = plans.score(network, (1, 1, 1), rule).plan()
     assert plan.outputs["0"].tolist() == plan.outputs["1"].tolist() == plan.inputs["2"].tolist() == expected
 
 

@@ -162,7 +162,7 @@ def test_a_network_that_loses_accuracy_at_once_is_left_whole(scored: Scored) -> 
 
 def test_a_cut_that_computes_something_else_is_refused() -> None:
     network = zoo.scrambled(zoo.build("resnet18"))
-    plan = surgery.plan(network, zoo.SHAPE, Rule(threshold=0.5))
+    plan = plans.score(network, zoo.SHAPE, Rule(threshold=0.5)).plan()
     smaller = surgery.cut(network, plan)
     surgery.check(network, plan, smaller, zoo.SHAPE)
     smaller.get_parameter("layer4.1.conv2.weight").data *= 2
@@ -174,7 +174,7 @@ def test_a_cut_that_computes_something_else_is_refused() -> None:
 
 def test_a_forward_function_that_wrote_its_widths_down_is_refused() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 2, 1))
-    plan = surgery.plan(network, SHAPE, replace(FINE, threshold=0.9))
+    plan = plans.score(network, SHAPE, replace(FINE, threshold=0.9)).plan()
     smaller = surgery.cut(network, plan)
     smaller.register_module("1", nn.Unflatten(1, (2, 4)))
     with pytest.raises(PruneError, match=r"^Sequential can't compute once it is cut: "):
@@ -184,4 +184,4 @@ def test_a_forward_function_that_wrote_its_widths_down_is_refused() -> None:
 def test_a_network_of_more_operations_than_any_is_not_traced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tao_lite.pruning.trace.MAX_OPERATIONS", 10)
     with pytest.raises(PruneError, match=r"^ResNet: has \d+ operations; more than 10 are not traced$"):
-        surgery.plan(zoo.build("resnet18"), zoo.SHAPE, FINE)
+        plans.score(zoo.build("resnet18"), zoo.SHAPE, FINE).plan()

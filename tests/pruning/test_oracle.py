@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tao_lite.models import architectures
-from tao_lite.pruning import criteria, surgery
+from tao_lite.pruning import criteria, plans
 from tao_lite.pruning.criteria import Rule
 from tao_lite.spec import classification_pb2 as pb
 
@@ -46,7 +46,7 @@ def test_the_channels_of_tao_resnet18_are_those_of_a_second_implementation(
         granularity=granularity,
         min_num_filters=16,
     )
-    plan = surgery.plan(network, (3, 64, 64), rule)
+    plan = plans.score(network, (3, 64, 64), rule).plan()
     shares = []
     for names in oracle.coupled_layers_of_tao_resnet18():
         expected = oracle.kept(
@@ -67,7 +67,7 @@ def test_the_channels_of_tao_resnet18_are_those_of_a_second_implementation(
 
 
 def test_every_convolution_reads_what_the_one_before_it_kept() -> None:
-    plan = surgery.plan(tao_resnet18(), (3, 64, 64), Rule(threshold=0.6))
+    plan = plans.score(tao_resnet18(), (3, 64, 64), Rule(threshold=0.6)).plan()
     units = [f"layer{stage}.{unit}" for stage in (1, 2, 3, 4) for unit in (0, 1)]
     assert plan.inputs["layer1.0.conv1"].tolist() == plan.outputs["conv1"].tolist()
     for unit in units:

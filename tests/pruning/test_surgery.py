@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
 from tao_lite.errors import CheckpointError, PruneError
+from tao_lite.pruning import plans, surgery, targets
 from tao_lite.pruning import sizes as report_of
-from tao_lite.pruning import surgery
 from tao_lite.pruning.criteria import Rule
 from tao_lite.pruning.plans import Plan
 
@@ -38,7 +38,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     """A network and its pruned form; pytest holds one at a time."""
     name, shape = request.param, zoo.shape(request.param)
     network = zoo.scrambled(zoo.build(name))
-    plan = surgery.plan(network, shape, HALF)
+    plan = plans.score(network, shape, HALF).plan()
     images = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
     return Case(name, network, plan, surgery.cut(network, plan), images, shape)
 
@@ -96,7 +96,7 @@ def test_a_fresh_network_takes_the_widths_of_a_saved_one(case: Case, tmp_path: P
 
 def test_a_pruned_network_can_be_pruned_again(case: Case) -> None:
     rule = replace(HALF, threshold=0.7)
-    plan = surgery.plan(case.smaller, case.shape, rule)
+    plan = plans.score(case.smaller, case.shape, rule).plan()
     again = surgery.cut(case.smaller, plan)
     expected = logits(surgery.mask(case.smaller, plan), case.images)
     assert num_parameters(again) < num_parameters(case.smaller)
@@ -104,7 +104,7 @@ def test_a_pruned_network_can_be_pruned_again(case: Case) -> None:
 
 
 def test_pruning_nothing_changes_nothing(case: Case) -> None:
-    same = surgery.cut(case.network, surgery.plan(case.network, case.shape, NOTHING))
+    same = surgery.cut(case.network, plans.score(case.network, case.shape, NOTHING).plan())
     assert torch.equal(logits(same, case.images), logits(case.network, case.images))
 
 
@@ -115,7 +115,7 @@ def resnet18() -> nn.Module:
 def test_the_original_is_untouched() -> None:
     network = resnet18()
     before = copy.deepcopy(network.state_dict())
-    plan = surgery.plan(network, zoo.SHAPE, HALF)
+    plan = plans.score(network, zoo.SHAPE, HALF).plan()
     surgery.cut(network, plan)
     surgery.mask(network, plan)
     after = network.state_dict()
@@ -127,7 +127,7 @@ def test_a_pruned_network_has_the_same_class_names_and_trainable_flags() -> None
     network = resnet18()
     network.get_parameter("conv1.weight").requires_grad_(False)
     network.get_parameter("layer1.0.bn1.bias").requires_grad_(False)
-    smaller = surgery.cut(network, surgery.plan(network, zoo.SHAPE, HALF))
+    smaller = surgery.cut(network, plans.score(network, zoo.SHAPE, HALF).plan())
     assert type(smaller) is models.ResNet
     flags = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
     assert {name: parameter.requires_grad for name, parameter in smaller.named_parameters()} == flags
@@ -137,7 +137,7 @@ def test_a_pruned_network_has_the_same_class_names_and_trainable_flags() -> None
 
 def test_a_pruned_network_learns() -> None:
     network = resnet18()
-    smaller = surgery.cut(network, surgery.plan(network, zoo.SHAPE, HALF)).train()
+    smaller = surgery.cut(network, plans.score(network, zoo.SHAPE, HALF).plan()).train()
     optimizer = torch.optim.SGD(smaller.parameters(), lr=0.01)
     images, labels = torch.randn(4, *zoo.SHAPE, generator=torch.Generator().manual_seed(1)), torch.arange(4)
     losses = []
@@ -152,7 +152,7 @@ def test_a_pruned_network_learns() -> None:
 
 def test_the_kept_weights_are_those_of_the_original() -> None:
     network = resnet18()
-    plan = surgery.plan(network, zoo.SHAPE, HALF)
+    plan = plans.score(network, zoo.SHAPE, HALF).plan()
     smaller = surgery.cut(network, plan)
     outputs, inputs = plan.outputs["layer2.0.conv1"], plan.inputs["layer2.0.conv1"]
     assert 2 <= len(inputs) < 64
@@ -164,7 +164,7 @@ def test_the_kept_weights_are_those_of_the_original() -> None:
 
 def test_excluded_layers_keep_their_groups_and_no_others() -> None:
     network = resnet18()
-    plan = surgery.plan(network, zoo.SHAPE, replace(HALF, excluded_layers=("layer1.1.conv2",)))
+    plan = plans.score(network, zoo.SHAPE, replace(HALF, excluded_layers=("layer1.1.conv2",))).plan()
     for name in ("conv1", "bn1", "layer1.0.conv2", "layer1.1.conv2"):
         assert len(plan.outputs[name]) == 64
     assert len(plan.inputs["layer2.0.conv1"]) == 64
@@ -188,7 +188,7 @@ def test_a_grouped_convolution_is_rounded_in_filters(
     grouped.weight.data = torch.zeros(8, 2, 1, 1)
     grouped.weight.data[:, 0, 0, 0] = torch.tensor([4.0, 2, 1, 1, 2, 1, 2, 1])
     rule = Rule(threshold=0.6, granularity=granularity, min_num_filters=min_num_filters)
-    plan = surgery.plan(nn.Sequential(grouped, nn.Conv2d(8, 1, 1)), (4, 1, 1), rule)
+    plan = plans.score(nn.Sequential(grouped, nn.Conv2d(8, 1, 1)), (4, 1, 1), rule).plan()
     assert plan.outputs["0"].tolist() == plan.inputs["1"].tolist() == expected
 
 
@@ -196,7 +196,7 @@ def test_weights_that_are_not_finite_are_named() -> None:
     network = resnet18()
     network.get_parameter("layer3.0.conv1.weight").data[0, 0, 0, 0] = float("nan")
     with pytest.raises(PruneError) as caught:
-        surgery.plan(network, zoo.SHAPE, HALF)
+        plans.score(network, zoo.SHAPE, HALF).plan()
     assert str(caught.value) == (
         "layer3.0.conv1.weight holds values that are not finite; prune a checkpoint from before the training diverged"
     )
@@ -206,25 +206,25 @@ def test_weights_that_are_not_finite_are_named() -> None:
 def test_the_threshold_for_a_ratio_is_the_lowest_that_reaches_it(ratio: float) -> None:
     network = resnet18()
     rule = Rule(granularity=8, min_num_filters=16)
-    threshold = surgery.threshold_for_ratio(network, zoo.SHAPE, rule, ratio)
+    threshold = targets.for_parameters(plans.score(network, zoo.SHAPE, rule), ratio)
 
     def ratio_at(threshold: float) -> float:
-        plan = surgery.plan(network, zoo.SHAPE, replace(rule, threshold=threshold))
+        plan = plans.score(network, zoo.SHAPE, replace(rule, threshold=threshold)).plan()
         return num_parameters(surgery.cut(network, plan)) / num_parameters(network)
 
     assert ratio - 0.015 <= ratio_at(threshold) <= ratio < ratio_at(threshold - 1e-9)
 
 
 def test_a_ratio_of_one_needs_no_pruning() -> None:
-    assert surgery.threshold_for_ratio(resnet18(), zoo.SHAPE, Rule(), 1.0) == 0
+    assert targets.for_parameters(plans.score(resnet18(), zoo.SHAPE, Rule()), 1.0) == 0
 
 
 def test_a_ratio_out_of_reach_is_answered_with_the_least_that_is() -> None:
     network = resnet18()
     rule = Rule(granularity=8, min_num_filters=200, excluded_layers=("layer4.0.conv1",))
     with pytest.raises(PruneError) as caught:
-        surgery.threshold_for_ratio(network, zoo.SHAPE, rule, 0.1)
-    least = num_parameters(surgery.cut(network, surgery.plan(network, zoo.SHAPE, replace(rule, threshold=1e9))))
+        targets.for_parameters(plans.score(network, zoo.SHAPE, rule), 0.1)
+    least = num_parameters(surgery.cut(network, plans.score(network, zoo.SHAPE, replace(rule, threshold=1e9)).plan()))
     assert str(caught.value) == (
         "a ratio of 0.1 is out of reach: granularity 8, min_num_filters 200 and 1 excluded layers leave at least "
         f"{least / num_parameters(network):.4f} of the parameters"
@@ -267,7 +267,7 @@ def test_a_checkpoint_of_another_architecture_is_refused_and_changes_nothing(
     shape: tuple[int, ...], found: str
 ) -> None:
     network = resnet18()
-    state_dict = surgery.cut(network, surgery.plan(network, zoo.SHAPE, HALF)).state_dict()
+    state_dict = surgery.cut(network, plans.score(network, zoo.SHAPE, HALF).plan()).state_dict()
     state_dict["conv1.weight"] = torch.zeros(shape)
     message = (
         f"conv1.weight is {found} in the checkpoint and 64x3x7x7 in the network; only the numbers of channels may "

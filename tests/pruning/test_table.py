@@ -68,7 +68,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     # Colours of their own, as noise alone looks the same once it is pooled.
     images = torch.randn(4, 3, size, size, generator=generator) + 2 * torch.randn(4, 3, 1, 1, generator=generator)
     network = zoo.lively(architectures.build(model, len(CLASSES)), images)
-    plan = surgery.plan(network, (3, size, size), RULE)
+    plan = plans.score(network, (3, size, size), RULE).plan()
     return Case(name, model, network, plan, surgery.cut(network, plan), images)
 
 

@@ -276,7 +276,7 @@ def test_warnings_name_what_surprises_and_what_has_no_effect(tmp_path: Path) -> 
         .replace('preprocess_mode: "torch"', "")
         .replace("momentum", "lr: 0.1 momentum")
     )
-    warnings = [line.split(".cfg:")[1] for line in load(written(tmp_path, text)).warnings]
+    warnings = [line.split(".cfg:")[1] for line in load(written(tmp_path, text), check=preflight.check).warnings]
     assert warnings == [
         (
             "2:1: model_config.use_batch_norm: unset means no batch normalisation, as in TAO; most networks want "

@@ -175,7 +175,7 @@ def test_weights_that_only_tao_reads_are_left_out_of_the_stage_that_needs_them()
     assert training.experiment.eval_config.model_path == "/w/resnet_080.tlt"
     assert evaluation.lines(evaluation.warnings) == (
         (
-            "a.cfg:9:41: eval_config.model_path: the best checkpoint of the results folder is evaluated instead: "
+            "a.cfg:9:41: eval_config.model_path: the best checkpoint of the results folder is taken instead: "
             '"/w/resnet_080.tlt" is encrypted by NVIDIA, so that only TAO can read it, and there is no '
             "resnet_080.pth or resnet_080.safetensors beside it; give a checkpoint of tao_lite with -m"
         ),

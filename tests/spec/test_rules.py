@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tao_lite.spec.load import examine
+from tao_lite.stages import preflight
 
 NETWORK = 'arch: "resnet" input_image_size: "3,64,64" use_batch_norm: true'
 TRAIN = """\
@@ -15,7 +16,7 @@ train_dataset_path: "data" optimizer { sgd { momentum: 0.9 } } batch_size_per_gp
 def warnings(network: str = NETWORK, train: str = TRAIN, more: str = "", stage: str = "train") -> list[str]:
     """What is said of a spec: `line:column: field: text`. The network is on line 1, training from there on."""
     text = f"model_config {{ {network} }} train_config {{ {train}\n }}\n{more}"
-    report = examine(text, Path("a.cfg"), stage=stage)
+    report = examine(text, Path("a.cfg"), stage=stage, check=preflight.check)
     assert report.lines(report.problems) == ()
     return [line.removeprefix("a.cfg:") for line in report.lines(report.warnings)]
 

@@ -1,7 +1,7 @@
 """The two loops, on networks small enough to check by hand or against plain PyTorch."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,16 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tao_lite.data.augment.augment import Augment, Preprocess
+from tao_lite.data.augment.augment import Augment
 from tao_lite.data.augment.erasing import erase
 from tao_lite.data.augment.mixes import Cutmix, Mix, Mixup, MixupOrCutmix
 from tao_lite.data.batch import Batch
 from tao_lite.data.draws import NUM_DRAWS
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import RunError
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.training import loops, optim
 from tao_lite.training.distillation import Teacher
-from tao_lite.training.loops import EpochStats, Recipe, network_input, predict, train_epoch
+from tao_lite.training.loops import EpochStats, Interval, Recipe, network_input, predict, train_epoch
 from tao_lite.training.precision import Precision
 
 NUM_CLASSES = 3
@@ -86,9 +87,12 @@ def as_tao(how: Recipe, trained: nn.Module) -> Recipe:
 
 
 def run(trained: nn.Module, data: list[Batch], how: Recipe, *, stop: Callable[[], bool] = lambda: False) -> EpochStats:
-    stats = EpochStats()
-    train_epoch(trained, data, how, stats=stats, first_step=0, report=lambda step, values: None, stop=stop)
-    return stats
+    interval = Interval(EpochStats(), how.precision)
+    for _ in train_epoch(trained, data, how, interval, first_step=0):
+        if stop():
+            break
+    interval.fetch()
+    return interval.stats
 
 
 def weights(trained: nn.Module) -> Tensor:
@@ -259,18 +263,12 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_images_of_its_batch() -> 
 
 def test_numbers_are_reported_at_the_latest_when_the_epoch_ends() -> None:
     trained = network()
-    reports: list[tuple[int, Mapping[str, float]]] = []
-    train_epoch(
-        trained,
-        batches(3, 4),
-        recipe(trained, mode="FP16"),
-        stats=EpochStats(),
-        first_step=10,
-        report=lambda step, values: reports.append((step, values)),
-        stop=lambda: False,
-    )
-    step, values = reports[-1]
-    assert step == 12
+    how = replace(recipe(trained, mode="FP16"), set_learning_rate=float)
+    interval = Interval(EpochStats(), how.precision)
+    numbers = [batch.number for batch in train_epoch(trained, batches(3, 4), how, interval, first_step=10)]
+    assert numbers == [0, 1, 2]
+    values = interval.fetch()
+    assert values["lr"] == 12  # the last step's
     assert {"loss", "top1", "lr", "images_per_second", "loss_scale", "overflows", "skipped_steps"} <= set(values)
     assert values["loss_scale"] == 65536  # the default, and three steps are too few to grow
 
@@ -285,15 +283,12 @@ def test_the_share_of_waiting_is_that_since_the_last_report(monkeypatch: pytest.
             time.sleep(0.1)
             yield batch
 
-    train_epoch(
-        trained := network(),
-        slow(),
-        recipe(trained),
-        stats=EpochStats(wait_seconds=100.0),
-        first_step=0,
-        report=lambda step, numbers: values.append(numbers["data_wait_fraction"]),
-        stop=lambda: False,
-    )
+    trained = network()
+    how = recipe(trained)
+    interval = Interval(EpochStats(wait_seconds=100.0), how.precision)
+    for _ in train_epoch(trained, slow(), how, interval, first_step=0):
+        assert interval.is_due
+        values.append(interval.fetch()["data_wait_fraction"])
     assert len(values) == 3
     assert all(0.5 < value <= 1 for value in values)
 

@@ -179,10 +179,6 @@ def test_frozen_parameters_are_left_out() -> None:
     assert ours == {id(parameter) for name, parameter in network.named_parameters() if not name.startswith("conv.")}
 
 
-NESTEROV_ALONE = (
-    "train_config.optimizer.sgd.nesterov: found true without momentum, must have momentum above 0; "
-    "set momentum (0.9 is usual) or nesterov: false"
-)
 ALL_FROZEN = (
     "model_config.freeze_blocks: found every parameter of the network frozen, must leave some to train; "
     "freeze fewer blocks"
@@ -196,11 +192,6 @@ ALL_FROZEN = (
             pb.OptimizerConfig(),
             False,
             "train_config.optimizer: found none, must hold one of sgd, adam, rmsprop, adamw",
-        ),
-        (
-            pb.OptimizerConfig(sgd=pb.SgdOptimizerConfig(nesterov=True)),
-            False,
-            NESTEROV_ALONE,
         ),
         (
             SGD,

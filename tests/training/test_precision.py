@@ -64,23 +64,17 @@ def test_the_mode_follows_from_wish_and_hardware(asked: str, hardware: Hardware,
 
 
 @pytest.mark.parametrize(
-    ("config", "use_amp", "name"),
+    ("asked", "name"),
     [
-        (pb.TrainConfig(), True, "FP16"),
-        (pb.TrainConfig(precision=pb.Precision.FP32), True, "FP32"),
-        (pb.TrainConfig(precision=pb.Precision.FP32), False, "FP32"),
-        (pb.TrainConfig(precision=pb.Precision.BF16), False, "BF16"),
-        (pb.TrainConfig(precision=pb.Precision.O0), True, "FP32"),
-        (pb.TrainConfig(precision=pb.Precision.O1), False, "FP16"),
+        (pb.Precision.FP32, "FP32"),
+        (pb.Precision.BF16, "BF16"),
+        (pb.Precision.O0, "FP32"),
+        (pb.Precision.O1, "FP16"),
+        (pb.Precision.AUTO, choose("AUTO", Hardware.of(CPU))[0]),
     ],
 )
-def test_use_amp_means_fp16_unless_the_spec_says_otherwise(config: pb.TrainConfig, use_amp: bool, name: str) -> None:
-    assert Precision.of(config, CPU, use_amp=use_amp).name == name
-
-
-def test_auto_in_the_spec_outweighs_use_amp() -> None:
-    automatic = Precision.of(pb.TrainConfig(precision=pb.Precision.AUTO), CPU, use_amp=True)
-    assert automatic.name == choose("AUTO", Hardware.of(CPU))[0]
+def test_the_precision_is_what_the_spec_asks_for(asked: pb.Precision.Mode.ValueType, name: str) -> None:
+    assert Precision.of(pb.TrainConfig(precision=asked), CPU).name == name
 
 
 def test_the_choice_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:

@@ -36,7 +36,7 @@ _TRY_SECONDS = 0.0005
 _LOCK_TRIES = 40
 _OPEN_TRIES = 10_000
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class _Entry(NamedTuple):
@@ -82,7 +82,7 @@ class CacheFile:
         if len(content) == size and google_crc32c.value(content) == entry.checksum:
             return np.frombuffer(content, np.uint8).reshape(entry.height, entry.width, self._channels)
         if not self._damaged:
-            logger.warning("%s: damaged; what can't be read from it is decoded anew", self.path)
+            _log.warning("%s: damaged; what can't be read from it is decoded anew", self.path)
         self._damaged.add(index)
         return None
 
@@ -96,7 +96,7 @@ class CacheFile:
             except OSError as error:
                 self._is_writing = False
                 words = "%s: can't be written to (%s); images that are not in it yet are decoded anew each epoch"
-                logger.warning(words, self.path, error.strerror)
+                _log.warning(words, self.path, error.strerror)
 
     def _put(self, index: int, image: Pixels) -> None:
         content = image.tobytes()
@@ -169,7 +169,7 @@ class CacheFile:
             _write(descriptor, self._head, 0)
         elif os.pread(descriptor, _HEAD.size, 0) != self._head or status.st_size < self.empty_bytes:
             # Others may still read the file: it is replaced, not overwritten.
-            logger.warning("%s: damaged or of another version; made anew", self.path)
+            _log.warning("%s: damaged or of another version; made anew", self.path)
             self.path.unlink()
             return False
         fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -25,7 +25,7 @@ _SUFFIX = ".images"
 _RECENT_SECONDS = 3600
 """What was opened or written to since then is taken to be in use. Removing it would do no harm but be in vain."""
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Disk:
@@ -73,9 +73,9 @@ def open_disk(
         os.utime(path)
         size = path.stat().st_size
     except OSError as error:
-        logger.warning("%s: no cache can be kept there (%s); images are decoded anew each epoch", path, error.strerror)
+        _log.warning("%s: no cache can be kept there (%s); images are decoded anew each epoch", path, error.strerror)
         return None
-    logger.info("decoded images are kept in %s: %s now, %s at most", path, readable(size), readable(max_bytes))
+    _log.info("decoded images are kept in %s: %s now, %s at most", path, readable(size), readable(max_bytes))
     return Disk(file, examples, stamps)
 
 
@@ -89,7 +89,7 @@ def _make_room(folder: Path, own: Path, max_bytes: int) -> None:
         if used < time.time() - _RECENT_SECONDS:
             with contextlib.suppress(OSError):
                 path.unlink()
-                logger.info("%s: removed, the cache that was not used for longest: %s", path, readable(size))
+                _log.info("%s: removed, the cache that was not used for longest: %s", path, readable(size))
                 total -= size
 
 

@@ -15,7 +15,7 @@ from tao_lite.errors import DataError
 
 _NUM_LOCKS = 64
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Store(Protocol):
@@ -51,7 +51,7 @@ class Memory:
                 self._stored.update(images)
                 return
             self._is_full = True
-        logger.info(
+        _log.info(
             "kept %d of %d examples in memory, %s; the others are decoded anew each epoch",
             *(len(self._stored), self._count, readable(self._budget_bytes - self._free_bytes)),
         )
@@ -108,7 +108,7 @@ class Images:
         images = {}
         first = self._examples[indices[0]]
         try:
-            frame = decode(first.path, self._channels, first.span)
+            frame = decode(first.path, self._channels, first.span) if first.pixels is None else first.pixels
         except DataError as error:
             self._bad.update(dict.fromkeys(indices, str(error)))
             return {}

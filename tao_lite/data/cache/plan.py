@@ -26,7 +26,7 @@ DISK_SLACK = 3 / 2
 
 _NUM_SAMPLED = 32
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Kind = Literal["OFF", "MEMORY", "DISK", "DEVICE"]
 _VERDICTS = {
@@ -63,7 +63,7 @@ def plan(mode: str, needed: int, room: Room, folder: Path, *, is_fixed: bool, is
     limits["DISK"] = min(room.disk, int(needed * DISK_SLACK) + 2**20)
     if mode == "AUTO" and kind == "MEMORY":
         limits["MEMORY"] = int(room.memory * AUTO_SHARE)
-    logger.info(
+    _log.info(
         "the images need about %s; available are %s of memory and %s on disk (%s): with cache %s they are %s",
         *(readable(needed), readable(room.memory), readable(room.disk), folder, mode, _VERDICTS[kind]),
     )
@@ -93,10 +93,10 @@ def _kind(mode: str, needed: int, room: Room, *, is_fixed: bool) -> Kind:
     if mode == "DEVICE":
         reason = _not_on_device(needed, room, is_fixed=is_fixed)
         if reason:
-            logger.warning("cache DEVICE: %s; the images are kept in memory instead", reason)
+            _log.warning("cache DEVICE: %s; the images are kept in memory instead", reason)
         return "MEMORY" if reason else "DEVICE"
     if mode == "DISK" and not room.disk:
-        logger.warning("cache DISK: nothing can be written to its folder; set dataset_config.cache_dir to another")
+        _log.warning("cache DISK: nothing can be written to its folder; set dataset_config.cache_dir to another")
         return "OFF"
     kinds: dict[str, Kind] = {"OFF": "OFF", "MEMORY": "MEMORY", "DISK": "DISK"}
     return kinds[mode]

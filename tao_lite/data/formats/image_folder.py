@@ -16,7 +16,7 @@ _NO_FILE = "not a file, or a link to nothing"
 _TRAINING = frozenset({"train", "training"})
 _HELD_OUT = frozenset({"val", "valid", "validation", "test", "testing"})
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def read(root: Path, options: Options) -> list[Example]:
@@ -44,14 +44,14 @@ def read(root: Path, options: Options) -> list[Example]:
                 options.report(entry.path, _NO_FILE)
     examples.sort(key=lambda example: example.group)
     class_names = sorted({example.label for example in examples})
-    _log(root, sorted(set(folders).difference(class_names)), loose, suffixes)
+    _log_left_out(root, sorted(set(folders).difference(class_names)), loose, suffixes)
     if len(class_names) < 2:
         found = f"images of one class only ({class_names[0]})" if class_names else "no folder with images"
         raise DataError(
             f"{options.name}: {root} holds {found}{f' and {loose} images in no folder' if loose else ''}; "
             "it must hold one folder of images per class, two at least"
         )
-    logger.info("%s: read %d images of %d classes", root, len(examples), len(class_names))
+    _log.info("%s: read %d images of %d classes", root, len(examples), len(class_names))
     return examples
 
 
@@ -139,11 +139,11 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _log(root: Path, empty: list[str], loose: int, suffixes: Counter[str]) -> None:
+def _log_left_out(root: Path, empty: list[str], loose: int, suffixes: Counter[str]) -> None:
     if empty:
-        logger.warning("%s: took as no class, being without images: %s", root, ", ".join(empty))
+        _log.warning("%s: took as no class, being without images: %s", root, ", ".join(empty))
     if loose:
-        logger.warning("%s: left out %d images that are in no class folder", root, loose)
+        _log.warning("%s: left out %d images that are in no class folder", root, loose)
     if suffixes:
         counts = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(suffixes.items()))
-        logger.warning("%s: left out files that are no images by their suffix: %s", root, counts)
+        _log.warning("%s: left out files that are no images by their suffix: %s", root, counts)

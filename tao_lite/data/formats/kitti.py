@@ -12,9 +12,10 @@ from tao_lite.data.formats.objects import DONT_CARE, Chooser, LabelledObject, ch
 from tao_lite.errors import DataError
 
 IMAGE_DIRS = ("image_2", "training/image_2", "images", "image")
+MIN_HEIGHT_PIXELS = 16
 LABEL_DIRS = ("label_2", "training/label_2", "labels", "label")
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def read(root: Path, options: Options) -> list[Example]:
@@ -31,7 +32,7 @@ def read(root: Path, options: Options) -> list[Example]:
     for frame, image in images.items():
         if frame not in labels:
             options.report(str(image), f"has no label file {label_dir / frame}.txt")
-    chooser = Chooser(options)
+    chooser = Chooser(options, min_height_pixels=MIN_HEIGHT_PIXELS)
     examples: list[Example] = []
     for frame, label in labels.items():
         if frame not in images:
@@ -41,13 +42,8 @@ def read(root: Path, options: Options) -> list[Example]:
         examples += chooser.examples(Example(images[frame], "", frame), objects)
     chooser.log_unmatched()
     if not examples:
-        raise DataError(
-            f"{options.name}: no object is left of the {len(labels)} label files in {label_dir}; "
-            f"left out: {chooser.left_out}; {options.report.count} problems were reported; see dataset_config.kitti"
-        )
-    logger.info(
-        "%s: read %d objects of %d frames; left out: %s", label_dir, len(examples), len(labels), chooser.left_out
-    )
+        raise chooser.nothing_left(f"the {len(labels)} label files in {label_dir}")
+    _log.info("%s: read %d objects of %d frames; left out: %s", label_dir, len(examples), len(labels), chooser.left_out)
     return examples
 
 
@@ -116,6 +112,8 @@ def _parsed(place: str, columns: list[str]) -> LabelledObject:
     Raises:
         ValueError: it is no KITTI label; says why.
     """
+    if words := _class_of_several_words(columns):
+        raise ValueError(f"the class {words!r} has a blank, which parts columns; write {'_'.join(words.split())!r}")
     if len(columns) not in {15, 16}:
         raise ValueError(f"{len(columns)} columns, must be 15 or 16{_guess(columns)}")
     values = []
@@ -146,3 +144,16 @@ def _guess(columns: list[str]) -> str:
     # Where lines run together, the last number of one and the name of the next are one column: 0.00Car
     run_together = any(re.fullmatch(r"-?[0-9.]+[A-Za-z]\w*", column) for column in columns)
     return "; line breaks are missing" if run_together else ""
+
+
+def _class_of_several_words(columns: list[str]) -> str:
+    """The class of a label whose columns are right but for blanks in its class; empty if it is none."""
+    num_words = next((place for place, text in enumerate(columns) if _is_number(text)), 0)
+    return " ".join(columns[:num_words]) if num_words > 1 and len(columns) - num_words in {14, 15} else ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -15,7 +15,7 @@ DONT_CARE = "DontCare"
 
 Box = tuple[float, float, float, float]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,17 @@ class Chooser:
     truncation is not annotated passes that filter; KITTI's "unknown" occlusion (3) counts as more than any other.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, *, min_height_pixels: float = 0) -> None:
+        """`min_height_pixels` holds where the options don't say it."""
         self._options = options
+        chosen = options.kitti.min_height_pixels
+        self._min_height_pixels = min_height_pixels if chosen is None else chosen
         self._counts: Counter[str] = Counter()
         self._names: set[str] = set()
 
     @property
     def left_out(self) -> str:
-        """How many objects were left out and why, in words."""
+        """How many objects were left out, why, and by which field of the spec, in words."""
         return ", ".join(f"{count} {reason}" for reason, count in self._counts.most_common()) or "none"
 
     def label(self, name: str) -> str:
@@ -57,12 +60,19 @@ class Chooser:
             self._counts[DONT_CARE] += 1
             return ""
         if label in self._options.kitti.ignored_classes:
-            self._counts["of ignored classes"] += 1
+            self._filtered("of ignored classes", "ignored_classes")
             return ""
         return label
 
     def leave_out(self, reason: str) -> None:
         self._counts[reason] += 1
+
+    def nothing_left(self, examined: str) -> DataError:
+        """The error that no object is left of what was examined."""
+        return DataError(
+            f"{self._options.name}: no object is left of {examined}; left out: {self.left_out}; "
+            f"{self._options.report.count} problems were reported"
+        )
 
     def examples(self, frame: Example, objects: Collection[LabelledObject], *, relative: bool = False) -> list[Example]:
         """One example for each object that passes the filters; `frame` is the whole picture, its label is not used.
@@ -82,26 +92,27 @@ class Chooser:
         """Name the settings that had no effect."""
         kitti, present = self._options.kitti, ", ".join(sorted(self._names))
         if unused := sorted(kitti.class_mapping.keys() - self._names):
-            logger.warning(
-                "dataset_config.kitti.class_mapping: no label is %s; there are %s", ", ".join(unused), present
-            )
+            _log.warning("dataset_config.kitti.class_mapping: no label is %s; there are %s", ", ".join(unused), present)
         labels = {kitti.class_mapping.get(name, name) for name in self._names}
         if unused := sorted(kitti.ignored_classes - labels):
-            logger.warning(
+            _log.warning(
                 "dataset_config.kitti.ignored_classes: no class is %s; there are %s", ", ".join(unused), present
             )
 
     def _passes(self, found: LabelledObject) -> bool:
         kitti = self._options.kitti
-        if found.box[3] - found.box[1] < kitti.min_height_pixels:
-            self._counts[f"lower than {kitti.min_height_pixels:g} pixels"] += 1
+        if found.box[3] - found.box[1] < self._min_height_pixels:
+            self._filtered(f"lower than {self._min_height_pixels:g} pixels", "min_height_pixels")
         elif found.occluded > kitti.max_occlusion:
-            self._counts[f"more occluded than {kitti.max_occlusion}"] += 1
+            self._filtered(f"more occluded than {kitti.max_occlusion}", "max_occlusion")
         elif found.truncated > kitti.max_truncation:
-            self._counts[f"more truncated than {kitti.max_truncation:g}"] += 1
+            self._filtered(f"more truncated than {kitti.max_truncation:g}", "max_truncation")
         else:
             return True
         return False
+
+    def _filtered(self, reason: str, field: str) -> None:
+        self._counts[f"{reason} (dataset_config.kitti.{field})"] += 1
 
     def _size(self, frame: Example) -> tuple[int, int] | None:
         try:

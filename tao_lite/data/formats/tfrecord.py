@@ -26,7 +26,7 @@ from tao_lite.errors import DataError
 _RECORD_NAME = re.compile(r".*(\.(tfrecords?|tfrec|records?)(-\d+-of-\d+)?(\.gz)?|-\d+-of-\d+)", re.IGNORECASE)
 _NO_RECORDS = SUFFIXES | {"txt", "json", "yaml", "yml", "xml", "csv", "pbtxt", "md", "cfg", "gif", "py"}
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def read(root: Path, options: Options) -> list[Example]:
@@ -42,14 +42,11 @@ def read(root: Path, options: Options) -> list[Example]:
     examples = [example for file in files for example in reader.examples(file)]
     reader.chooser.log_unmatched()
     if not examples:
-        raise DataError(
-            f"{options.name}: no example is in the {reader.num_records} records of {root}; left out: "
-            f"{reader.chooser.left_out}; {options.report.count} problems were reported"
-        )
-    logger.info(
+        raise reader.chooser.nothing_left(f"the {reader.num_records} records of {root}")
+    _log.info(
         *("%s: read %d examples of %d records in %d files", root, len(examples), reader.num_records, len(files)),
     )
-    logger.info("%s: left out: %s", root, reader.chooser.left_out)
+    _log.info("%s: left out: %s", root, reader.chooser.left_out)
     return examples
 
 

@@ -15,7 +15,7 @@ __all__ = ["data_file", "read", "read_labels", "split_names"]
 
 _IMAGES, _LABELS = "images", "labels"
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def read(root: Path, options: Options) -> list[Example]:
@@ -47,12 +47,9 @@ def read(root: Path, options: Options) -> list[Example]:
     _report_unused(used, pictures, options.report)
     chooser.log_unmatched()
     if not examples:
-        raise DataError(
-            f"{options.name}: no object is left of the {len(pictures)} pictures that {path} names for "
-            f"{options.split}; left out: {chooser.left_out}; {options.report.count} problems were reported"
-        )
+        raise chooser.nothing_left(f"the {len(pictures)} pictures that {path} names for {options.split}")
     summary = "%s: read %d objects of %d pictures for %s; left out: %s"
-    logger.info(summary, path, len(examples), len(pictures), options.split, chooser.left_out)
+    _log.info(summary, path, len(examples), len(pictures), options.split, chooser.left_out)
     return examples
 
 

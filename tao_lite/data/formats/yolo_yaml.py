@@ -25,7 +25,7 @@ _SPLITS: Mapping[Split, tuple[str, ...]] = {
 }
 _UNSET = ("", "null", "~", "none", "None")
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +51,10 @@ class DataFile:
         # Roboflow names a test folder also where it wrote none.
         is_there = given[0] != split or all(map(self._found, self.splits[given[0]]))
         if split == "test" and len(given) > 1 and not is_there:
-            logger.warning("%s: the folder of %s is not there; took %s", self.path, *given[:2])
+            _log.warning("%s: the folder of %s is not there; took %s", self.path, *given[:2])
             given.pop(0)
         elif split == "test" and given[0] not in {"test", "testing"}:
-            logger.info("%s: has no test split; took %s", self.path, given[0])
+            _log.info("%s: has no test split; took %s", self.path, given[0])
         places = [self._place(given[0], entry) for entry in self.splits[given[0]]]
         return list(dict.fromkeys(picture for place in places for picture in self._pictures_at(place, report)))
 
@@ -82,7 +82,7 @@ class DataFile:
             allow = f"; {literal} lies outside: to allow it, set dataset_config.yolo_root" if outside else ""
             raise DataError(f"{self.path}: {split} is {entry!r}, which is not there; looked for {looked}{allow}")
         if place != literal:
-            logger.info("%s: %s is %s, found as %s", self.path, split, entry, place)
+            _log.info("%s: %s is %s, found as %s", self.path, split, entry, place)
         return place
 
     def _found(self, entry: str, base: Path | None = None) -> Path | None:
@@ -174,7 +174,7 @@ def _names(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
     if isinstance(names, list):
         names = {str(number): name for number, name in enumerate(names)}
     if names in (None, "") and count:
-        logger.warning("%s: names no classes, so they were called 0 to %d", path, count - 1)
+        _log.warning("%s: names no classes, so they were called 0 to %d", path, count - 1)
         names = {str(number): str(number) for number in range(count)}
     if not isinstance(names, dict) or not names:
         raise DataError(f"{path}: names is missing; must be a list of classes, or number: name of each")
@@ -182,7 +182,7 @@ def _names(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
         if not re.fullmatch(r"\d{1,6}", number) or not isinstance(name, str) or not name.strip():
             raise DataError(f"{path}: names has {number!r}: {name!r}; must be a number and the name of a class")
     if count is not None and count != len(names):
-        logger.warning("%s: nc is %d, but there are %d names, which were used", path, count, len(names))
+        _log.warning("%s: nc is %d, but there are %d names, which were used", path, count, len(names))
     return {int(number): name.strip() for number, name in names.items()}
 
 

@@ -28,8 +28,10 @@ _KERAS = (
 _MAX_EXPANSION = 1.1
 
 
-def load(path: Path) -> object:
+def load(path: Path, *, mmap: bool = False) -> object:
     """Content of a weights file with its tensors on the CPU: plain data only, whatever the file says.
+
+    With mmap, the tensors of torch's files are read from the disk when they are used.
 
     Raises:
         CheckpointError: missing, damaged, foreign or dangerous file.
@@ -39,7 +41,7 @@ def load(path: Path) -> object:
         refuse_by_content(path)
         if path.suffix.lower() == ".safetensors":
             return safetensors.torch.load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
 def is_keras(path: Path) -> bool:

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 
 import torch
 
+from tao_lite.files import writing
 from tao_lite.machine import host
 from tao_lite.monitor import console
-from tao_lite.run import Run, Summary, write_atomically, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.stages.benchmark import charts, table
 from tao_lite.stages.benchmark.runs import Training, run_all
@@ -45,9 +46,9 @@ def benchmark(spec: Spec, run: Run, precisions: Sequence[str], loss_scales: Sequ
         }
         console.table("Medians of each setting", *table.shown(rows))
         pictures = _draw(run, trainings)
-        write_atomically(run.benchmark_file(".csv"), table.as_csv(trainings))
-        write_atomically(run.benchmark_file(".md"), table.as_markdown(summary, pictures))
-        write_json(run.benchmark_file(".json"), summary)
+        writing.write(run.benchmark_file(".csv"), table.as_csv(trainings))
+        writing.write(run.benchmark_file(".md"), table.as_markdown(summary, pictures))
+        writing.write_json(run.benchmark_file(".json"), summary)
     console.line(f"Written: {run.benchmark_file('.md')}, .json, .csv{' and pictures' if pictures else ''}")
     return summary
 

@@ -5,14 +5,17 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from tao_lite.monitor.chart import COLOURS
+from tao_lite.monitor import plots
 from tao_lite.stages.benchmark.runs import Training
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = (*COLOURS, "#000000", "#999999")
+Trainings = dict[str, list[Training]]
+"""Those that did not fail, by their setting."""
+
+_COLOURS = (*plots.COLOURS, "#000000", "#999999")
 _STYLES = ("-", "--", ":")
 _CURVES = (("val_acc", "validation top-1"), ("loss", "training loss"))
 _BARS: tuple[tuple[str, Callable[[Training], float]], ...] = (
@@ -24,15 +27,15 @@ _SIZE = (11, 4.2)  # inches
 
 def draw(trainings: Sequence[Training], path: Callable[[str], Path]) -> list[Path]:
     """Write each picture as SVG and PNG to the path of its ending; the SVG files. Failed trainings are not in them."""
-    done = dict[str, list[Training]]()
+    done: Trainings = {}
     for one in trainings:
         if not one.failure:
             done.setdefault(one.setting, []).append(one)
-    return [_save(_curves(done), path, "_curves"), _save(_bars(done), path, "_bars")]
+    return [_save(_curves, done, path, "_curves"), _save(_bars, done, path, "_bars")]
 
 
-def _curves(done: dict[str, list[Training]]) -> "Figure":
-    figure, panels = _panels([title for _, title in _CURVES])
+def _curves(figure: "Figure", done: Trainings) -> None:
+    panels = _panels(figure, [title for _, title in _CURVES])
     for axes, (column, _) in zip(panels, _CURVES, strict=True):
         for number, (setting, trainings) in enumerate(done.items()):
             # Of as many epochs as all have: early stopping may end some sooner.
@@ -44,11 +47,10 @@ def _curves(done: dict[str, list[Training]]) -> "Figure":
         axes.set_xlabel("epoch")
         axes.locator_params(axis="x", integer=True)
     panels[0].legend()
-    return figure
 
 
-def _bars(done: dict[str, list[Training]]) -> "Figure":
-    figure, panels = _panels([title for title, _ in _BARS])
+def _bars(figure: "Figure", done: Trainings) -> None:
+    panels = _panels(figure, [title for title, _ in _BARS])
     for axes, (_, value) in zip(panels, _BARS, strict=True):
         for number, trainings in enumerate(done.values()):
             values = [value(one) for one in trainings]
@@ -59,23 +61,18 @@ def _bars(done: dict[str, list[Training]]) -> "Figure":
         axes.set_yticks(range(len(done)), list(done))
         axes.invert_yaxis()
         axes.margins(x=0.15)
-    return figure
 
 
-def _panels(titles: Sequence[str]) -> "tuple[Figure, list[Axes]]":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=_SIZE, layout="constrained")
+def _panels(figure: "Figure", titles: Sequence[str]) -> "list[Axes]":
     panels = list(figure.subplots(1, len(titles)))
     for axes, title in zip(panels, titles, strict=True):
         axes.set_title(title)
-        axes.grid(alpha=0.2)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure, panels
+    return panels
 
 
-def _save(figure: "Figure", path: Callable[[str], Path], name: str) -> Path:
-    for ending in (".png", ".svg"):
-        figure.savefig(path(name + ending), dpi=120)
+def _save(draw: "Callable[[Figure, Trainings], None]", done: Trainings, path: Callable[[str], Path], name: str) -> Path:
+    with plots.figure(_SIZE) as figure:
+        draw(figure, done)
+        for ending in (".png", ".svg"):
+            figure.savefig(path(name + ending))
     return path(f"{name}.svg")

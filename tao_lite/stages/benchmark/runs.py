@@ -11,8 +11,9 @@ from statistics import median
 from typing import Any
 
 from tao_lite.errors import Interrupted, RunError
+from tao_lite.files import writing
 from tao_lite.monitor import console
-from tao_lite.run import Run, write_atomically
+from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec, load_text
 from tao_lite.stages import preflight
@@ -86,7 +87,7 @@ def _claim(spec: Spec, run: Run) -> Path:
         raise RunError(
             f"{path}: the folder holds a benchmark of another spec; choose another folder with -r, or delete this one"
         )
-    write_atomically(path, text)
+    writing.write(path, text)
     return path
 
 

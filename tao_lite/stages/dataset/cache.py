@@ -34,7 +34,7 @@ def fill(experiment: pb.Experiment, sides: Sides, folder: Path, report: Report) 
     counts = {}
     for split, side in sides.items():
         images = loader(ours, DataSet(side, names), _SPLITS[split], batch_size=1, seed=0, world=world, report=report)
-        if images.cache_dir is None:
+        if images.cache is None or images.cache.place is None:
             raise DataError(f"{folder}: nothing can be written there; name another folder with -o")
         console.line(f"Decoding {len(side)} examples for {split}")
         counts[split] = images.fill()

@@ -16,16 +16,16 @@ from tao_lite.data.decode import decode, open_picture
 from tao_lite.data.example import Example, KittiOptions, Options, Report
 from tao_lite.data.geometry import Pixels
 from tao_lite.errors import DataError
+from tao_lite.files import writing
 from tao_lite.machine.host import usable_cores
 from tao_lite.monitor import console
-from tao_lite.run import write_json
 from tao_lite.stages.dataset.sources import Sides
 
 # As written, without a filter: what was to go is gone.
 _AS_WRITTEN = KittiOptions(min_height_pixels=0, max_occlusion=3, max_truncation=1)
 _STATE = "convert.json"
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def convert(sides: Sides, output: Path, target: str, report: Report) -> dict[str, int]:
@@ -46,9 +46,9 @@ def convert(sides: Sides, output: Path, target: str, report: Report) -> dict[str
         TARGETS[target](output / split, pictures, names, report)
         counts[split] = _verified(output / split, target, pictures)
         if counts[split] < len(side):
-            logger.warning("%s: %d of %d examples were left out", output / split, len(side) - counts[split], len(side))
+            _log.warning("%s: %d of %d examples were left out", output / split, len(side) - counts[split], len(side))
     given = kitti_names(names) if target == "kitti" else dict(zip(names, names, strict=True))
-    write_json(output / "classmap.json", {given[name]: index for index, name in enumerate(names)})
+    writing.write_json(output / "classmap.json", {given[name]: index for index, name in enumerate(names)})
     return counts
 
 
@@ -75,12 +75,12 @@ def _claim(output: Path, target: str, fingerprint: str) -> None:
     except (UnicodeDecodeError, json.JSONDecodeError):
         found = "damaged"
     if found == state:
-        logger.info("%s: went on with what is there", output)
+        _log.info("%s: went on with what is there", output)
         return
     if found is not None or (output.exists() and (not output.is_dir() or any(output.iterdir()))):
         raise DataError(f"{output}: holds something else already; name another folder with -o, or remove it")
     output.mkdir(parents=True, exist_ok=True)
-    write_json(path, state)
+    writing.write_json(path, state)
 
 
 def _fingerprint(sides: Sides) -> str:

@@ -21,7 +21,7 @@ _ALIASES: Mapping[Split, tuple[str, ...]] = {
 
 Sides = Mapping[str, tuple[Example, ...]]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.data.augment.augment import Preprocess
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import RunError
+from tao_lite.files import writing
 from tao_lite.models import architectures
 from tao_lite.monitor import console
 from tao_lite.pruning.trace import Shape
-from tao_lite.run import Run, Summary, write_atomically, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.stages.export import deepstream
 
 # TAO's names, so that what was made for its files fits.
@@ -47,9 +48,7 @@ class _Deployed(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """[B, C, H, W] -> float32 [B, num_classes], rows that sum to 1."""
         if self.preprocess:
-            channels = images.flip(1) if self.preprocess.is_bgr else images
-            scale, shift = (one[:, None, None] for one in (self.preprocess.scale, self.preprocess.shift))
-            images = channels.float() * scale + shift
+            images = self.preprocess.exportable(images)
         logits: Tensor = self.network(images)
         return logits.softmax(dim=1)
 
@@ -63,7 +62,7 @@ def export(run: Run, model: Path, form: Form) -> Summary:
     """
     refuse_missing(*_PACKAGES)
     found = checkpoints.load(model)
-    preprocess = Preprocess.from_dict(dict(found.preprocess))
+    preprocess = checkpoints.preprocess(found)
     shape = architectures.input_shape(found.experiment.model_config)
     deployed = _Deployed(checkpoints.network(found), preprocess if form.raw_input else None).eval()
     images = _images(form, shape)
@@ -73,12 +72,12 @@ def export(run: Run, model: Path, form: Form) -> Summary:
         entry.key, entry.value = key, value
     content: bytes = file.SerializeToString()
     difference = _difference(content, deployed, images)
-    write_atomically(form.path, content)
+    writing.write(form.path, content)
     console.line(f"Wrote {form.path}, {len(content) / 1e6:.1f} MB; differs from PyTorch by at most {difference:.1e}")
     if form.for_deepstream:
         _write_deepstream(form, found.class_names, deepstream.config(preprocess, shape, len(found.class_names)))
     summary = {"onnx_path": str(form.path), "bytes": len(content), "largest_difference": difference}
-    write_json(run.summary("export"), summary)
+    writing.write_json(run.summary("export"), summary)
     return summary
 
 
@@ -156,6 +155,6 @@ def _difference(content: bytes, deployed: nn.Module, images: Tensor) -> float:
 
 def _write_deepstream(form: Form, class_names: tuple[str, ...], config: str) -> None:
     labels, settings = form.path.with_name("labels.txt"), form.path.with_name("nvinfer_config.txt")
-    write_atomically(labels, "".join(f"{name}\n" for name in class_names))
-    write_atomically(settings, config)
+    writing.write(labels, "".join(f"{name}\n" for name in class_names))
+    writing.write(settings, config)
     console.line(f"Wrote {labels} and {settings}")

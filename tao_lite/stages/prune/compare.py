@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from tao_lite.errors import DataError
+from tao_lite.files import writing
 from tao_lite.monitor import console
 from tao_lite.pruning import sizes as report
 from tao_lite.pruning.sizes import Comparison
-from tao_lite.run import Run, Summary, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.stages.prune import choice as prune_choice
@@ -68,7 +69,7 @@ def compare(spec: Spec, run: Run) -> Summary:
     }
     if run.is_main:
         _show(subject, before, contenders, times)
-        write_json(run.summary("compare"), summary)
+        writing.write_json(run.summary("compare"), summary)
     return summary
 
 

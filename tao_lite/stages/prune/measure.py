@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tao_lite.errors import TaoLiteError
 from tao_lite.pruning.trace import Shape
 from tao_lite.stages.prune.subject import Subject
-from tao_lite.training import preparation
+from tao_lite.training.trained import on_device
 
 MIN_ROUNDS, MAX_ROUNDS = 5, 100
 SECONDS = 2.0
@@ -50,7 +50,7 @@ def _latency(networks: Sequence[nn.Module], shape: Shape, device: torch.device) 
     """Networks take turns in every round, so that whatever else slows the machine down slows all of them."""
     image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0)).to(device)
     image = image.contiguous(memory_format=torch.channels_last)
-    copies = [preparation.on_device(copy.deepcopy(network).eval(), device) for network in networks]
+    copies = [on_device(copy.deepcopy(network).eval(), device) for network in networks]
     rounds = list[list[float]]()
     with torch.inference_mode():
         for network in copies * 2:

@@ -6,11 +6,12 @@ from pathlib import Path
 from torch import nn
 
 from tao_lite import checkpoint as checkpoints
+from tao_lite.files import writing
 from tao_lite.monitor import console
 from tao_lite.pruning import sizes as report
 from tao_lite.pruning import surgery
 from tao_lite.pruning.sizes import Comparison
-from tao_lite.run import Run, Summary, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.stages.prune import choice as prune_choice
@@ -42,7 +43,7 @@ def prune(spec: Spec, run: Run, *, dry_run: bool = False, measure: bool = True) 
     if measure:
         summary |= measured(subject, smaller)
     if run.is_main and not dry_run:
-        write_json(run.summary("prune"), summary)
+        writing.write_json(run.summary("prune"), summary)
         text.show_end(Path(str(summary["model_path"])))
     return summary
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tao_lite.errors import RunError
-from tao_lite.run import Run, Summary, write_json
+from tao_lite.files import writing
+from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec, load_text
 from tao_lite.stages import preflight
@@ -71,7 +72,7 @@ def claim(run: Run, config: pb.PruneConfig, source: Path) -> None:
         )
     run.world.barrier()
     if run.is_main:
-        write_json(path, settings)
+        writing.write_json(path, settings)
     run.world.barrier()
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.errors import SpecError
+from tao_lite.files import writing
 from tao_lite.monitor import console
 from tao_lite.pruning import sizes as report
 from tao_lite.pruning.sizes import Comparison
-from tao_lite.run import Run, Summary, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.stages.prune import choice, retrain
@@ -100,7 +101,7 @@ def _finish(subject: Subject, source: Path, facts: dict[str, object], *, measure
     if measure:
         summary |= measured(subject, network, when="after training")
     if run.is_main:
-        write_json(run.summary("prune"), summary)
+        writing.write_json(run.summary("prune"), summary)
     return summary
 
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tao_lite.monitor import console
+from tao_lite.files import writing
+from tao_lite.monitor import console, plots
 from tao_lite.pruning import plans, surgery
 from tao_lite.pruning.groups import Group
 from tao_lite.pruning.plans import Scored
-from tao_lite.run import Run, Summary, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.stages.prune import choice
 from tao_lite.stages.prune import subject as prune_subject
@@ -47,8 +48,8 @@ def sensitivity(spec: Spec, run: Run) -> Summary:
     summary = {"val_accuracy": before, "shares": SHARES, "layers": [vars(layer) for layer in found]}
     if run.is_main:
         _show(before, found)
-        write_json(run.summary("sensitivity"), summary)
-        _draw(run.sensitivity_picture, before, found)
+        writing.write_json(run.summary("sensitivity"), summary)
+        _picture(run.sensitivity_picture, before, found)
     return summary
 
 
@@ -82,23 +83,25 @@ def _names(layer: Layer) -> str:
     return layer.name + (f" and {more} more" if more else "")
 
 
-def _draw(path: Path, before: float, found: Sequence[Layer]) -> None:
+def _picture(path: Path, before: float, found: Sequence[Layer]) -> None:
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        _draw(path, before, found)
     except ImportError:
         console.line(f"{path.name} was not drawn: it needs matplotlib, pip install 'tao-lite[report]'")
-        return
-    figure = Figure(figsize=(9, 1.5 + 0.28 * len(found)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    places = range(len(found), 0, -1)
-    for index, share in reversed(list(enumerate(SHARES))):
-        drops = [100 * (before - layer.top1[index]) for layer in found]
-        axes.barh(places, drops, height=0.25 + 0.2 * index, label=f"{share:.0%} of its channels cut")
-    axes.set_yticks(list(places), [_names(layer) for layer in found], fontsize=8)
-    axes.set_xlabel(f"points of validation top-1 lost, of {100 * before:.1f}")
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.legend(loc="lower right")
-    figure.savefig(path, dpi=120)
-    console.line(f"Drew {path}")
+    else:
+        console.line(f"Drew {path}")
+
+
+def _draw(path: Path, before: float, found: Sequence[Layer]) -> None:
+    with plots.figure((9, 1.5 + 0.28 * len(found))) as figure:
+        axes = figure.add_subplot()
+        places = range(len(found), 0, -1)
+        for index, share in reversed(list(enumerate(SHARES))):
+            drops = [100 * (before - layer.top1[index]) for layer in found]
+            label = f"{share:.0%} of its channels cut"
+            axes.barh(places, drops, height=0.25 + 0.2 * index, color=plots.COLOURS[index], label=label)
+        axes.set_yticks(list(places), [_names(layer) for layer in found], fontsize=8)
+        axes.set_xlabel(f"points of validation top-1 lost, of {100 * before:.1f}")
+        axes.axvline(0, color=plots.INK, linewidth=0.8)
+        axes.legend(loc="lower right")
+        figure.savefig(path)

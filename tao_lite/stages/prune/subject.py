@@ -7,17 +7,16 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from tao_lite import checkpoint as checkpoints
-from tao_lite import compat
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data import dataset
 from tao_lite.data.augment import augment
-from tao_lite.data.augment.augment import Preprocess
-from tao_lite.data.example import Report
 from tao_lite.data.from_spec import loader
 from tao_lite.data.loader import Loader
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import DataError, SpecError
 from tao_lite.models import architectures
 from tao_lite.monitor import console
@@ -25,9 +24,10 @@ from tao_lite.pruning.trace import Shape
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages.evaluate import evaluate_network, evaluated_experiment, validation_loader
-from tao_lite.training import preparation, trial
+from tao_lite.training import trial
 from tao_lite.training.precision import Precision
+from tao_lite.training.trained import Trained, on_device
+from tao_lite.training.validation import batch_size, evaluate_network, validation_loader
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Subject:
         Raises:
             DataError: they can't be read.
         """
-        return validation_loader(self.experiment, self.found.class_names, self.run)
+        return validation_loader(self.experiment, self.found.class_names, self.run.world)
 
     @cached_property
     def precision(self) -> Precision:
@@ -72,7 +72,7 @@ class Subject:
 
     @property
     def _preprocess(self) -> Preprocess:
-        return Preprocess.from_dict(dict(self.found.preprocess)).to(self.run.device)
+        return checkpoints.preprocess(self.found).to(self.run.device)
 
     def top1(self, network: nn.Module, title: str = "Validation") -> float:
         """Share of the validation images that the network classifies rightly.
@@ -83,7 +83,7 @@ class Subject:
         with console.Progress(is_main=self.run.is_main) as bar:
             bar.begin(title, len(self.validation))
             return evaluate_network(
-                preparation.on_device(copy.deepcopy(network), self.run.device),
+                on_device(copy.deepcopy(network), self.run.device),
                 self.validation,
                 k=1,
                 preprocess=self._preprocess,
@@ -115,11 +115,11 @@ class Subject:
             self.experiment,
             examples,
             "train",
-            batch_size=train.batch_size_per_gpu or 32,
+            batch_size=batch_size(self.experiment),
             seed=train.random_seed,
             # The same images in each process, which then finds the same channels.
             world=replace(self.run.world, rank=0, world_size=1),
-            report=Report(fail=self.experiment.dataset_config.on_bad_example == pb.BadExample.FAIL),
+            report=dataset.report_of(self.experiment),
         )
 
 
@@ -134,12 +134,11 @@ def load(spec: Spec, run: Run) -> Subject:
     source, target = Path(config.model_path or run.best), Path(config.output_path or run.pruned)
     if source.resolve() == target.resolve():
         raise SpecError(f"prune_config.output_path is {target}, the checkpoint to prune; give it another name")
-    found = checkpoints.load(source)
-    _refuse_other_network(spec.experiment.model_config, found.experiment.model_config, source)
-    experiment = compat.effective(evaluated_experiment(spec.experiment, found))
-    network = checkpoints.network(found).eval()
-    subject = Subject(source, found, network, experiment, run)
-    trial.set_threads(network, experiment, subject.precision, run)
+    # On the CPU, where it is cut and saved.
+    trained = Trained.of(source, torch.device("cpu"), spec.experiment)
+    _refuse_other_network(spec.experiment.model_config, trained.experiment.model_config, source)
+    subject = Subject(source, trained.found, trained.network, trained.experiment, run)
+    trial.set_threads(subject.network, subject.experiment, subject.precision, run)
     return subject
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from tao_lite.metrics.calibration import Calibration
-from tao_lite.monitor.chart import COLOURS
+from tao_lite.monitor import plots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,20 +19,11 @@ _POINTS_PER_INCH = 72
 _DRAWN: dict[str, Any] = {"markersize": 3.5, "linewidth": 1.6}
 # Stands for the colour of the page's text, which is light at night.
 _INK = "#010203"
-_STYLE: Any = {
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": _INK,
-    "grid.alpha": 0.12,
-    "svg.fonttype": "none",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Points; `colour` counts through COLOURS, a y of None is a gap. style: "-", "--" or, for dots alone, ""."""
+    """Points; `colour` counts through those of plots, a y of None is a gap. style: "-", "--" or, for dots alone, ""."""
 
     x: Sequence[float]
     y: Sequence[float | None]
@@ -81,19 +72,13 @@ def reliability(before: Calibration, after: Calibration, *, title: str, descript
 
 def colour(number: int) -> str:
     """The colour of a run, by its place among the runs."""
-    return COLOURS[number % len(COLOURS)]
+    return plots.COLOURS[number % len(plots.COLOURS)]
 
 
 def _svg(draw: Callable[["Axes"], None], title: str, description: str) -> Markup:
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     file = io.StringIO()
     # The salt goes into the ids of clip paths, which are one name space in a page.
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": title}):
-        figure = Figure(figsize=_INCHES, layout="constrained")
-        FigureCanvasSVG(figure)
+    with plots.figure(_INCHES, ink=_INK, style={"svg.fonttype": "none", "svg.hashsalt": title}) as figure:
         draw(figure.add_subplot())
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     return _for_page(file.getvalue(), title, description)

@@ -1,14 +1,9 @@
 """The best network of a run: its size, and how it does on the validation images."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor
 
-from tao_lite import checkpoint as checkpoints
-from tao_lite import compat
-from tao_lite.checkpoint import Checkpoint
-from tao_lite.data.augment.augment import Preprocess
 from tao_lite.data.batch import Batch
 from tao_lite.errors import DataError
 from tao_lite.metrics import calibration
@@ -18,11 +13,9 @@ from tao_lite.metrics.mistakes import Mistake, Mistakes
 from tao_lite.models import architectures
 from tao_lite.monitor import console
 from tao_lite.pruning import sizes
-from tao_lite.spec import classification_pb2 as pb
-from tao_lite.stages.evaluate import evaluate_network, evaluated_experiment, validation_loader
 from tao_lite.stages.report.record import Record
-from tao_lite.training import preparation
-from tao_lite.training.precision import Precision
+from tao_lite.training.trained import Trained
+from tao_lite.training.validation import evaluate_network, validation_loader
 
 NUM_MISTAKES = 12
 """Of each kind: those with the least probability of the true class, and those with the most of another."""
@@ -30,11 +23,9 @@ NUM_MISTAKES = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A checkpoint, what it was trained with, and its size; MACs are multiply-accumulates for one image."""
+    """A network, for use as the spec of its run says, and its size; MACs are multiply-accumulates for one image."""
 
-    path: Path
-    found: Checkpoint
-    experiment: pb.Experiment  # the spec of the run, with the network of the checkpoint
+    trained: Trained
     num_parameters: int
     macs: int
 
@@ -57,15 +48,12 @@ def load(record: Record) -> Network:
     Raises:
         CheckpointError: there is none, or it can't be read.
     """
-    found = checkpoints.load(record.run.best)
-    network = checkpoints.network(found)
-    model = found.experiment.model_config
+    trained = Trained.of(record.run.best, record.run.device, record.experiment)
+    shape = architectures.input_shape(trained.experiment.model_config)
     return Network(
-        path=record.run.best,
-        found=found,
-        experiment=evaluated_experiment(record.experiment or compat.effective(found.experiment), found),
-        num_parameters=sum(parameter.numel() for parameter in network.parameters()),
-        macs=sizes.macs(network, architectures.input_shape(model)).total(),
+        trained=trained,
+        num_parameters=sum(parameter.numel() for parameter in trained.network.parameters()),
+        macs=sizes.macs(trained.network, shape).total(),
     )
 
 
@@ -76,9 +64,8 @@ def judge(network: Network, record: Record) -> Judged:
         DataError: they can't be read.
         SpecError: the spec names no data.
     """
-    run, found = record.run, network.found
-    data = validation_loader(network.experiment, found.class_names, run)
-    precision = Precision.of(network.experiment.train_config, run.device)
+    trained, world = network.trained, record.run.world
+    data = validation_loader(trained.experiment, trained.class_names, world)
     sample, mistakes = calibration.Sample(), Mistakes(NUM_MISTAKES)
 
     def watch(batch: Batch, labels: Tensor, logits: Tensor) -> None:
@@ -88,12 +75,12 @@ def judge(network: Network, record: Record) -> Judged:
     with console.Progress() as bar:
         bar.begin(f"Evaluation of {record.name}", len(data))
         evaluation = evaluate_network(
-            preparation.on_device(checkpoints.network(found), run.device),
+            trained.network,
             data,
-            k=network.experiment.eval_config.top_k,
-            preprocess=Preprocess.from_dict(dict(found.preprocess)).to(run.device),
-            precision=precision,
-            world=run.world,
+            k=trained.experiment.eval_config.top_k,
+            preprocess=trained.preprocess,
+            precision=trained.precision,
+            world=world,
             each_batch=bar.advance,
             watch=watch,
         )
@@ -103,7 +90,7 @@ def judge(network: Network, record: Record) -> Judged:
     temperature = calibration.best_temperature(logits, labels)
     return Judged(
         evaluation=evaluation,
-        precision=precision.name,
+        precision=trained.precision.name,
         temperature=temperature,
         calibration=calibration.measure(logits, labels),
         calibrated=calibration.measure(logits, labels, temperature),

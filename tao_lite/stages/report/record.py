@@ -13,7 +13,7 @@ from tao_lite.errors import RunError, SpecError
 from tao_lite.machine.distributed import World
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec.load import ANY_STAGE, load_text, read
+from tao_lite.spec.load import load_text, read
 
 # The summaries that are shown, and as far as it matters what is a block ("*": of any name) or a list in them.
 _FORMS: Mapping[str, Any] = {
@@ -118,7 +118,7 @@ def _read_status(record: Record, path: Path) -> None:
 
 def _read_spec(record: Record, path: Path) -> None:
     record.spec_text = read(path)
-    record.experiment = compat.effective(load_text(record.spec_text, path, stage=ANY_STAGE).experiment)
+    record.experiment = compat.effective(load_text(record.spec_text, path, stage=None).experiment)
 
 
 def _object(text: str) -> dict[str, Any]:

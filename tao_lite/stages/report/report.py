@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tao_lite.errors import RunError
+from tao_lite.files import writing
 from tao_lite.machine.distributed import World
 from tao_lite.monitor import console
-from tao_lite.run import write_atomically
 from tao_lite.stages.report import record as report_record
 from tao_lite.stages.report import subject
 
@@ -32,5 +32,5 @@ def report(folders: Sequence[Path], world: World, *, output: Path | None = None,
     subjects = [subject.of(record, read_data=read_data) for record in records]
     page = report_page.page(subjects, world.device)
     path = output or records[0].run.report
-    write_atomically(path, page)
+    writing.write(path, page)
     console.line(f"Wrote {path}, {len(page.encode()) / 1e6:.1f} MB")

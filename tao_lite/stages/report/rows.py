@@ -102,7 +102,7 @@ def _time(subject: Subject) -> str:
 
 
 def _threads(subject: Subject) -> str:
-    return number(subject.network.found.training.get("threads") if subject.network else None, ",")
+    return number(subject.network.trained.found.training.get("threads") if subject.network else None, ",")
 
 
 _OVERVIEW: Mapping[str, Callable[[Subject], str]] = {
@@ -124,5 +124,5 @@ _ENVIRONMENT: Mapping[str, Callable[[Subject], str]] = {
     "CPU threads in training": _threads,
     "Peak memory in bytes": lambda subject: number(_trained(subject, "peak_memory_bytes"), ","),
     "Share of time waiting for images": lambda subject: number(_trained(subject, "data_wait_fraction"), ".1%"),
-    "Network": lambda subject: str(subject.network.path) if subject.network else NONE,
+    "Network": lambda subject: str(subject.network.trained.path) if subject.network else NONE,
 }

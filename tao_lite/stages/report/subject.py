@@ -65,7 +65,7 @@ def _data(subject: Subject, *, read_data: bool) -> dict[str, Any]:
         return found
     if not read_data:
         raise RunError(_NO_DATA)
-    experiment = network.experiment if network else record.experiment
+    experiment = network.trained.experiment if network else record.experiment
     if experiment is None:
         raise RunError("neither a spec nor a checkpoint says where it is")
     return stats.stats(sources.sides(experiment))

@@ -4,31 +4,32 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 
 import torch
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.data.augment.augment import Preprocess
 from tao_lite.errors import Interrupted
+from tao_lite.files import writing
 from tao_lite.machine import energy
 from tao_lite.metrics.counts import Evaluation
 from tao_lite.models import freeze
 from tao_lite.monitor import console
 from tao_lite.monitor.monitor import EpochRow, Message, Monitor
-from tao_lite.run import Run, Summary, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages.evaluate import evaluate_network, penalised
 from tao_lite.stages.train import phases
 from tao_lite.stages.train import summary as training_summary
 from tao_lite.stages.train.phases import Phase, Phases
 from tao_lite.stages.train.restart import Progress
 from tao_lite.stages.train.saver import Saver
 from tao_lite.stages.train.watching import Watch
-from tao_lite.training.loops import Recipe, train_epoch
+from tao_lite.training.loops import Interval, Recipe, train_epoch
 from tao_lite.training.stop import StopRequest
+from tao_lite.training.validation import evaluate_network, penalised
 
 
 @dataclass(kw_only=True)
@@ -91,7 +92,7 @@ class Training:
             monitor.status("RUNNING", Message.EVALUATED, kpi)
             monitor.status("SUCCESS", Message.FINISHED)
         if self.run.is_main:
-            write_json(self.run.summary("train"), summary)
+            writing.write_json(self.run.summary("train"), summary)
             training_summary.say_end(progress, self.run, max_epochs)
         return summary
 
@@ -109,36 +110,38 @@ class Training:
     def _epoch(self, watch: Watch, bar: console.Progress) -> None:
         """One epoch or the rest of it, its validation and its checkpoint."""
         progress, started = self.progress, time.perf_counter()
-        done, first_step, stopped = progress.stats.batches, self._step(0), False
         phase = self._begin_phase(bar, started)
-        bar.begin(f"Epoch {progress.epoch + 1}/{self.config.n_epochs}", len(phase.train), done)
-
-        def report(step: int, values: Mapping[str, float]) -> None:
-            bar.advance((step + 1 - first_step) * self._recipe.accumulation)
-            bar.show(loss=values["loss"], accuracy=values["top1"], images_per_second=values["images_per_second"])
-            watch.interval(step + 1, values)
-
-        def stop() -> bool:
-            nonlocal stopped
-            watch.step()
-            stopped = self.request.agreed(self.run.world)
-            return stopped
-
-        freeze.train_mode(phase.network, phase.frozen)
-        train_epoch(
-            phase.trained,
-            watch.batches(phase.train.epoch(progress.epoch, start=done)),
-            phase.recipe,
-            stats=progress.stats,
-            first_step=first_step,
-            report=report,
-            stop=stop,
-        )
+        bar.begin(f"Epoch {progress.epoch + 1}/{self.config.n_epochs}", len(phase.train), progress.stats.batches)
+        is_stopped = self._train(phase, watch, bar)
         # By the vote, not by the signal: that may not have come to this process yet.
-        if stopped and progress.stats.batches < len(phase.train):
+        if is_stopped and progress.stats.batches < len(phase.train):
             self._stop(started)
         result = self._validate(phase, watch, bar, started)
         self._finish_epoch(result, watch, bar, time.perf_counter() - started)
+
+    def _train(self, phase: Phase, watch: Watch, bar: console.Progress) -> bool:
+        """Train on what is left of the epoch; whether the processes agreed to stop in it."""
+        stats, interval = self.progress.stats, Interval(self.progress.stats, phase.recipe.precision)
+        batches, is_stopped = phase.train.epoch(self.progress.epoch, start=stats.batches), False
+        freeze.train_mode(phase.network, phase.frozen)
+        steps = train_epoch(phase.trained, batches, phase.recipe, interval, first_step=self._step(0))
+        with closing(steps):
+            for batch in steps:
+                watch.first_images(batch)
+                if interval.is_due:
+                    self._report(interval.fetch(), watch, bar)
+                watch.step()
+                if is_stopped := self.request.agreed(self.run.world, self._step(batch.number + 1)):
+                    break
+        self._report(interval.fetch(), watch, bar)
+        return is_stopped
+
+    def _report(self, numbers: Mapping[str, float], watch: Watch, bar: console.Progress) -> None:
+        """Show the numbers of an interval, unless there was no step in it."""
+        if numbers:
+            bar.advance(self.progress.stats.batches)
+            bar.show(loss=numbers["loss"], accuracy=numbers["top1"], images_per_second=numbers["images_per_second"])
+            watch.interval(self._step(self.progress.stats.batches), numbers)
 
     def _begin_phase(self, bar: console.Progress, started: float) -> Phase:
         """The phase of the coming epoch: the one before it, unless frozen blocks are to train from now on."""
@@ -220,13 +223,12 @@ class Training:
 
     def _checkpoint(self, metrics: Mapping[str, float]) -> Checkpoint:
         recipe, network = self._recipe, self.phases.network.state_dict()
-        assert isinstance(recipe.preprocess, Preprocess)
         # What is validated is what is saved as the network; where that is the average, the weights are kept beside it.
         averaged = {"network": network} if recipe.average else {}
         return Checkpoint(
             spec=self.spec.text(),
             class_names=self.phases.train.class_names,
-            preprocess=recipe.preprocess.to_dict(),
+            preprocess=self.phases.preprocess.to_dict(),
             network=recipe.average.network.state_dict() if recipe.average else network,
             epoch=self.progress.epoch,
             batch=self.progress.stats.batches,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tao_lite import compat
 from tao_lite.data.batch import Batches
 from tao_lite.data.loader import Loader
+from tao_lite.data.preprocess import Preprocess, make_preprocess
 from tao_lite.models import architectures, freeze, head
 from tao_lite.models.freeze import Frozen
 from tao_lite.monitor import console
@@ -46,6 +47,11 @@ class Phases:
     train: Loader
     val: Loader
 
+    @property
+    def preprocess(self) -> Preprocess:
+        """Normalisation of images, which those of a recipe's batches that are features do without."""
+        return make_preprocess(self.experiment).to(self.run.device)
+
     def begin(self, epoch: int, bar: console.Progress, each_batch: Callable[[int], None]) -> Phase:
         """The phase that holds after `epoch` whole epochs.
 
@@ -76,7 +82,8 @@ class Phases:
 
     def _probe(self, bar: console.Progress, each_batch: Callable[[int], None]) -> Phase:
         world, layer = self.run.world, head.find(self.network)
-        plain = replace(self.train, training=False, geometry=self.val.geometry, cache_bytes=0)
+        in_order = replace(self.train.sampler, training=False, classes=None)
+        plain = replace(self.train, sampler=in_order, geometry=self.val.geometry, cache=None)
         train, val = (self._features(data, bar, each_batch) for data in (plain, self.val))
         tail = probe.Tail(self.network.get_submodule(layer))
         return Phase(

@@ -103,8 +103,8 @@ def compute(
         values=torch.cat(values),
         labels=torch.cat(labels),
         paths=tuple(paths),
-        batch_size=data.batch_size,
-        num_batches=math.ceil(len(paths) / data.batch_size),
+        batch_size=data.sampler.batch_size,
+        num_batches=math.ceil(len(paths) / data.sampler.batch_size),
     )
 
 
@@ -113,7 +113,8 @@ def shuffled(features: Features, data: Loader, world: World) -> Features:
     counts = torch.zeros(world.world_size, dtype=torch.int64, device=world.device)
     counts[world.rank] = len(features)
     num_batches = min(len(data), int(world.sum_(counts).min()))
-    return replace(features, seed=data.seed, balanced=data.balanced, num_batches=num_batches)
+    is_balanced = data.sampler.classes is not None
+    return replace(features, seed=data.sampler.seed, balanced=is_balanced, num_batches=num_batches)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ WAIT, WARM_UP = 10, 2
 """Steps before it: the first ones choose kernels and fill caches, and the tracer's own first ones are slow."""
 
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Tracer:
@@ -28,7 +28,7 @@ class Tracer:
         if not num_steps or not run.is_main or any(run.traces.glob("*")):
             return
         if num_left <= WARM_UP:
-            logger.warning("nothing is traced: %d steps are left, and profile_steps needs %d", num_left, WARM_UP + 1)
+            _log.warning("nothing is traced: %d steps are left, and profile_steps needs %d", num_left, WARM_UP + 1)
             return
         active = min(num_steps, num_left - WARM_UP)
         wait = min(WAIT, num_left - WARM_UP - active)

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import CheckpointError, RunError
+from tao_lite.files import writing
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
@@ -32,6 +33,7 @@ class Progress:
     best_epoch: int = 0
     best_accuracy: float = -1.0
     best_loss: float = 0.0
+    best_train_loss: float | None = None  # None too where the run was begun before this was kept
     reference_accuracy: float = -1.0  # what early stopping measures the next epochs against
     stale_epochs: int = 0
     images: int = 0
@@ -60,6 +62,7 @@ class Progress:
         is_best = (accuracy, -loss) > (self.best_accuracy, -self.best_loss)
         if is_best:
             self.best_epoch, self.best_accuracy, self.best_loss = self.epoch, accuracy, loss
+            self.best_train_loss = stats.loss
         return is_best
 
 
@@ -98,24 +101,23 @@ def go_back(run: Run, arch: str, progress: Progress) -> None:
     if not later:
         return
     path = run.checkpoint(arch, progress.epoch)
-    checkpoints.link(run.latest, path)
+    writing.link(run.latest, path)
     if run.best.resolve() in [one.resolve() for one in later]:
-        checkpoints.link(run.best, path)
+        writing.link(run.best, path)
     run.abandoned.mkdir(exist_ok=True)
     for one in later:
         one.replace(run.abandoned / one.name)
     names = ", ".join(one.name for one in later)
     _log.warning("Went back to epoch %d: %s moved to %s, where no run looks", progress.epoch, names, run.abandoned)
-    _link_best(run, checkpoints.load(path), progress.best_epoch)
+    _link_best(run, arch, checkpoints.load(path), progress.best_epoch)
 
 
-def save(run: Run, checkpoint: Checkpoint, keep_last: int, best_epoch: int) -> None:
+def save(run: Run, arch: str, checkpoint: Checkpoint, keep_last: int, best_epoch: int) -> None:
     """Save after a whole epoch, point `latest` and `best` to the right files, and remove what is no longer kept."""
-    arch = checkpoint.experiment.model_config.arch
     path = run.checkpoint(arch, checkpoint.epoch)
     checkpoints.save(path, checkpoint)
-    checkpoints.link(run.latest, path)
-    _link_best(run, checkpoint, best_epoch)
+    writing.link(run.latest, path)
+    _link_best(run, arch, checkpoint, best_epoch)
     run.interrupted.unlink(missing_ok=True)
     best = run.best.resolve()
     done = [path for epoch, path in _own(run, arch) if epoch <= checkpoint.epoch and path.resolve() != best]
@@ -123,9 +125,8 @@ def save(run: Run, checkpoint: Checkpoint, keep_last: int, best_epoch: int) -> N
         old.unlink()
 
 
-def _link_best(run: Run, checkpoint: Checkpoint, best_epoch: int) -> None:
+def _link_best(run: Run, arch: str, checkpoint: Checkpoint, best_epoch: int) -> None:
     """Point `best` to the best epoch; where that has no file, to the better of the given one and what it points to."""
-    arch = checkpoint.experiment.model_config.arch
     best = run.checkpoint(arch, best_epoch)
     if not best.is_file():
         given = run.checkpoint(arch, checkpoint.epoch)
@@ -133,7 +134,7 @@ def _link_best(run: Run, checkpoint: Checkpoint, best_epoch: int) -> None:
         best = max(points, key=lambda one: _merit(one[1]))[0]
         _log.warning("epoch %d, the best, has no checkpoint; %s is %s", best_epoch, run.best, best.name)
     if best.resolve() != run.best.resolve():
-        checkpoints.link(run.best, best)
+        writing.link(run.best, best)
 
 
 def _merit(checkpoint: Checkpoint) -> tuple[float, float]:

@@ -23,6 +23,7 @@ class Saver:
     """Saves on the main process. Leaving it waits for the last file, whatever ended the training; to be used once."""
 
     run: Run
+    arch: str  # in the files' names
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"))
     _pending: Future[None] | None = None
     _failed: int = 0
@@ -44,7 +45,7 @@ class Saver:
         self.settle()
         if self.run.is_main:
             copied = replace(checkpoint, network=_on_host(checkpoint.network), training=_on_host(checkpoint.training))
-            self._pending = self._thread.submit(restart.save, self.run, copied, keep_last, best_epoch)
+            self._pending = self._thread.submit(restart.save, self.run, self.arch, copied, keep_last, best_epoch)
 
     def settle(self, *, is_last: bool = False) -> None:
         """Return when the file is on disk. A failure is logged, for the last checkpoint stays.

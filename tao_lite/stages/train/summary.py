@@ -5,7 +5,6 @@ from contextlib import suppress
 
 import torch
 
-from tao_lite import checkpoint as checkpoints
 from tao_lite.machine import energy, usage
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
@@ -22,7 +21,7 @@ def summary(progress: Progress, phases: Phases, joules_before: float | None) -> 
         "best_epoch": progress.best_epoch,
         "val_accuracy": progress.best_accuracy,
         "val_loss": progress.best_loss,
-        "train_loss": checkpoints.load(run.best).metrics.get("train_loss") if run.is_main else None,
+        "train_loss": progress.best_train_loss,
         "images_per_second": progress.images / max(progress.train_seconds, 1e-9),
         "data_wait_fraction": progress.wait_seconds / max(progress.train_seconds, 1e-9),
         "peak_memory_bytes": usage.peak_bytes(run.device),

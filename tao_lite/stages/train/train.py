@@ -1,6 +1,7 @@
 """Train. Retraining is the same with a spec whose pretrained_model_path is a pruned checkpoint."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -9,8 +10,9 @@ from torch import nn
 from tao_lite import checkpoint as checkpoints
 from tao_lite import compat, schedule
 from tao_lite.checkpoint import Checkpoint
+from tao_lite.files import writing
 from tao_lite.monitor import console
-from tao_lite.run import Run, Summary, write_atomically, write_json
+from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.stages.train import phases, pretrained, restart
@@ -20,7 +22,9 @@ from tao_lite.stages.train.restart import Progress
 from tao_lite.stages.train.saver import Saver
 from tao_lite.training import optim, preparation, trial
 from tao_lite.training.loops import Recipe
+from tao_lite.training.precision import Precision
 from tao_lite.training.stop import StopRequest, stop_request
+from tao_lite.training.trained import on_device
 
 _log = logging.getLogger(__name__)
 
@@ -46,27 +50,29 @@ def train(spec: Spec, run: Run) -> Summary:
 
 
 def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
-    experiment, config = spec.experiment, spec.experiment.train_config
+    """All that the epochs work with, at the place where the run stands: first it is built, then it is changed."""
+    experiment = spec.experiment
     train_loader, val_loader = preparation.loaders(experiment, run)
-    class_names = train_loader.class_names
-    resumed = restart.resume_point(run, experiment, class_names)
-    torch.manual_seed(config.random_seed)
-    network = checkpoints.network(resumed) if resumed else pretrained.network(experiment, class_names)
-    preparation.on_device(network, run.device)
-    # The optimizer has to know every weight that will ever train.
-    phases.apply(experiment, network, is_frozen=not config.unfreeze_at_epoch)
-    recipe = preparation.recipe(experiment, network, train_loader, run)
-    threads = resumed.training.get("threads") if resumed else None
-    trial.set_threads(network, experiment, recipe.precision, run, threads)
+    resumed = restart.resume_point(run, experiment, train_loader.class_names)
+    # It turns TensorFloat-32 on or off for the whole process.
+    precision = Precision.of(experiment.train_config, run.device)
+    network = _network(experiment, train_loader.class_names, resumed, run)
+    recipe = preparation.recipe(experiment, network, train_loader, run, precision=precision)
+
+    # The recipe's average is a copy in float32, which the network need not remain.
+    precision.store(network)
+    trial.set_threads(network, experiment, precision, run, resumed.training.get("threads") if resumed else None)
+    progress = _restore(resumed, network, recipe, run) if resumed else Progress()
+
     training = Training(
         spec=spec,
         run=run,
         phases=Phases(
             experiment=experiment, run=run, network=network, recipe=recipe, train=train_loader, val=val_loader
         ),
-        progress=_restored(resumed, network, recipe, run),
+        progress=progress,
         request=request,
-        saver=Saver(run),
+        saver=Saver(run, experiment.model_config.arch),
     )
     if run.is_main:
         _announce(training, is_resumed=resumed is not None)
@@ -78,15 +84,26 @@ def _claim(training: Training) -> None:
     run, class_names = training.run, training.phases.train.class_names
     if training.config.checkpoint.init_epoch > 1:
         restart.go_back(run, training.spec.experiment.model_config.arch, training.progress)
-    write_atomically(run.spec, training.spec.text())
-    write_json(run.classmap, {name: index for index, name in enumerate(class_names)})
+    writing.write(run.spec, training.spec.text())
+    writing.write_json(run.classmap, {name: index for index, name in enumerate(class_names)})
 
 
-def _restored(resumed: Checkpoint | None, network: nn.Module, recipe: Recipe, run: Run) -> Progress:
-    if resumed is None:
-        return Progress()
+def _network(experiment: pb.Experiment, class_names: Sequence[str], resumed: Checkpoint | None, run: Run) -> nn.Module:
+    """The network on its device, with the checkpoint's weights or those of a start; what never trains is frozen."""
+    config = experiment.train_config
+    torch.manual_seed(config.random_seed)
+    network = checkpoints.network(resumed) if resumed else pretrained.network(experiment, class_names)
+    on_device(network, run.device)
+    # The optimizer has to know every weight that will ever train.
+    phases.apply(experiment, network, is_frozen=not config.unfreeze_at_epoch)
+    return network
+
+
+def _restore(resumed: Checkpoint, network: nn.Module, recipe: Recipe, run: Run) -> Progress:
+    """Give network and recipe what the checkpoint holds of them; the progress that it holds."""
     if recipe.average:
         # The checkpoint's network is the average; without an average in the run before, it starts at the weights.
+        recipe.average.network.load_state_dict(resumed.network)
         network.load_state_dict(resumed.training.get("network", resumed.network))
     optim.load_state(recipe.optimizer, resumed.training["optimizer"])
     recipe.precision.load_state_dict(resumed.training["precision"])

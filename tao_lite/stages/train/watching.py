@@ -2,16 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from tao_lite.data.augment.augment import Preprocess
 from tao_lite.data.batch import Batch
-from tao_lite.data.prefetch import on_device
 from tao_lite.machine import usage
 from tao_lite.metrics.counts import Evaluation
 from tao_lite.models import architectures
@@ -71,14 +68,11 @@ class Watch:
     def __exit__(self, *error: object) -> None:
         self._tracer.__exit__(*error)
 
-    def batches(self, batches: Generator[Batch]) -> Generator[Batch]:
-        """The batches as they are; the first one with images is shown as the network sees it."""
-        with closing(batches):
-            for batch in batches:
-                if not self._has_shown_images and batch.images.dtype == torch.uint8:
-                    self._has_shown_images = True
-                    self._monitor.show(lambda events, batch=batch: self._show_images(events, batch))  # type: ignore[misc]
-                yield batch
+    def first_images(self, batch: Batch) -> None:
+        """Show a training batch on its device as the network sees it, once. A linear probe's features are no images."""
+        if not self._has_shown_images and batch.images.dtype == torch.uint8:
+            self._has_shown_images = True
+            self._monitor.show(lambda events: self._show_images(events, batch))
 
     def step(self) -> None:
         """An optimizer step is done."""
@@ -137,10 +131,7 @@ class Watch:
         events.graph(graph.record(network, images))
 
     def _show_images(self, events: Events, batch: Batch) -> None:
-        recipe, run = self._phases.recipe, self._phases.run
-        assert isinstance(recipe.preprocess, Preprocess)
-        (arrived,) = on_device([batch], run.device)
-        images = _pixels(network_input(arrived, recipe)[: self._num_images], recipe.preprocess)
+        images = self._phases.preprocess.inverse(network_input(batch, self._phases.recipe)[: self._num_images])
         names = [self._phases.train.class_names[label] for label in batch.labels[: self._num_images].tolist()]
         picture = diagrams.gallery(list(images.cpu()), [[diagrams.short(name)] for name in names])
         events.image(self._first_step, "train/images", picture)
@@ -150,13 +141,6 @@ class Watch:
         gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
         events.histograms(step, ((f"weights/{name}", parameter) for name, parameter in parameters.items()))
         events.histograms(step, ((f"gradients/{name}", gradient) for name, gradient in gradients.items()))
-
-
-def _pixels(images: Tensor, preprocess: Preprocess) -> Tensor:
-    """Normalised images as pixels again: uint8 [B, C, H, W], red first."""
-    pixels = (images - preprocess.shift[:, None, None]) / preprocess.scale[:, None, None]
-    pixels = pixels.flip(1) if preprocess.is_bgr else pixels
-    return pixels.round().clamp(0, 255).to(torch.uint8)
 
 
 def _settings(spec: Spec) -> dict[str, float | str]:

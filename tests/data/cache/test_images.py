@@ -13,6 +13,7 @@ from tao_lite.data.cache.images import Images, Memory
 from tao_lite.data.cache.plan import Plan, Room, estimate_bytes, plan
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.decode import decode
+from tao_lite.data.loader import Cache
 from tests.data.pictures import GEOMETRIES, NUM_PICTURES, Notes, as_data_set, cached, make, same, write_picture
 
 # With random crop the loader is never told to use the device.
@@ -42,7 +43,7 @@ def test_batches_from_a_cache_equal_those_from_files(  # noqa: PLR0917 - fixture
 @pytest.mark.parametrize("folder", [None, "cache"])
 def test_a_cache_that_is_too_small_changes_nothing(pictures: DataSet, tmp_path: Path, folder: str | None) -> None:
     files = make(pictures)
-    small = make(pictures, cache_bytes=5000, cache_dir=folder and tmp_path / folder)
+    small = make(pictures, cache=Cache(5000, tmp_path / folder if folder else None))
     for epoch in range(2):
         assert same(list(small.epoch(epoch)), list(files.epoch(epoch)))
 
@@ -78,7 +79,7 @@ def test_a_copy_of_a_loader_with_another_geometry_has_its_own_file(pictures: Dat
     second = replace(first, geometry="squeeze")
     assert same(list(second.epoch(0)), list(make(pictures, geometry="squeeze", training=False).epoch(0)))
     assert len(list(tmp_path.iterdir())) == 2
-    assert list(replace(first, cache_bytes=0).epoch(0))
+    assert list(replace(first, cache=None).epoch(0))
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -117,7 +118,7 @@ def test_no_more_is_kept_than_the_budget_allows(tmp_path: Path, caplog: pytest.L
     for path in paths:
         write_picture(path, 0, value=10)
     # An image of 16 x 24 pixels and 3 channels is 1152 bytes: three fit into 4000.
-    training = make(as_data_set(paths), geometry="squeeze", cache_bytes=4000)
+    training = make(as_data_set(paths), geometry="squeeze", cache=Cache(4000))
     with caplog.at_level(logging.INFO, "tao_lite.data.cache.images"):
         list(training.epoch(0))
     assert [record.getMessage() for record in caplog.records] == [

@@ -22,7 +22,7 @@ train_config {
   lr_config { cosine { learning_rate: 0.02 } }
   precision: FP32
 }
-dataset_config { format: %(kind)s kitti { min_height_pixels: 0 } }
+dataset_config { format: %(kind)s }
 eval_config { top_k: 2 batch_size: 5 }
 """
 NAMES = ("blue", "green", "red")

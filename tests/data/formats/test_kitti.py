@@ -121,8 +121,9 @@ def test_filters_look_at_the_object_as_it_is_labelled(tmp_path: Path, caplog: py
     assert names(tmp_path, KittiOptions()) == ["High", "Outside", "Largely", "Unsaid", "Half"]
     assert caplog.messages == [
         (
-            f"{tmp_path}/label_2: read 5 objects of 1 frames; left out: 2 DontCare, 1 lower than 16 pixels, "
-            "1 more occluded than 2, 1 more truncated than 0.5"
+            f"{tmp_path}/label_2: read 5 objects of 1 frames; left out: 2 DontCare, 1 lower than 16 pixels "
+            "(dataset_config.kitti.min_height_pixels), 1 more occluded than 2 (dataset_config.kitti.max_occlusion), "
+            "1 more truncated than 0.5 (dataset_config.kitti.max_truncation)"
         )
     ]
     assert names(tmp_path, WHOLE) == [text.split()[0] for text in lines]
@@ -154,7 +155,13 @@ def test_classes_are_renamed_before_they_are_ignored(tmp_path: Path, caplog: pyt
         ),
         (CAR + CAR, "29 columns, must be 15 or 16; line breaks are missing"),
         (f"{CAR} 0.9{CAR} 0.9{CAR}", "45 columns, must be 15 or 16; line breaks are missing"),
-        (line("traffic light"), "column 2 is 'light', must be a number"),
+        # FIELD.md D8
+        (line("traffic light"), "the class 'traffic light' has a blank, which parts columns; write 'traffic_light'"),
+        (
+            f"{line('person on  bike')} 0.9",
+            "the class 'person on bike' has a blank, which parts columns; write 'person_on_bike'",
+        ),
+        (line("3 wheeler"), "column 2 is 'wheeler', must be a number"),
         (line(box=(1, 2, 3, float("nan"))), "column 8 is 'nan', must be a number"),
         (line(box=(1, 2, float("inf"), 4)), "column 7 is 'inf', must be a number"),
         (line(truncated=50), "truncated (column 2) is 50, must be 0 to 1, or -1"),
@@ -297,8 +304,9 @@ def test_no_object_left_is_an_error_that_says_why(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read(tmp_path, Options(name=NAME, kitti=KittiOptions(ignored_classes=frozenset({"Van"}))))
     assert str(caught.value) == (
-        f"{NAME}: no object is left of the 2 label files in {tmp_path}/label_2; left out: 2 more occluded than 2, "
-        "2 DontCare, 1 of ignored classes; 1 problems were reported; see dataset_config.kitti"
+        f"{NAME}: no object is left of the 2 label files in {tmp_path}/label_2; left out: 2 more occluded than 2 "
+        "(dataset_config.kitti.max_occlusion), 2 DontCare, 1 of ignored classes (dataset_config.kitti.ignored_classes)"
+        "; 1 problems were reported"
     )
 
 

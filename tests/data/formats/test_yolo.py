@@ -36,8 +36,7 @@ def made(root: Path, text: str, labels: Mapping[str, str | None]) -> Path:
 
 
 def paths(root: Path, split: Split = "train", yolo_root: str = "") -> list[str]:
-    kitti = KittiOptions(min_height_pixels=0)
-    options = Options(report=Report(fail=True), split=split, kitti=kitti, yolo_root=yolo_root, name=NAME)
+    options = Options(report=Report(fail=True), split=split, yolo_root=yolo_root, name=NAME)
     return [str(example.path) for example in read(root, options)]
 
 
@@ -51,7 +50,7 @@ def boxes(root: Path, label: str) -> tuple[list[tuple[str, tuple[int, int, int, 
     """Classes and boxes of a label text, and what is reported of its lines."""
     kept: list[tuple[str, str]] = []
     made(root, f"train: images\n{NAMES}", {"images/1.png": label, "images/2.png": MIDDLE})
-    examples = read(root, Options(report=Report(kept=kept), kitti=KittiOptions(min_height_pixels=0)))
+    examples = read(root, Options(report=Report(kept=kept)))
     found = [(one.label, one.box) for one in examples if one.path.stem == "1"]
     return found, [f"{place.removeprefix(f'{root}/labels/')}: {problem}" for place, problem in kept]
 
@@ -60,11 +59,10 @@ def test_each_object_is_an_example_in_the_group_of_its_picture(tmp_path: Path) -
     root = made(tmp_path, f"train: images\n{NAMES}", {"images/b/7.png": f"{MIDDLE}\n1 0.5 0.5 1 1\n"})
     group = "images/b/7"
     expected = [
+        Example(root / "images/b/7.png", "cat", group, (10, 5, 30, 15)),
         Example(root / "images/b/7.png", "dog", group, (0, 0, 40, 20)),
     ]
-    # The first is 10 pixels high.
     assert read(root, Options()) == expected
-    assert len(paths(root)) == 2
     assert read(root / "data.yaml", Options()) == expected
     assert detect(root, Options()) == detect(root / "data.yaml", Options()) == "YOLO"
 
@@ -120,7 +118,7 @@ def test_line_that_is_no_label_is_reported_with_its_place(tmp_path: Path, line: 
 def test_keypoints_are_passed_over_where_the_yaml_says_how_many(tmp_path: Path) -> None:
     text = f"train: images\nkpt_shape: [2, 3]\n{NAMES}"
     root = made(tmp_path, text, {"images/1.png": f"{MIDDLE} 0.1 0.1 2 0.2 0.2 1"})
-    assert [one.box for one in read(root, Options(kitti=KittiOptions(min_height_pixels=0)))] == [(10, 5, 30, 15)]
+    assert [one.box for one in read(root, Options())] == [(10, 5, 30, 15)]
 
 
 def test_filters_margin_and_classes_are_those_of_kitti(tmp_path: Path) -> None:
@@ -273,10 +271,9 @@ def test_copies_that_roboflow_made_of_one_picture_are_one_group(tmp_path: Path) 
 def test_real_export_is_read_in_all_its_splits(shared: Path) -> None:
     root = shared / "data/yolo/sign6"
     classes = yaml.safe_load((root / "data.yaml").read_text())["names"]
-    # Lines of the label files, counted with wc; one box of valid is lower than 16 pixels.
+    # Lines of the label files, counted with wc.
     for split, num_pictures, num_objects in (("train", 94, 95), ("val", 27, 28), ("test", 13, 13)):
-        kitti = KittiOptions(min_height_pixels=0)
-        examples = read(root, Options(split=split, report=Report(fail=True), kitti=kitti))  # type: ignore[arg-type]
+        examples = read(root, Options(split=split, report=Report(fail=True)))  # type: ignore[arg-type]
         assert len({one.path for one in examples}) == num_pictures
         assert len(examples) == num_objects
         assert {one.label for one in examples} == set(classes)

@@ -46,7 +46,7 @@ def test_a_training_finds_every_image_in_the_cache(
     for each, batches in zip(loaders(experiment), before, strict=True):
         assert all(each._images.is_kept(index) for index in range(each.num_examples))
         assert all(torch.equal(one.images, other) for one, other in zip(each.epoch(1), batches, strict=True))
-        assert f"{each.num_examples} examples for {'train' if each.training else 'val'}" in printed
+        assert f"{each.num_examples} examples for {'train' if each.sampler.training else 'val'}" in printed
     assert f'dataset_config {{ cache: DISK cache_dir: "{tmp_path}/cache" }}' in printed
 
 

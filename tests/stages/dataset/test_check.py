@@ -175,7 +175,7 @@ def test_real_export_has_a_picture_with_one_box_and_two_classes(
 ) -> None:
     code, found = check(capsys, shared / "data/yolo/sign6")
     assert code == 2
-    assert (found["num_examples"], found["num_pictures"]) == (135, 134)
+    assert (found["num_examples"], found["num_pictures"]) == (136, 134)
     # Its label file holds two lines, 5 and 0 (Yes and Hello), whose boxes differ by 3 pixels.
     assert kinds(found) == {
         "IMG-20251113-WA0021_jpg.rf.8a94ed2faac564a8f2cb88eaa704d754.jpg": (

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tao_lite import checkpoint as checkpoints
-from tao_lite.data.augment.augment import Preprocess
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import RunError
 from tao_lite.models.architectures import build
 from tao_lite.spec import classification_pb2 as pb

@@ -12,7 +12,7 @@ import torch
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.cli.main import main
-from tao_lite.data.augment.augment import Preprocess
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import CheckpointError, PruneError, RunError, SpecError
 from tao_lite.machine import distributed
 from tao_lite.models import architectures

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from tao_lite.cli.main import main
+from tao_lite.files import writing
 from tao_lite.machine import distributed
 from tao_lite.metrics.counts import Counts
-from tao_lite.run import Run, write_json
+from tao_lite.run import Run
 from tao_lite.spec.load import load
 from tao_lite.stages.dataset import report as dataset_report
 from tao_lite.stages.dataset import sources
@@ -215,7 +216,7 @@ def test_the_report_on_the_data_set_is_taken_in(trained: Path, copied: Path) -> 
     sides = sources.sides(experiment)
     sides = {**sides, "val": (*sides["val"], *sides["train"][:3])}
     values = dataset_report.report(sides, [("x.png", "is broken")], experiment)
-    write_json(copied / "dataset_report.json", values)
+    writing.write_json(copied / "dataset_report.json", values)
     page = made(copied, read_data=False)
     assert page.row("blue")[:2] == [str(values["splits"][side]["classes"]["blue"]) for side in ("train", "val")]
     assert "val shares 3 exact and 0 near copies with train." in page.text

@@ -12,7 +12,7 @@ from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import CheckpointError, SpecError
 from tao_lite.models import architectures, head
-from tao_lite.pruning import surgery
+from tao_lite.pruning import plans, surgery, targets
 from tao_lite.pruning.criteria import Rule
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.train import pretrained
@@ -25,8 +25,8 @@ def pruned(tmp_path: Path) -> Path:
     """A network of three classes, pruned to about half."""
     torch.manual_seed(0)
     network = architectures.build(MODEL, 3)
-    rule = Rule(threshold=surgery.threshold_for_ratio(network, (3, 32, 32), Rule(), 0.5))
-    smaller = surgery.cut(network, surgery.plan(network, (3, 32, 32), rule))
+    rule = Rule(threshold=targets.for_parameters(plans.score(network, (3, 32, 32), Rule()), 0.5))
+    smaller = surgery.cut(network, plans.score(network, (3, 32, 32), rule).plan())
     path = tmp_path / "pruned.pth"
     spec = text_format.MessageToString(pb.Experiment(model_config=MODEL))
     names = ("blue", "green", "red")
@@ -119,8 +119,8 @@ def test_a_pruned_network_takes_images_of_another_kind(size: str, class_names: t
     model = changed(MODEL, retain_head=True, input_image_size="3,64,64")
     torch.manual_seed(0)
     full = architectures.build(model, 3)
-    rule = Rule(threshold=surgery.threshold_for_ratio(full, (3, 64, 64), Rule(), 0.5))
-    pruned = surgery.cut(full, surgery.plan(full, (3, 64, 64), rule))
+    rule = Rule(threshold=targets.for_parameters(plans.score(full, (3, 64, 64), Rule()), 0.5))
+    pruned = surgery.cut(full, plans.score(full, (3, 64, 64), rule).plan())
     network = from_file(saved(tmp_path, pruned, model), changed(model, input_image_size=size), class_names)
     width = pruned.get_parameter("layer4.0.bn2.weight").numel()
     assert network.get_parameter("fc.weight").shape == (len(class_names), width * (36 if size == "3,96,96" else 16))

@@ -66,13 +66,27 @@ def test_progress_comes_back_from_plain_data() -> None:
     assert Progress.of(asdict(progress)) == progress
 
 
+def test_the_training_loss_of_the_best_epoch_is_kept() -> None:
+    progress = Progress()
+    for accuracy, loss_sum in ((0.5, 8.0), (0.7, 6.0), (0.6, 2.0)):
+        progress.stats = EpochStats(loss_sum=loss_sum, images=4)
+        progress.validated(accuracy, 1.0, 0.0)
+    assert progress.best_train_loss == 1.5
+
+
+def test_a_run_that_did_not_keep_it_yet_goes_on() -> None:
+    older = asdict(Progress(epoch=2))
+    del older["best_train_loss"]
+    assert Progress.of(older).best_train_loss is None
+
+
 def test_the_last_and_the_best_checkpoints_stay(run: Run) -> None:
     run.weights.mkdir()
     run.pruned.write_text("of the user")
     best_after = {1: 1, 2: 2, 3: 2, 4: 2, 5: 2}
     for epoch, best in best_after.items():
         run.interrupted.write_text("older")
-        restart.save(run, checkpoint(epoch), keep_last=2, best_epoch=best)
+        restart.save(run, "resnet", checkpoint(epoch), keep_last=2, best_epoch=best)
     assert files(run) == {
         "resnet_002.pth": "resnet_002.pth",
         "resnet_004.pth": "resnet_004.pth",
@@ -92,7 +106,7 @@ def test_only_what_the_run_names_so_is_removed(run: Run, arch: str) -> None:
         (run.weights / name).write_text("of the user")
     text = text_format.MessageToString(experiment(arch=arch))
     for epoch in (1, 2, 3):
-        restart.save(run, replace(checkpoint(epoch), spec=text), keep_last=1, best_epoch=3)
+        restart.save(run, arch, replace(checkpoint(epoch), spec=text), keep_last=1, best_epoch=3)
     assert set(files(run)) == {*of_the_user, f"{own}_002.pth", f"{own}_003.pth", "best.pth", "latest.pth"}
 
 
@@ -102,7 +116,7 @@ def test_best_is_the_best_there_is_while_the_best_epoch_could_not_be_saved(
     """Of epochs 1 to 5 the third is the best and has no file: the best of the others was 1, then is 5."""
     for epoch, accuracy in {1: 0.6, 2: 0.5, 4: 0.4, 5: 0.7}.items():
         saved = replace(checkpoint(epoch), metrics={"val_accuracy": accuracy, "val_loss": 1.0})
-        restart.save(run, saved, keep_last=1, best_epoch=1 if epoch < 3 else 3)
+        restart.save(run, "resnet", saved, keep_last=1, best_epoch=1 if epoch < 3 else 3)
         assert files(run)["best.pth"] == ("resnet_005.pth" if epoch == 5 else "resnet_001.pth")
     assert set(files(run)) == {"resnet_004.pth", "resnet_005.pth", "best.pth", "latest.pth"}
     assert f"epoch 3, the best, has no checkpoint; {run.best} is resnet_001.pth" in caplog.text
@@ -112,7 +126,7 @@ def test_going_back_leaves_the_folder_of_a_run_that_was_never_further(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     for epoch in (4, 18, 19, 20):
-        restart.save(run, checkpoint(epoch), keep_last=9, best_epoch=19 if epoch > 18 else epoch)
+        restart.save(run, "resnet", checkpoint(epoch), keep_last=9, best_epoch=19 if epoch > 18 else epoch)
     checkpoints.save(run.interrupted, checkpoint(20, batch=3))
     pruned = run.checkpoint("resnet", 50)
     checkpoints.save(pruned, replace(checkpoint(50), training={}))
@@ -126,7 +140,7 @@ def test_going_back_leaves_the_folder_of_a_run_that_was_never_further(
     assert {path.name for path in run.abandoned.iterdir()} == set(moved)
     assert f"Went back to epoch 4: {', '.join(moved)} moved to {run.abandoned}" in caplog.text
 
-    restart.save(run, checkpoint(5), keep_last=1, best_epoch=5)
+    restart.save(run, "resnet", checkpoint(5), keep_last=1, best_epoch=5)
     assert files(run) == {
         **whole,
         "resnet_005.pth": "resnet_005.pth",
@@ -139,7 +153,7 @@ def test_going_back_leaves_the_folder_of_a_run_that_was_never_further(
 
 
 def test_going_back_to_where_the_run_is_moves_nothing(run: Run) -> None:
-    restart.save(run, checkpoint(4), keep_last=1, best_epoch=4)
+    restart.save(run, "resnet", checkpoint(4), keep_last=1, best_epoch=4)
     before = files(run)
     restart.go_back(run, "resnet", Progress(epoch=4, best_epoch=4))
     assert files(run) == before
@@ -154,7 +168,7 @@ def test_a_pruned_network_is_no_point_to_go_on_from(run: Run) -> None:
 
 
 def test_a_copy_under_another_name_is_no_point_to_go_on_from(run: Run) -> None:
-    restart.save(run, checkpoint(2), keep_last=1, best_epoch=2)
+    restart.save(run, "resnet", checkpoint(2), keep_last=1, best_epoch=2)
     checkpoints.save(run.weights / "mine_003.pth", checkpoint(3))
     found = restart.resume_point(run, experiment(), ("cat", "dog"))
     assert found is not None
@@ -162,13 +176,13 @@ def test_a_copy_under_another_name_is_no_point_to_go_on_from(run: Run) -> None:
 
 
 def test_the_checkpoints_of_another_architecture_are_refused(run: Run) -> None:
-    restart.save(run, checkpoint(1), keep_last=1, best_epoch=1)
+    restart.save(run, "resnet", checkpoint(1), keep_last=1, best_epoch=1)
     with pytest.raises(RunError, match=r"another network \(model_config\.arch: resnet -> vgg\)"):
         restart.resume_point(run, experiment(arch="vgg"), ("cat", "dog"))
 
 
 def test_a_run_goes_on_from_the_checkpoint_that_is_furthest(run: Run) -> None:
-    restart.save(run, checkpoint(3), keep_last=1, best_epoch=3)
+    restart.save(run, "resnet", checkpoint(3), keep_last=1, best_epoch=3)
     checkpoints.save(run.interrupted, checkpoint(3, batch=7))
     found = restart.resume_point(run, experiment(), ("cat", "dog"))
     assert found is not None
@@ -181,25 +195,25 @@ def test_an_empty_folder_starts_anew(run: Run) -> None:
 
 def test_init_epoch_goes_back_to_the_epoch_before_it(run: Run) -> None:
     for epoch in (1, 2, 3):
-        restart.save(run, checkpoint(epoch), keep_last=3, best_epoch=3)
+        restart.save(run, "resnet", checkpoint(epoch), keep_last=3, best_epoch=3)
     found = restart.resume_point(run, back_to(2), ("cat", "dog"))
     assert found is not None
     assert found.epoch == 2
 
 
 def test_init_epoch_1_refuses_a_folder_with_checkpoints(run: Run) -> None:
-    restart.save(run, checkpoint(1), keep_last=1, best_epoch=1)
+    restart.save(run, "resnet", checkpoint(1), keep_last=1, best_epoch=1)
     with pytest.raises(RunError, match=r"init_epoch 1 starts anew, but .*weights is not empty; choose another folder"):
         restart.resume_point(run, back_to(0), ("cat", "dog"))
 
 
 def test_other_classes_are_refused_by_name(run: Run) -> None:
-    restart.save(run, checkpoint(1), keep_last=1, best_epoch=1)
+    restart.save(run, "resnet", checkpoint(1), keep_last=1, best_epoch=1)
     with pytest.raises(RunError, match=r"was trained on the classes cat, dog; now they are cat, fox; choose another"):
         restart.resume_point(run, experiment(), ("cat", "fox"))
 
 
 def test_a_changed_setting_is_named_and_allowed(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    restart.save(run, checkpoint(1, n_epochs=4), keep_last=1, best_epoch=1)
+    restart.save(run, "resnet", checkpoint(1, n_epochs=4), keep_last=1, best_epoch=1)
     assert restart.resume_point(run, experiment(n_epochs=9), ("cat", "dog")) is not None
     assert "resumed with a changed setting: train_config.n_epochs: 4 -> 9" in caplog.text

@@ -34,7 +34,7 @@ def test_what_is_saved_is_what_was_there_at_that_moment(run: Run) -> None:
     weights = torch.arange(200_000.0).reshape(2, 100, 1000)
     moments = {"state": {0: {"step": torch.tensor(3.0), "momentum": weights + 1}}, "groups": [{"lr": 0.1}]}
     given = replace(checkpoint(1), network={"w": weights}, training={"optimizer": moments, "threads": 2})
-    with Saver(run) as saver:
+    with Saver(run, "resnet") as saver:
         saver.save(given, 1, 1)
         for tensor in (weights, moments["state"][0]["momentum"], moments["state"][0]["step"]):  # type: ignore[index]
             tensor.zero_()
@@ -48,14 +48,14 @@ def test_what_is_saved_is_what_was_there_at_that_moment(run: Run) -> None:
 
 
 def test_leaving_waits_for_the_file_whatever_ended_the_training(run: Run) -> None:
-    with suppress(KeyboardInterrupt), Saver(run) as saver:
+    with suppress(KeyboardInterrupt), Saver(run, "resnet") as saver:
         save(saver, 1)
         raise KeyboardInterrupt
     assert checkpoints.load(run.latest).epoch == 1
 
 
 def test_a_failed_save_is_logged_and_the_training_goes_on(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    with Saver(run) as saver:
+    with Saver(run, "resnet") as saver:
         for epoch in range(1, 2 * ATTEMPTS, 2):
             with full_disk(run):
                 save(saver, epoch)
@@ -67,7 +67,7 @@ def test_a_failed_save_is_logged_and_the_training_goes_on(run: Run, caplog: pyte
 
 
 def test_a_disk_that_stays_full_ends_the_training(run: Run) -> None:
-    with full_disk(run), Saver(run) as saver:
+    with full_disk(run), Saver(run, "resnet") as saver:
         for epoch in range(1, ATTEMPTS + 1):
             save(saver, epoch)
         with pytest.raises(RunError, match=r"resnet_003\.pth"):
@@ -75,21 +75,21 @@ def test_a_disk_that_stays_full_ends_the_training(run: Run) -> None:
 
 
 def test_a_failure_of_the_last_checkpoint_is_an_error(run: Run) -> None:
-    with full_disk(run), Saver(run) as saver:
+    with full_disk(run), Saver(run, "resnet") as saver:
         save(saver, 1)
         with pytest.raises(RunError, match=r"resnet_001\.pth"):
             saver.settle(is_last=True)
 
 
 def test_a_failure_that_nobody_waited_for_is_logged(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    with full_disk(run), suppress(KeyboardInterrupt), Saver(run) as saver:
+    with full_disk(run), suppress(KeyboardInterrupt), Saver(run, "resnet") as saver:
         save(saver, 1)
         raise KeyboardInterrupt
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
 def test_other_processes_save_nothing(run: Run) -> None:
-    with Saver(replace(run, world=replace(run.world, rank=1, world_size=2))) as saver:
+    with Saver(replace(run, world=replace(run.world, rank=1, world_size=2)), "resnet") as saver:
         save(saver, 1)
         saver.settle(is_last=True)
     assert not run.weights.exists()

@@ -1,0 +1,1 @@
+"""One way to open what others wrote, one way to write."""

@@ -1,0 +1,168 @@
+"""Files that others wrote, opened in one way: regular ones only, in bounds, and patient with a system that fails.
+
+Two things can be wrong. The file: missing, no regular file, too large, no text - an error of the caller's kind. Or the
+system: a disk, a network, permissions - then whatever the file holds may be whole, and it is a ReadError.
+"""
+
+import codecs
+import errno
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from tao_lite.errors import ReadError, TaoLiteError
+
+MAX_TEXT_BYTES = 2**26
+"""More than any spec, label file, class map or list of images that is meant to be read as one."""
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_MAY_PASS = {
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EMFILE, errno.ENFILE, errno.EREMOTEIO),
+    *(errno.ENETDOWN, errno.ENETUNREACH, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+}
+_MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class _Patience:
+    """Seconds that this process may still wait for reads that fail; a read that then succeeds gives them back.
+
+    So one bad sector costs seconds, and a disk that is gone does not cost them for each of its files.
+    """
+
+    PAUSES = (0.1, 0.4, 1.5)
+    TOTAL_SECONDS = 8.0
+
+    def __init__(self) -> None:
+        self._lock, self._left = threading.Lock(), self.TOTAL_SECONDS
+
+    def spend(self, seconds: float) -> bool:
+        """Whether there is so much patience left; it is then spent."""
+        with self._lock:
+            is_left = self._left >= seconds
+            self._left -= seconds if is_left else 0
+        return is_left
+
+    def restore(self) -> None:
+        with self._lock:
+            self._left = self.TOTAL_SECONDS
+
+
+_patience = _Patience()
+
+
+def retried(path: Path, read: Callable[[], T]) -> T:
+    """What `read` returns; called anew, after a pause, while the system fails in a way that may pass.
+
+    Raises:
+        ReadError: the system still fails, or refuses.
+        OSError: `read` found no such file, or a fault that is not the system's (no errno).
+    """
+    for attempt in range(len(_Patience.PAUSES) + 1):
+        try:
+            found = read()
+        except OSError as error:
+            if error.errno is None or error.errno in _MISSING:
+                raise
+            is_last = attempt == len(_Patience.PAUSES) or error.errno not in _MAY_PASS
+            if is_last or not _patience.spend(_Patience.PAUSES[attempt]):
+                raise ReadError(_refusal(path, error)) from error
+            if attempt == 0:
+                _log.warning("%s: %s; waiting for it", path, error.strerror)
+            time.sleep(_Patience.PAUSES[attempt])
+        else:
+            if attempt:
+                _patience.restore()
+            return found
+    raise AssertionError
+
+
+def open_regular(path: Path, damaged: type[TaoLiteError], source: Path | None = None) -> BinaryIO:
+    """The file, open for reading; `source` is where its bytes are, if not at the path that messages name.
+
+    Raises:
+        damaged: there is none, or it is no regular file.
+        ReadError: as retried.
+    """
+    try:
+        return retried(path, lambda: _open(path, damaged, source or path))
+    except OSError as error:
+        raise damaged(f"{path}: {_absence(error)}") from error
+
+
+def read(path: Path, damaged: type[TaoLiteError], *, max_bytes: int) -> bytes:
+    """The content of a file.
+
+    Raises:
+        damaged: as open_regular, or it has more bytes than that.
+        ReadError: as retried.
+    """
+
+    def content() -> bytes:
+        with _open(path, damaged, path) as file:
+            return file.read(max_bytes + 1)
+
+    try:
+        found = retried(path, content)
+    except OSError as error:
+        raise damaged(f"{path}: {_absence(error)}") from error
+    if len(found) > max_bytes:
+        raise damaged(f"{path}: has more than {max_bytes:,} bytes, which is more than is read; is it the right file?")
+    return found
+
+
+def read_text(path: Path, damaged: type[TaoLiteError], *, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """The text of a UTF-8 file, without a byte order mark.
+
+    Raises:
+        damaged: as read, or it is no UTF-8.
+        ReadError: as retried.
+    """
+    content = read(path, damaged, max_bytes=max_bytes).removeprefix(codecs.BOM_UTF8)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise damaged(f"{path}:{line}: byte {content[error.start]:#04x} is not UTF-8; save it as UTF-8") from error
+
+
+def _open(path: Path, damaged: type[TaoLiteError], source: Path) -> BinaryIO:
+    # O_NONBLOCK: opening a named pipe would wait for a writer, perhaps for ever. It means nothing to regular files.
+    descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+        if kind != stat.S_IFREG:
+            raise damaged(f"{path}: is {_KINDS.get(kind, 'of another kind')}, not a regular file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _absence(error: OSError) -> str:
+    return "no such file; check the path" if error.errno == errno.ENOENT else f"no such file ({error.strerror})"
+
+
+def _refusal(path: Path, error: OSError) -> str:
+    assert error.errno is not None
+    name = errno.errorcode.get(error.errno, str(error.errno))
+    remedy = (
+        "change its permissions"
+        if error.errno in (errno.EACCES, errno.EPERM)
+        else "the file itself may be whole: check the disk or the network, then give the same command again"
+    )
+    return f"{path}: can't be read now ({error.strerror}, {name}); {remedy}"

@@ -1,0 +1,91 @@
+"""A trained network, opened for use: on a device, with its normalisation, its classes and the spec it is used by."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from tao_lite import checkpoint as checkpoints
+from tao_lite import compat
+from tao_lite.checkpoint import Checkpoint
+from tao_lite.data.batch import Batch
+from tao_lite.data.preprocess import Preprocess
+from tao_lite.models.fold import folded
+from tao_lite.run import Run
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.training import trial
+from tao_lite.training.loops import predict
+from tao_lite.training.precision import Precision
+
+
+class Prediction(NamedTuple):
+    """The most probable class of an image, and its probability."""
+
+    class_name: str
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A checkpoint's network in evaluation mode. What it computes with is made when it is first asked for."""
+
+    path: Path
+    found: Checkpoint
+    experiment: pb.Experiment  # as it takes effect, with the network of the checkpoint
+    device: torch.device
+    network: nn.Module
+
+    @classmethod
+    def of(cls, path: Path, device: torch.device, experiment: pb.Experiment | None = None) -> "Trained":
+        """The network of the checkpoint, for use as the spec says; without one, as the spec it was trained with.
+
+        Raises:
+            CheckpointError: it can't be read.
+        """
+        found = checkpoints.load(path)
+        merged = pb.Experiment()
+        merged.CopyFrom(experiment or found.experiment)
+        # Its input size and kind are facts, not wishes.
+        merged.model_config.CopyFrom(found.experiment.model_config)
+        network = on_device(checkpoints.network(found).eval(), device)
+        return cls(path=path, found=found, experiment=compat.effective(merged), device=device, network=network)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.found.class_names
+
+    @cached_property
+    def preprocess(self) -> Preprocess:
+        return checkpoints.preprocess(self.found).to(self.device)
+
+    @cached_property
+    def precision(self) -> Precision:
+        """As `Precision.of`, with what that does to the process."""
+        return Precision.of(self.experiment.train_config, self.device)
+
+    @cached_property
+    def _folded(self) -> nn.Module:
+        return folded(self.network)
+
+    def set_threads(self, run: Run) -> None:
+        """Let torch compute with the number of threads that is fastest for this network."""
+        trial.set_threads(self.network, self.experiment, self.precision, run)
+
+    def probabilities(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[list[float]]]]:
+        """Each batch, and for each of its images the probabilities in the order of the class names."""
+        for batch, _, logits in predict(self._folded, batches, preprocess=self.preprocess, precision=self.precision):
+            yield batch, logits.softmax(dim=1).tolist()
+
+
+def most_probable(class_names: Sequence[str], probabilities: Sequence[float]) -> Prediction:
+    probability, name = max(zip(probabilities, class_names, strict=True))
+    return Prediction(name, probability)
+
+
+def on_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network, moved to the device, its weights laid out as the fastest kernels want them."""
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
