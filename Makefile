@@ -23,7 +23,7 @@ PORT    ?= 6006
 PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train evaluate prune retrain export inference tensorboard sample-data test test-all test-oldest test-container bench lint format proto lock wheel clean image up down doctor launcher
+.PHONY: help install train evaluate prune retrain export inference tensorboard sample-data test test-all test-oldest test-container test-podman bench lint format proto lock wheel clean image up down doctor launcher
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,7 +55,7 @@ tensorboard: ## Show the curves of RESULTS at http://localhost:6006 (PORT=)
 	else $(MAKE) --no-print-directory install && $(BIN)/tensorboard --logdir "$(RESULTS)/events" --port $(PORT); fi
 
 image: ## Build the image of containers; BASE_IMAGE= another base, BUILD_ARGS= more options of docker build
-	docker build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg VERSION=$(VERSION) \
+	containers/image $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION="$$(git rev-parse --short HEAD 2>/dev/null)" \
 	  --build-arg SOURCE="$$(python3 tao_lite/launcher/image.py)" $(BUILD_ARGS) -f containers/Dockerfile -t $(IMAGE) .
 
@@ -83,6 +83,9 @@ test-oldest: $(OLDEST)/installed ## Run every test with the oldest versions that
 
 test-container: $(INSTALLED) ## Run the tests of image, launcher and TensorBoard with a Docker engine (as root, on Debian)
 	tests/container/run $(ARGS)
+
+test-podman: $(INSTALLED) ## The same with Podman, as root and rootless; SHORT=1 the most important ones
+	ENGINE=podman tests/container/run $(ARGS)
 
 bench: $(PEERS) ## Measure beside other programs, about 20 minutes, and write the table of tests/bench/README.md; ARGS=--gpu
 	@for name in loaders step end_to_end; do $(BIN)/python -m tests.bench.$$name $(ARGS) || exit; done

@@ -118,6 +118,25 @@ def assert_same_weights(results: Path, others: Path) -> None:
         assert torch.equal(tensor, theirs[name]), name
 
 
+def test_what_is_saved_names_variables_and_not_their_values(
+    spec: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FIELD.md C3: who is sent a checkpoint or curves doesn't learn what was in the environment."""
+    hidden = tmp_path / "hidden-place"
+    hidden.symlink_to(colours.parent)
+    results, named = tmp_path / "results", tmp_path / "named.cfg"
+    named.write_text(spec.read_text().replace(str(colours), f"${{SETS}}/{colours.name}"))
+    monkeypatch.setenv("SETS", str(hidden))
+    trained = tao_lite("train", "-e", named, "-r", results, "--set", "train_config.n_epochs=1")
+    assert trained.returncode == 0, trained.stderr
+    saved = [results / "spec.cfg", *results.glob("events/*"), *results.glob("weights/*.pth")]
+    assert [path for path in saved if f"${{SETS}}/{colours.name}".encode() not in path.read_bytes()] == []
+    assert [path for path in results.rglob("*") if path.is_file() and b"hidden-place" in path.read_bytes()] == []
+    # The checkpoint's own spec still leads to the data.
+    evaluated = tao_lite("evaluate", "-m", results / "weights" / "best.pth", "-r", results)
+    assert evaluated.returncode == 0, evaluated.stderr
+
+
 def test_training_leaves_the_files_it_promises(trained: Path) -> None:
     found = {str(path.relative_to(trained)) for path in trained.rglob("*") if path.is_file()}
     events = {name for name in found if name.startswith("events/")}

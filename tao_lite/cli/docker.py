@@ -11,7 +11,7 @@ from tao_lite.cli.log import log_to
 from tao_lite.errors import RunError
 
 # Options that are about the container alone; they are not passed on into it.
-_OWN = ("docker", "docker_image", "mounts", "memory", "cpus", "shm_size")
+_OWN = ("docker", "docker_image", "mounts", "memory", "cpus", "shm_size", "allow_privileged")
 _GPUS = ("gpus", "gpu_index")
 
 
@@ -57,6 +57,7 @@ def places(command: Callable[..., int]) -> Callable[..., int]:
         click.option("--memory", metavar="SIZE", help="Most memory the container may take, such as 16g."),
         click.option("--cpus", type=click.FloatRange(0, min_open=True), help="Most CPU cores it may use."),
         click.option("--shm_size", metavar="SIZE", help="Its shared memory.  [default: 8g]"),
+        click.option("--allow_privileged", is_flag=True, help="Let a mounts file make it as mighty as root."),
     )
     decorated: Callable[..., int] = placed
     for option in reversed(options):
@@ -87,7 +88,7 @@ def _launch(context: click.Context, own: Mapping[str, Any], given: Mapping[str, 
     choice = Choice(
         image=own["docker_image"],
         gpus=Gpus(count or 0, ids) if ids or count is not None else None,
-        **{name: own[name] for name in ("mounts", "memory", "cpus", "shm_size")},
+        **{name: own[name] for name in ("mounts", "memory", "cpus", "shm_size", "allow_privileged")},
     )
     stage = str(context.command.name)
     results = session.results_folder(given["results_dir"], given.get("spec_file"), given.get("model"))

@@ -47,7 +47,7 @@ def run(client: Any, options: Mapping[str, Any]) -> tuple[int, str]:
             with _same_size(container) if is_terminal else contextlib.nullcontext():
                 said(_copy, stream, stop)
             code = int(said(container.wait)["StatusCode"])
-            return code, _reason(container, code, was_asked=stop.has_killed)
+            return code, _reason(container, code, was_asked=stop.has_killed, memory=options.get("mem_limit"))
         finally:
             with contextlib.suppress(docker.errors.DockerException, OSError):
                 container.remove(force=True)
@@ -133,7 +133,7 @@ def _same_size(container: Any) -> Iterator[None]:
         signal.signal(signal.SIGWINCH, previous)
 
 
-def _reason(container: Any, code: int, *, was_asked: bool) -> str:
+def _reason(container: Any, code: int, *, was_asked: bool, memory: str | None) -> str:
     state = {}
     with contextlib.suppress(docker.errors.DockerException, OSError):
         container.reload()
@@ -143,5 +143,7 @@ def _reason(container: Any, code: int, *, was_asked: bool) -> str:
     if state.get("OOMKilled"):
         return "The container ran out of memory: raise --memory, or take smaller batches or images"
     if code == KILLED and not was_asked:
-        return "The container was killed (docker kill, or the machine is out of memory); run again to go on"
+        # Podman before 4.4 does not tell one from the other.
+        limit = f"it took more than --memory {memory}, " if memory else ""
+        return f"The container was killed ({limit}docker kill, or the machine is out of memory); run again to go on"
     return ""

@@ -12,7 +12,7 @@ from typing import Any
 
 from tao_lite.errors import LaunchError, TaoLiteError
 from tao_lite.launcher import engine as engine_client
-from tao_lite.launcher import image, mounts, needs
+from tao_lite.launcher import image, mounts, mounts_file, needs
 from tao_lite.machine import host
 from tao_lite.spec.load import examine as examine_spec
 from tao_lite.spec.load import read
@@ -37,14 +37,14 @@ class Finding:
     stops_containers: bool = False
 
 
-def findings(results: Path, mounts_file: Path | None = None, spec: Path | None = None) -> Iterator[Finding]:
+def findings(results: Path, mounts_path: Path | None = None, spec: Path | None = None) -> Iterator[Finding]:
     """All that was found, the machine first, then the engine, then paths."""
     yield Finding(OK, "tao_lite", f"{importlib.metadata.version('tao-lite')}, Python {platform.python_version()}")
     yield from libraries()
     yield from gpus()
     yield from space(results)
     yield from containers()
-    yield from paths(mounts_file, spec)
+    yield from paths(mounts_path, spec)
 
 
 def can_train(found: Sequence[Finding]) -> bool:
@@ -118,15 +118,15 @@ def containers() -> Iterator[Finding]:
     """The engine, what it gives containers, and the image."""
     try:
         with contextlib.closing(engine_client.connect()) as client:
-            yield from _engine(client, engine_client.said(client.info))
+            yield from _engine(client, engine_client.examine(client))
     except LaunchError as error:
         yield Finding(NOTE, "docker", str(error), stops_containers=True)
 
 
-def paths(mounts_file: Path | None, spec: Path | None) -> Iterator[Finding]:
+def paths(mounts_path: Path | None, spec: Path | None) -> Iterator[Finding]:
     """The mounts file, and what a training with the spec would see of this machine."""
     try:
-        listed = mounts.find(mounts_file)
+        listed = mounts_file.find(mounts_path)
         if listed.path:
             text = f"{listed.path}: " + ", ".join(f"{one.source} as {one.target}" for one in listed.mounts)
             yield Finding(OK, "mounts file", text)
@@ -142,15 +142,15 @@ def lines(found: Sequence[Finding]) -> list[str]:
     return [f"{one.state:<8} {one.name:<{width}}  {one.text}" for one in found]
 
 
-def _engine(client: Any, information: dict[str, Any]) -> Iterator[Finding]:
-    engine = engine_client.facts(information, has_hook=shutil.which("nvidia-container-runtime-hook") is not None)
+def _engine(client: Any, engine: engine_client.Engine) -> Iterator[Finding]:
     kinds = ", rootless" * engine.is_rootless + ", users remapped" * engine.remaps_users
-    yield Finding(OK, "docker", f"engine {engine.version}{kinds}")
+    yield Finding(OK, "docker", f"{engine}{kinds}")
+    if not engine.has_limits:
+        yield Finding(NOTE, "docker limits", engine_client.NO_LIMITS)
     yield _runtime(engine)
     yield _image(client, image.name())
-    root = Path(str(information.get("DockerRootDir", "/")))
-    if root.exists():
-        free = shutil.disk_usage(root).free
+    if os.access(engine.folder, os.F_OK):
+        free = shutil.disk_usage(engine.folder).free
         state = OK if free >= MIN_DISK_BYTES else PROBLEM
         yield Finding(state, "docker disk", f"{free / 1e9:.0f} GB free" + "; docker system prune" * (state != OK))
 
@@ -173,9 +173,8 @@ def _runtime(engine: engine_client.Engine) -> Finding:
     if engine.gpu:
         return Finding(OK, "docker gpu", {"nvidia": "NVIDIA runtime", "cdi": "through CDI"}[engine.gpu])
     if engine_client.machine_has_gpu():
-        text = "the engine can't give containers the GPU; install the NVIDIA Container Toolkit and restart the engine"
-        return Finding(PROBLEM, "docker gpu", text)
-    return Finding(NOTE, "docker gpu", "no NVIDIA runtime, and no GPU either; containers compute on the CPU")
+        return Finding(PROBLEM, "docker gpu", engine.why_no_gpu)
+    return Finding(NOTE, "docker gpu", "no GPU on this machine; containers compute on the CPU")
 
 
 def _image(client: Any, name: str) -> Finding:
@@ -186,7 +185,7 @@ def _image(client: Any, name: str) -> Finding:
     version, installed = labels.get(image.VERSION_LABEL), importlib.metadata.version("tao-lite")
     if version and version != installed:
         return Finding(PROBLEM, "image", f"{name} holds tao_lite {version}, installed is {installed}; `make image`")
-    if labels.get(image.SOURCE_LABEL, "") not in ("", image.source_digest()):
+    if not image.is_current(labels):
         return Finding(PROBLEM, "image", f"{name} was built from other code than this; `make image`")
     return Finding(OK, "image", name)
 

@@ -7,6 +7,7 @@ imported.
 import hashlib
 import importlib.metadata
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 SOURCE_LABEL = "tao_lite.source"
@@ -16,6 +17,11 @@ VERSION_LABEL = "org.opencontainers.image.version"
 def name() -> str:
     """TAO_LITE_IMAGE of the environment, else tao-lite with the version of this package."""
     return os.environ.get("TAO_LITE_IMAGE") or f"tao-lite:{importlib.metadata.version('tao-lite')}"
+
+
+def is_current(labels: Mapping[str, str]) -> bool:
+    """Whether an image with these labels holds this code; one that does not say is another's, and taken as it is."""
+    return labels.get(SOURCE_LABEL, "") in ("", source_digest())
 
 
 def source_digest(package: Path = Path(__file__).parents[1]) -> str:

@@ -3,16 +3,19 @@
 import contextlib
 import logging
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from docker.types import DeviceRequest, Ulimit
 from docker.types import Mount as DockerMount
 
-from tao_lite.launcher import container, image, mounts
+from tao_lite.errors import LaunchError
+from tao_lite.launcher import container, image, mounts, mounts_file
 from tao_lite.launcher import engine as engine_client
 from tao_lite.launcher import request as requests
 from tao_lite.launcher.engine import Engine
+from tao_lite.launcher.mounts_file import MountsFile
 from tao_lite.launcher.request import Choice, Command, Gpus, Request
 
 SHM_SIZE = "8g"
@@ -25,12 +28,16 @@ def launch(command: Command, choice: Choice) -> int:
     """Exit code of the command in a container.
 
     Raises:
-        LaunchError: no engine, image or GPU, a path that can't be mounted.
+        LaunchError: no engine, image or GPU, a path that can't be mounted, more rights than were allowed.
         SpecError: the spec can't be read.
     """
+    listed = mounts_file.find(choice.mounts)
+    _check_rights(listed, choice)
     with contextlib.closing(engine_client.connect()) as client:
         engine = engine_client.examine(client)
-        request = _chosen(requests.of(command, mounts.find(choice.mounts)), command, choice, engine)
+        request = _chosen(requests.of(command, listed), command, choice, engine)
+        for line in cautions(request, engine):
+            _log.warning("%s", line)
         _note_stale_image(client, request.image)
         container.remove_left_over(client)
         code, reason = container.run(client, container_options(request, engine))
@@ -49,7 +56,8 @@ def container_options(request: Request, engine: Engine) -> dict[str, Any]:
         "labels": {container.LABEL: str(os.getpid())},
         "init": True,  # passes signals on, and collects processes that ended
         "user": _user(request, engine),
-        "group_add": [str(group) for group in request.groups],
+        # A rootless engine has no say over groups outside those that are mapped for it.
+        "group_add": [] if engine.is_rootless else [str(group) for group in request.groups],
         "working_dir": str(request.folder),
         "environment": dict(request.environment),
         "mounts": [
@@ -62,9 +70,9 @@ def container_options(request: Request, engine: Engine) -> dict[str, Any]:
         "shm_size": tao.get("shm_size") or request.shm_size or SHM_SIZE,
         "ulimits": [Ulimit(name=name, soft=value, hard=value) for name, value in tao.get("ulimits", {}).items()],
         "device_requests": _device_requests(request.gpus, engine),
-        "tty": request.has_terminal and bool(tao.get("tty", True)),
+        "tty": request.has_terminal and tao.get("tty", True) is True,
         **_limits(request),
-        **_security(engine, is_privileged=bool(tao.get("privileged"))),
+        **_security(engine, is_privileged=_is_privileged(tao)),
     }
     if "ports" in tao:
         options["ports"] = tao["ports"]
@@ -72,6 +80,40 @@ def container_options(request: Request, engine: Engine) -> dict[str, Any]:
         # Processes that train together look up the name of their machine, and nobody would answer.
         options |= {"hostname": request.name, "extra_hosts": {request.name: "127.0.0.1"}}
     return {name: value for name, value in options.items() if value is not None and value != []}
+
+
+def cautions(request: Request, engine: Engine) -> Iterator[str]:
+    """What the container may do to the machine besides computing, and what it can't have; one line each."""
+    if _is_privileged(request.tao_options):
+        yield "The container is privileged: it may do all that root may on this machine"
+    network = request.tao_options.get("network", "")
+    if network.startswith(("host", "container:", "ns:")):
+        yield f"DockerOptions: network {network} opens what listens there to the container; it needs none to train"
+    for mount in mounts.of_system(request.mounts):
+        rights = "read and change" if mount.is_writable else "read"
+        yield f"{mount.source} is a folder of the system, which the container may {rights} as {mount.target}"
+    if not engine.is_rootless:
+        return
+    for mount in mounts.readable_by_group_only(request.mounts, request.groups):
+        yield (
+            f"{mount.source} is open to you by a group only, and a rootless engine takes groups from its containers; "
+            'Podman with crun keeps them: annotations = ["run.oci.keep_original_groups=1"] below [containers] in '
+            "~/.config/containers/containers.conf"
+        )
+    if (request.memory or request.cpus) and not engine.has_limits:
+        yield f"--memory and --cpus are not in effect: {engine_client.NO_LIMITS}"
+
+
+def _check_rights(listed: MountsFile, choice: Choice) -> None:
+    if _is_privileged(listed.options) and not choice.allow_privileged:
+        raise LaunchError(
+            f"{listed.path}: DockerOptions: privileged is true, which lets the container do all that root may on this "
+            "machine; take it out, for training needs no such rights, or add --allow_privileged"
+        )
+
+
+def _is_privileged(tao_options: Mapping[str, Any]) -> bool:
+    return tao_options.get("privileged") is True
 
 
 def _chosen(request: Request, command: Command, choice: Choice, engine: Engine) -> Request:
@@ -111,7 +153,7 @@ def _security(engine: Engine, *, is_privileged: bool) -> dict[str, Any]:
 def _user(request: Request, engine: Engine) -> str:
     """The caller, so that all files are the caller's; only root may run as the user that a mounts file names."""
     if engine.is_rootless:
-        return "0:0"  # which is the caller outside
+        return engine.caller
     named = request.tao_options.get("user")
     if named and request.user.startswith("0:"):
         return str(named)
@@ -132,7 +174,5 @@ def _device_requests(gpus: Gpus | None, engine: Engine) -> list[DeviceRequest]:
 
 
 def _note_stale_image(client: Any, name: str) -> None:
-    labels = engine_client.said(client.images.get, name).labels
-    built_from = labels.get(image.SOURCE_LABEL)
-    if built_from and built_from != image.source_digest():
+    if not image.is_current(engine_client.said(client.images.get, name).labels):
         _log.warning("%s was built from other code than this; `make image` builds it anew", name)

@@ -1,19 +1,15 @@
-"""What of the host a container sees: every path under its own name, and what a ~/.tao_mounts.json lists.
+"""What of the host a container sees: every path under its own name, and what a mounts file lists.
 
 A path means the same inside and outside, so nothing in specs, checkpoints and messages has to be rewritten.
 """
 
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tao_lite.errors import LaunchError
-
-DEFAULT_FILE = Path("~/.tao_mounts.json")
-OPTIONS = ("user", "ports", "shm_size", "ulimits", "privileged", "network", "tty")
 
 # Folders that the container has itself; one of the host in its place would break it.
 _OF_CONTAINER = (
@@ -21,6 +17,14 @@ _OF_CONTAINER = (
     *map(Path, ("/proc", "/run", "/sbin", "/sys", "/tmp", "/usr", "/usr/lib", "/usr/local", "/var")),  # noqa: S108
 )
 _KERNEL = (Path("/proc"), Path("/sys"))
+# Folders of the system: who gets one, or one that holds one, may change the machine or read its secrets.
+_OF_SYSTEM = (
+    *map(Path, ("/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys")),
+    *map(Path, ("/usr", "/var", "/var/lib", "/var/log", "/var/run")),
+)
+# Those of them in which no folder is meant for data, and the exceptions.
+_SYSTEM_BELOW = tuple(map(Path, ("/boot", "/dev", "/etc", "/proc", "/run", "/sys", "/var/run")))
+_DATA_BELOW = (Path("/dev/shm"), Path("/run/media"))  # noqa: S108 - no file of ours is made there
 
 
 @dataclass(frozen=True)
@@ -37,51 +41,6 @@ class Mount:
     def on_host(self, path: Path) -> Path:
         """The host's path of one that the mount covers."""
         return self.source / path.relative_to(self.target)
-
-
-@dataclass(frozen=True)
-class MountsFile:
-    """A ~/.tao_mounts.json: its mounts, environment variables and DockerOptions; empty where there is none."""
-
-    path: Path | None = None
-    mounts: tuple[Mount, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-def find(given: Path | None) -> MountsFile:
-    """The mounts file that was named, else that of the environment or of the home folder, where there is one.
-
-    Raises:
-        LaunchError: the file named is not there, or a file is not in TAO's form.
-    """
-    named = given or (Path(text) if (text := os.environ.get("LAUNCHER_MOUNTS")) else None)
-    path = named or DEFAULT_FILE.expanduser()
-    return read(path) if named or path.is_file() else MountsFile()
-
-
-def read(path: Path) -> MountsFile:
-    """The mounts file at the path, in the form of TAO's launcher; a mount may say "read_only": true besides.
-
-    Raises:
-        LaunchError: unreadable, not in that form, or a source that does not exist.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise LaunchError(f"{path}: can't be read ({error.strerror}); name another with --mounts") from error
-    except ValueError as error:
-        raise LaunchError(f"{path}: is not JSON ({error})") from error
-    _check_keys(f"{path}", content, ("Mounts", "Envs", "DockerOptions"))
-    options = content.get("DockerOptions", {})
-    _check_keys(f"{path}: DockerOptions", options, OPTIONS)
-    try:
-        mounts = tuple(_listed(path, entry) for entry in content.get("Mounts", []))
-        environment = {str(entry["variable"]): str(entry["value"]) for entry in content.get("Envs", [])}
-    except (KeyError, TypeError, AttributeError) as error:
-        form = '{"Mounts": [{"source": ..., "destination": ...}], "Envs": [{"variable": ..., "value": ...}]}'
-        raise LaunchError(f"{path}: must be like {form} (found {error!r})") from error
-    return MountsFile(path, mounts, environment, options)
 
 
 def plan(reads: Iterable[Path], writes: Iterable[Path], listed: Sequence[Mount] = ()) -> tuple[Mount, ...]:
@@ -107,6 +66,43 @@ def host_path(path: Path, listed: Iterable[Mount]) -> Path:
     return inner.on_host(path) if inner else path
 
 
+def check_kind(path: Path) -> None:
+    """Raise where there is something else than a file or a folder: a container with the engine's socket is root.
+
+    Raises:
+        LaunchError: a socket, a device or a pipe.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        kind = "socket" if path.is_socket() else "pipe" if path.is_fifo() else "device"
+        raise LaunchError(f"{path}: is a {kind}; a container is given files and folders only, name one of these")
+
+
+def is_of_container(target: Path) -> bool:
+    """Whether the container has a folder of its own there."""
+    return target in _OF_CONTAINER or any(target.is_relative_to(folder) for folder in _KERNEL)
+
+
+def of_system(mounts: Iterable[Mount]) -> Iterator[Mount]:
+    """Those mounts that give the container a folder of the system, or one that holds such a folder."""
+    for mount in mounts:
+        # As named and as it is: /var/run is a link to /run, and to the user it is /var/run.
+        for source in {mount.source, mount.source.resolve()}:
+            holds_one = any(folder.is_relative_to(source) for folder in _OF_SYSTEM)
+            is_below = any(source.is_relative_to(folder) for folder in _SYSTEM_BELOW)
+            if holds_one or (is_below and not any(source.is_relative_to(folder) for folder in _DATA_BELOW)):
+                yield mount
+                break
+
+
+def readable_by_group_only(mounts: Iterable[Mount], groups: Sequence[int]) -> Iterator[Mount]:
+    """Those mounts that the caller may read as a member of one of the groups, and not otherwise."""
+    for mount in mounts:
+        found = mount.source.stat()
+        is_others = found.st_uid != os.getuid() and found.st_gid in groups
+        if is_others and found.st_mode & stat.S_IRGRP and not found.st_mode & stat.S_IROTH:
+            yield mount
+
+
 def absolute(path: Path) -> Path:
     """The path from the root without `..`."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps `..`, of which mounts know nothing
@@ -118,6 +114,7 @@ def _add(mounts: list[Mount], path: Path, *, is_writable: bool) -> None:
     source = around.on_host(path) if around else path
     if not source.exists():
         return
+    check_kind(source)
     real = source.resolve()
     if around is None or (is_writable and around.is_writable is False):
         _check(path, around)
@@ -131,29 +128,11 @@ def _add(mounts: list[Mount], path: Path, *, is_writable: bool) -> None:
 def _check(path: Path, around: Mount | None) -> None:
     if around:
         raise LaunchError(f"{path}: is written to, but {around.target} is mounted read-only; choose another place")
-    if path in _OF_CONTAINER or any(path.is_relative_to(folder) for folder in _KERNEL):
+    if is_of_container(path):
         raise LaunchError(
             f"{path}: can't be mounted, for the container has a folder of its own there; "
             "use a folder below it, or give it another name in a mounts file (--mounts)"
         )
-
-
-def _listed(path: Path, entry: Mapping[str, Any]) -> Mount:
-    source = absolute(Path(entry["source"]).expanduser())
-    target = absolute(Path(entry["destination"]))
-    if not source.exists():
-        raise LaunchError(f"{path}: the source {source} of a mount does not exist; create it or take it out")
-    if target in _OF_CONTAINER:
-        raise LaunchError(f"{path}: the destination {target} is a folder of the container itself; choose another")
-    return Mount(source, target, False if entry.get("read_only") else None)
-
-
-def _check_keys(where: str, found: object, known: Sequence[str]) -> None:
-    if not isinstance(found, dict):
-        raise LaunchError(f"{where}: must be an object with {', '.join(known)}")
-    unknown = [key for key in found if key not in known]
-    if unknown:
-        raise LaunchError(f"{where}: {unknown[0]!r} is not known; it may have {', '.join(known)}")
 
 
 def _order(mount: Mount) -> tuple[str, ...]:

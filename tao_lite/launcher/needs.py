@@ -10,16 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tao_lite.errors import LaunchError
 from tao_lite.launcher.mounts import absolute
 from tao_lite.machine.host import cache_home
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec.paths import path_fields
+from tao_lite.spec import paths
+from tao_lite.spec.paths import AsWritten, path_fields
 from tao_lite.spec.stages import STAGES
 
 # Options that name what is written; every other path of the command line is read.
 _WRITTEN_OPTIONS = ("output_path", "output_file")
 _LOG, _RESULTS, _SPEC = "log_file", "results_dir", "spec_file"
 
+# What a container has its own of.
+_OWN_INSIDE = re.compile(r"PATH|HOME|SHELL|LD_.*|PYTHON.*")
+_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE)S?$|CREDENTIAL", re.IGNORECASE)
 _MAX_PICKLE_BYTES = 2**26
 
 OnHost = Callable[[Path], Path]
@@ -55,11 +60,20 @@ def of_command(
     return needs
 
 
-def variables(text: str) -> set[str]:
-    """Environment variables that a spec or an override may mean, and that are set."""
-    names = {first or second for first, second in re.findall(r"\$\{?(\w+)|\b([A-Z][A-Z0-9_]+)(?=[/\"'])", text)}
-    barred = re.compile(r"PATH|HOME|USER|LOGNAME|SHELL|PWD|LD_.*|PYTHON.*")
-    return {name for name in names if name in os.environ and not barred.fullmatch(name)}
+def variables(written: AsWritten) -> set[str]:
+    """Environment variables that the paths of a spec name and that are set; the run inside expands them anew.
+
+    Raises:
+        LaunchError: one of them holds a secret, which no container needs to find a file.
+    """
+    names = {name: path for path, (text, _) in written.items() for name in paths.variables(text) if name in os.environ}
+    for name, path in names.items():
+        if _SECRET.search(name):
+            raise LaunchError(
+                f"{path}: ${name} has the name of a secret and is not given to a container; "
+                "export the folder under another name"
+            )
+    return {name for name in names if not _OWN_INSIDE.fullmatch(name)}
 
 
 def spec_inside(model: Path) -> str:

@@ -13,10 +13,10 @@ from tao_lite.errors import LaunchError, RunError
 from tao_lite.launcher import engine as engine_client
 from tao_lite.launcher import mounts, needs
 from tao_lite.launcher.engine import Engine
-from tao_lite.launcher.mounts import Mount, MountsFile
+from tao_lite.launcher.mounts import Mount
+from tao_lite.launcher.mounts_file import MountsFile
 from tao_lite.machine.host import cache_home
-from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec.load import examine, read
+from tao_lite.spec.load import Report, examine, read
 
 # Variables that mean the same inside. Proxies and tokens only where something is to be downloaded.
 _PASSED_ON = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NO_COLOR", "FORCE_COLOR", "TERM", "COLORTERM", "NCCL_DEBUG")
@@ -68,6 +68,7 @@ class Choice:
     cpus: float | None = None
     shm_size: str | None = None
     gpus: Gpus | None = None
+    allow_privileged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +94,11 @@ def of(command: Command, listed: MountsFile) -> Request:
         return mounts.host_path(path, listed.mounts)
 
     os.environ.update(listed.environment)  # A spec may name them; the container gets them too.
-    text, experiment = _spec(command, on_host)
+    report = _spec(command, on_host)
+    experiment = report.experiment
     needed = needs.of_command(command.stage, command.options, experiment, mounts.absolute(command.results), on_host)
     passed_on = (*_PASSED_ON, *_FOLDERS, *(_FOR_DOWNLOADS if needed.downloads else ()))
-    environment = _environment({*passed_on, *needs.variables(" ".join([text, *command.arguments]))})
+    environment = _environment({*passed_on, *needs.variables(report.as_written)})
     _make(needed, on_host)
     files = {needed.log} if needed.log else set()
     return Request(
@@ -122,10 +124,7 @@ def gpus(asked: Gpus | None, num_processes: int | None, engine: Engine) -> Gpus 
     if asked == Gpus(0) or (asked is None and not engine_client.machine_has_gpu()):
         return None
     if not engine.gpu:
-        raise LaunchError(
-            f"Docker {engine.version} has no NVIDIA runtime; install the NVIDIA Container Toolkit and restart the "
-            "engine (nvidia-ctk runtime configure), or compute on the CPU with --gpus 0"
-        )
+        raise LaunchError(f"{engine.why_no_gpu}, or compute on the CPU with --gpus 0")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     wanted = asked or Gpus(num_processes or 1)
     if wanted.ids or visible is None:
@@ -136,16 +135,14 @@ def gpus(asked: Gpus | None, num_processes: int | None, engine: Engine) -> Gpus 
     return Gpus(ids=ids[: wanted.count] if wanted.count > 0 else ids) if ids else None
 
 
-def _spec(command: Command, on_host: needs.OnHost) -> tuple[str, pb.Experiment]:
-    """Text and meaning of the spec that the stage will run; what is wrong with it is said by the stage."""
+def _spec(command: Command, on_host: needs.OnHost) -> Report:
+    """What the spec that the stage will run means; what is wrong with it is said by the stage."""
     file, model = command.options.get("spec_file"), command.options.get("model")
     path: Path | None = file or model
     if path is None:
         raise RunError("give a spec file with -e or a checkpoint with -m")
     text = read(on_host(path)) if file else needs.spec_inside(on_host(path))
-    overrides = command.options.get("overrides", ())
-    report = examine(text, path, stage=command.stage, overrides=overrides)
-    return " ".join([text, *overrides]), report.experiment
+    return examine(text, path, stage=command.stage, overrides=command.options.get("overrides", ()))
 
 
 def _make(needed: needs.Needs, on_host: needs.OnHost) -> None:
@@ -154,6 +151,7 @@ def _make(needed: needs.Needs, on_host: needs.OnHost) -> None:
         for folder in needed.writes:
             on_host(folder).mkdir(parents=True, exist_ok=True)
         if needed.log:
+            mounts.check_kind(on_host(needed.log))  # before it is opened: a pipe would wait for its reader
             on_host(needed.log).open("a").close()
     except OSError as error:
         raise RunError(f"{error.filename}: can't write there ({error.strerror}); choose another folder") from error

@@ -40,7 +40,7 @@ class Spec:
     """A checked spec: the experiment as a message, the file it came from, and what to tell the user about it.
 
     `warnings` are settings that surprise, `notes` what was converted and replaced; each is one line with its place.
-    `places` holds where each field stands in the file.
+    `places` holds where each field stands in the file, `as_written` the paths that were expanded.
     """
 
     experiment: pb.Experiment
@@ -48,10 +48,15 @@ class Spec:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     places: Places = field(default_factory=dict, compare=False)
+    as_written: paths.AsWritten = field(default_factory=dict, compare=False)
 
     def text(self) -> str:
-        """The spec as text format, overrides included."""
-        return f"# From {self.path}\n" + text_format.MessageToString(self.experiment)
+        """The spec as text format, overrides included, with its paths as they were written."""
+        return f"# From {self.path}\n" + text_format.MessageToString(self.written())
+
+    def written(self) -> pb.Experiment:
+        """The experiment with its paths as they were written: what is saved names variables, not their values."""
+        return paths.restored(self.experiment, self.as_written)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Report:
     blockers: Sequence[Problem] = ()
     warnings: Sequence[Problem] = ()
     notes: Sequence[Problem] = ()
+    as_written: paths.AsWritten = field(default_factory=dict)
 
     def lines(self, problems: Sequence[Problem]) -> tuple[str, ...]:
         """`file:line:column: field: text` for each of them."""
@@ -110,7 +116,7 @@ def load_text(
         raise SpecError("\n".join([*report.lines(problems[:MAX_SHOWN]), *more]))
     blockers = [Problem(one.place, one.path, f"{stage} would stop here: {one.text}") for one in report.blockers]
     warnings = report.lines(_in_order([*report.warnings, *blockers]))
-    return Spec(report.experiment, path, warnings, report.lines(report.notes), report.places)
+    return Spec(report.experiment, path, warnings, report.lines(report.notes), report.places, report.as_written)
 
 
 def examine(
@@ -162,6 +168,7 @@ def _judged(path: Path, bound: Bound, notes: list[Problem], stage: str, check: C
         blockers=_in_order(placed[Level.BLOCKER]),
         warnings=_in_order([*rules.warnings(experiment, places, stage), *placed[Level.WARNING]]),
         notes=_in_order([*notes, *changes]),
+        as_written=resolved.as_written,
     )
 
 

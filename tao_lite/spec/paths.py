@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,9 @@ _PLACEHOLDER = re.compile(
 )
 _TEMPLATE = re.compile(r"\{\{[^{}]*\}\}|\{%[^%]*%\}|<[^<>/]+>")
 
+AsWritten = Mapping[str, tuple[str, str]]
+"""Text of the file and what it was expanded to, by the path of the field."""
+
 
 @dataclass
 class Resolved:
@@ -43,6 +46,7 @@ class Resolved:
 
     findings: list[Finding] = field(default_factory=list)
     changes: list[tuple[str, str]] = field(default_factory=list)
+    as_written: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ def resolve(experiment: pb.Experiment, stage: str, given: Collection[str] = ()) 
         if new != old:
             setattr(found.block, found.name, new)
             resolved.changes.append((path, f'"{old}" -> "{new}"'))
+            resolved.as_written[path] = old, new
         if stage not in found.rule.read_by:
             continue
         if foreign and path in _INSTEAD and path not in given:
@@ -108,6 +113,24 @@ def _expanded(text: str) -> tuple[str, list[tuple[Level, str]]]:
 def _value(match: re.Match[str]) -> str:
     name = match[1] or match[2]
     return os.environ.get(name) or match[0] if name else "$"
+
+
+def restored(experiment: pb.Experiment, written: AsWritten) -> pb.Experiment:
+    """A copy with the paths as they were written; one that was changed since stays."""
+    copy = pb.Experiment()
+    copy.CopyFrom(experiment)
+    for found in path_fields(copy):
+        text, expanded = written.get(found.path, ("", ""))
+        if found.value == expanded:
+            setattr(found.block, found.name, text)
+    return copy
+
+
+def variables(text: str) -> set[str]:
+    """Environment variables that a path names: `$NAME`, `${NAME}`, or a notebook's placeholder."""
+    placeholder = _PLACEHOLDER.match(text.strip())
+    named = {match[1] or match[2] for match in _VARIABLE.finditer(text) if match[1] or match[2]}
+    return named | ({placeholder[0]} if placeholder else set())
 
 
 def _with_placeholder(text: str, problems: list[tuple[Level, str]]) -> str:

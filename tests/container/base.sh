@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# base.sh IMAGE FOLDER: a base image made of this machine's own Debian python3 and of the torch its pip finds, without
-# a registry. It plays the part of the official PyTorch image; FOLDER keeps what can be used again.
+# base.sh TAR FOLDER: the files of a base image, made of this machine's own Debian python3 and of the torch its pip
+# finds, without a registry. It plays the part of the official PyTorch image; FOLDER keeps what can be used again.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-image=$1 folder=$2 venv=${VENV:-.venv}
+tar=$1 folder=$2 venv=${VENV:-.venv}
 site=$folder/site parts=$folder/parts
 packages=/usr/local/lib/python3.11/dist-packages
 here=tests/container
@@ -57,9 +57,9 @@ printf '[global]\nbreak-system-packages = true\nroot-user-action = ignore\ncert 
 torch_packages
 their_packages
 debian_files >"$folder/files"
-tar --numeric-owner --no-recursion -C / -cf "$folder/base.tar" -T "$folder/files"
-(cd "$parts" && find . -type f -printf '%P\n') | tar --numeric-owner --owner=0 --group=0 -C "$parts" -rf "$folder/base.tar" -T -
+tar --numeric-owner --no-recursion -C / -cf "$tar.part" -T "$folder/files"
+(cd "$parts" && find . -type f -printf '%P\n') | tar --numeric-owner --owner=0 --group=0 -C "$parts" -rf "$tar.part" -T -
 tar --numeric-owner --owner=0 --group=0 -C "$site" --exclude=__pycache__ \
-  --transform "s#^\./#${packages#/}/#;s#^\.\$#${packages#/}#" -rf "$folder/base.tar" .
-docker import -c 'CMD ["bash"]' -c 'ENV LANG=C.UTF-8' -c 'LABEL tao_lite.test=1' "$folder/base.tar" "$image" >/dev/null
-rm -rf "$folder/base.tar" "$site" "$parts"
+  --transform "s#^\./#${packages#/}/#;s#^\.\$#${packages#/}#" -rf "$tar.part" .
+mv "$tar.part" "$tar"
+rm -rf "$site" "$parts"

@@ -30,7 +30,7 @@ def test_dockerfile_has_only_syntax_that_every_builder_takes() -> None:
 
 def test_torch_comes_from_the_base_in_the_version_of_the_lock() -> None:
     (pinned,) = re.findall(r"^torch==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-    assert f"ARG BASE_IMAGE=pytorch/pytorch:{pinned}-cuda" in DOCKERFILE
+    assert f"ARG BASE_IMAGE=docker.io/pytorch/pytorch:{pinned}-cuda" in DOCKERFILE
 
 
 def test_only_what_is_listed_goes_to_the_builder() -> None:

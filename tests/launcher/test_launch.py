@@ -21,7 +21,7 @@ from tao_lite.launcher import image, launch, request
 from tao_lite.launcher.engine import Engine
 from tao_lite.launcher.launch import container_options
 from tao_lite.launcher.mounts import Mount
-from tao_lite.launcher.request import Gpus, Request
+from tao_lite.launcher.request import Choice, Command, Gpus, Request
 from tests.conftest import ROOT
 
 NVIDIA, CDI, NO_GPU = Engine(version="28.2", gpu="nvidia"), Engine(gpu="cdi"), Engine(version="28.2")
@@ -193,7 +193,7 @@ def test_engine_says_whom_it_takes_users_for() -> None:
         ("mkdir /var/lib/docker/overlay2/1: no space left on device", "docker system prune"),
         ("error setting rlimit type 8: operation not permitted", "take the ulimits out"),
         ("invalid mount config for type bind: bind source path does not exist: /data", "see this machine's files"),
-        ("something new", "the Docker engine refused: something new"),
+        ("something new", "the engine refused: something new"),
     ],
 )
 def test_what_an_engine_says_comes_with_what_to_do(words_of_docker: str, remedy: str) -> None:
@@ -307,3 +307,32 @@ def test_digest_covers_every_file_of_the_wheel_and_is_the_same_where_that_is_ins
         assert image.source_digest(package) != digest, path
         path.write_bytes(content)
     assert image.source_digest(package) == digest
+
+
+def test_privileged_container_has_to_be_allowed_on_the_command_line(tmp_path: Path) -> None:
+    """FIELD.md C1."""
+    file = tmp_path / "m.json"
+    file.write_text('{"DockerOptions": {"privileged": true}}')
+    command = Command(stage="train", options={}, arguments=[], results=tmp_path / "results")
+    with pytest.raises(LaunchError, match=f"{file}: DockerOptions: privileged is true.*or add --allow_privileged"):
+        launch.launch(command, Choice(mounts=file))
+    assert not command.results.exists()
+
+
+def test_what_a_container_may_do_to_the_machine_is_said() -> None:
+    """FIELD.md C1: a line for each."""
+    mounts = [Mount(Path("/etc"), Path("/a")), Mount(Path("/"), Path("/b"), True), Mount(Path("/data"), Path("/data"))]
+    request = Request(arguments=[], mounts=mounts, tao_options={"network": "host", "privileged": True})
+    privileged, network, first, second = launch.cautions(request, NO_GPU)
+    assert "is privileged" in privileged
+    assert "network host" in network
+    assert first == "/etc is a folder of the system, which the container may read as /a"
+    assert second == "/ is a folder of the system, which the container may read and change as /b"
+    assert list(launch.cautions(Request(arguments=[], tao_options={"privileged": False}), NO_GPU)) == []
+
+
+def test_only_true_makes_a_container_privileged() -> None:
+    """FIELD.md C1: "false" in quotes did."""
+    made = options(tao_options={"privileged": "false"})
+    assert "privileged" not in made
+    assert made["cap_drop"] == ["ALL"]

@@ -1,15 +1,19 @@
 """What a container sees of the machine: mounts planned from paths, and TAO's mounts file."""
 
 import json
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tao_lite.errors import LaunchError
-from tao_lite.launcher import mounts, needs
-from tao_lite.launcher.mounts import Mount, MountsFile
+from tao_lite.launcher import mounts, mounts_file, needs
+from tao_lite.launcher.mounts import Mount
+from tao_lite.launcher.mounts_file import MountsFile
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.load import examine
 
 
 def same(path: Path) -> Path:
@@ -102,7 +106,7 @@ def test_taos_mounts_file_is_taken_unchanged(place: Path) -> None:
         "Envs": [{"variable": "CUDA_DEVICE_ORDER", "value": "PCI_BUS_ID"}],
         "DockerOptions": {"shm_size": "16G", "ulimits": {"memlock": -1}, "user": "1000:1000"},
     }
-    found = mounts.read(written(place, content))
+    found = mounts_file.read(written(place, content))
     assert found.mounts == (
         Mount(place / "data", Path("/workspace/data"), None),
         Mount(place / "results", Path("/workspace/results"), False),
@@ -121,11 +125,55 @@ def test_taos_mounts_file_is_taken_unchanged(place: Path) -> None:
         ({"Mounts": [{"source": "/no/such", "destination": "/x"}]}, "/no/such of a mount does not exist"),
         ({"Mounts": [{"source": "/var", "destination": "/usr"}]}, "is a folder of the container itself"),
         ([], "must be an object with Mounts"),
+        ({"Mounts": {}}, "Mounts must be a list of objects, found {}"),
+        ({"Mounts": None}, "Mounts must be a list of objects, found null"),
+        ({"Mounts": ["/data"]}, r"Mounts\[0\]: must be an object with source, destination, read_only"),
+        ({"Mounts": [{"source": 1, "destination": "/x"}]}, r"Mounts\[0\]: source must be a text"),
+        ({"Mounts": [{"source": "/\0", "destination": "/x"}]}, r"Mounts\[0\]: source must be a text"),
+        ({"Mounts": [{"source": "~nobody_here/x", "destination": "/x"}]}, "of a mount does not exist"),
+        ({"Mounts": [{"source": "/", "destination": "/x", "read_only": "no"}]}, "read_only must be true or false"),
+        ({"Mounts": [{"source": "/", "destination": "/x", "read-only": True}]}, "'read-only' is not known"),
+        ({"Envs": {"A": "1"}}, "Envs must be a list of objects"),
+        ({"Envs": [{"variable": "A"}]}, "must be like"),
+        ({"Envs": [{"variable": "A=B", "value": "1"}]}, "variable must be a name without =, found"),
+        ({"Envs": [{"variable": "", "value": "1"}]}, "variable must be a name without =, found"),
+        ({"Envs": [{"variable": ["A"], "value": "1"}]}, "variable must be a name without =, found"),
+        ({"Envs": [{"variable": "A", "value": 1}]}, 'value must be a text in quotes, such as "1", found 1'),
+        ({"Envs": [{"variable": "A", "value": "\0"}]}, "value must be a text"),
+        ('{"Envs": [{"variable": "A", "value": "\\ud800"}]}', "value must be a text"),
+        *[
+            (
+                {"DockerOptions": {"privileged": value}},
+                f"privileged must be true or false without quotes, found {shown}",
+            )
+            for value, shown in (("false", '"false"'), ("true", '"true"'), (1, "1"), (None, "null"), ([], r"\[\]"))
+        ],
+        ({"DockerOptions": {"tty": "false"}}, "tty must be true or false without quotes"),
+        ({"DockerOptions": {"network": True}}, "network must be a name"),
+        ({"DockerOptions": {"user": 0}}, 'user must be "UID:GID", found 0'),
+        ({"DockerOptions": {"shm_size": "big"}}, "shm_size must be a size"),
+        ({"DockerOptions": {"shm_size": True}}, "shm_size must be a size"),
+        ({"DockerOptions": {"ulimits": [1]}}, "ulimits must be an object such as"),
+        ({"DockerOptions": {"ulimits": {"stack": "1"}}}, "ulimits must be an object such as"),
+        ({"DockerOptions": {"ulimits": {"stack": 2**70}}}, "ulimits must be an object such as"),
+        ({"DockerOptions": {"ports": {"x": 1}}}, "ports must be an object such as"),
+        ({"DockerOptions": {"ports": {"80": 99999}}}, "ports must be an object such as"),
+        ({"DockerOptions": None}, "DockerOptions: must be an object with user, ports"),
+        ('{"Mounts": ' + "[" * 100_000, "is nested too deeply"),
+        (" " * 2_000_000, "has more than 1,000,000 bytes"),
     ],
 )
 def test_mounts_file_that_is_wrong_is_named_with_what_to_do(tmp_path: Path, content: Any, words: str) -> None:
+    """FIELD.md C1 and B6: every value is of its type, or named."""
     with pytest.raises(LaunchError, match=words):
-        mounts.read(written(tmp_path, content))
+        mounts_file.read(written(tmp_path, content))
+
+
+def test_mounts_file_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    """FIELD.md B3: nobody writes into the pipe."""
+    os.mkfifo(tmp_path / "m.json")
+    with pytest.raises(LaunchError, match="is not a regular file"):
+        mounts_file.read(tmp_path / "m.json")
 
 
 def test_mounts_file_of_the_home_folder_is_used_where_there_is_one(
@@ -133,11 +181,11 @@ def test_mounts_file_of_the_home_folder_is_used_where_there_is_one(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("LAUNCHER_MOUNTS", raising=False)
-    assert mounts.find(None) == MountsFile()
+    assert mounts_file.find(None) == MountsFile()
     path = written(tmp_path, {"Mounts": []})
-    assert mounts.find(None).path == path
+    assert mounts_file.find(None).path == path
     with pytest.raises(LaunchError, match="can't be read"):
-        mounts.find(tmp_path / "other.json")
+        mounts_file.find(tmp_path / "other.json")
 
 
 def experiment(**fields: Any) -> pb.Experiment:
@@ -203,12 +251,83 @@ def test_results_of_prune_and_export_are_written_where_they_are_named(place: Pat
     assert writes == {place / "onnx", place / "results"}
 
 
-def test_variables_are_those_that_a_spec_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATA_DOWNLOAD_DIR", "/data")
-    monkeypatch.setenv("SETS", "/sets")
-    monkeypatch.setenv("SECRET", "x")
-    text = 'a: "$SETS/a" b: "${SETS}/b" c: "DATA_DOWNLOAD_DIR/c" d: "$PATH/$UNSET/d" # SECRET'
-    assert needs.variables(text) == {"SETS", "DATA_DOWNLOAD_DIR"}
+VARIABLES = {"SETS": "/sets", "DATA_DOWNLOAD_DIR": "/data", "USER": "me", "GITHUB_TOKEN": "x", "ELSEWHERE": "y"}
+
+
+def named(text: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Variables that the container of a spec with this text gets."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    return needs.variables(examine(text, Path("a.cfg"), stage="train").as_written)
+
+
+def test_variables_are_those_that_the_paths_of_a_spec_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FIELD.md C3: a token that a comment or another field names stays outside."""
+    text = """
+        # $GITHUB_TOKEN and ${ELSEWHERE}/x, "ELSEWHERE/x"
+        train_config {
+            train_dataset_path: "$SETS/${USER}/a" val_dataset_path: "DATA_DOWNLOAD_DIR/b"  # $GITHUB_TOKEN
+            pretrained_model_path: "$PATH/$UNSET/$$ELSEWHERE"
+        }
+        kitti_config_of_no_tao { name: "$ELSEWHERE" }
+    """
+    assert named(text.replace("kitti_config_of_no_tao", "#"), monkeypatch) == {"SETS", "USER", "DATA_DOWNLOAD_DIR"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["AWS_SECRET_ACCESS_KEY", "key", "HfToken", "MY_SECRET", "DB_PASSWORD", "db_passwd", "GOOGLE_CREDENTIALS_FILE"],
+)
+def test_variable_with_the_name_of_a_secret_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """FIELD.md C3."""
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(LaunchError, match=rf"train_dataset_path: \${name} has the name of a secret"):
+        named(f'train_config {{ train_dataset_path: "/data/${{{name}}}/a" }}', monkeypatch)
+
+
+@pytest.mark.parametrize("kind", ["socket", "pipe", "device"])
+def test_path_that_is_no_file_and_no_folder_is_not_given_to_a_container(tmp_path: Path, kind: str) -> None:
+    """FIELD.md C2: with the engine's socket a container is root."""
+    path = tmp_path / "x"
+    with socket.socket(socket.AF_UNIX) as engine:
+        if kind == "socket":
+            engine.bind(str(path))
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path = Path("/dev/null")
+        (tmp_path / "link").symlink_to(path)
+        words = f"is a {kind}; a container is given files and folders only"
+        for named_path in (path, tmp_path / "link"):
+            for reads, writes in (([named_path], []), ([], [named_path])):
+                with pytest.raises(LaunchError, match=words):
+                    mounts.plan(reads, writes)
+        listed = {"Mounts": [{"source": str(tmp_path / "link"), "destination": "/x"}]}
+        with pytest.raises(LaunchError, match=words):
+            mounts_file.read(written(tmp_path, listed))
+
+
+@pytest.mark.parametrize(
+    ("source", "is_systems"),
+    [
+        *[
+            (path, True)
+            for path in ("/", "/etc", "/var/run", "/run", "/proc", "/sys", "/dev", "/root", "/home", "/var")
+        ],
+        *[
+            (path, True)
+            for path in ("/etc/ssh", "/run/docker", "/proc/1", "/dev/dri", "/boot/grub", "/usr", "/var/lib")
+        ],
+        *[
+            (path, False)
+            for path in ("/data", "/home/me", "/root/data", "/dev/shm/a", "/run/media/me/disk", "/etcetera")  # noqa: S108
+        ],
+    ],
+)
+def test_folders_of_the_system_are_known(source: str, is_systems: bool) -> None:
+    """FIELD.md C1: itself, one around it, one in it."""
+    mount = Mount(Path(source), Path("/inside"))
+    assert list(mounts.of_system([mount])) == [mount] * is_systems
 
 
 def test_spec_inside_a_checkpoint_is_found_without_loading_it(tmp_path: Path) -> None:

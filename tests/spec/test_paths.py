@@ -56,6 +56,29 @@ def test_home_and_variables_are_expanded_with_a_note(tmp_path: Path, monkeypatch
     )
 
 
+def test_text_of_a_spec_has_its_paths_as_written_and_means_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FIELD.md C3; a doubled dollar sign stays doubled, too, and a path that a stage changes is the stage's."""
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    paths = {
+        "train_dataset_path": "~/train",
+        "val_dataset_path": "$DATA_ROOT/val",
+        "pretrained_model_path": "/a$$b.pth",
+    }
+    loaded = load_text(spec(**paths), Path("a.cfg"), stage="train")
+    for name, text in paths.items():
+        assert f'{name}: "{text}"' in loaded.text()
+    assert load_text(loaded.text(), Path("a.cfg"), stage="train").experiment == loaded.experiment
+    loaded.experiment.train_config.val_dataset_path = "/other"
+    assert 'val_dataset_path: "/other"' in loaded.text()
+
+
+def test_weights_that_are_left_out_are_left_out_of_the_text() -> None:
+    loaded = load_text(spec(pretrained_model_path="~/a.tlt"), Path("a.cfg"))
+    assert "a.tlt" not in loaded.text()
+
+
 @pytest.mark.parametrize("value", [None, ""])
 def test_an_unset_variable_is_an_error_of_the_stages_that_read_the_path(
     monkeypatch: pytest.MonkeyPatch, value: str | None

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from tao_lite.errors import RunError
@@ -30,7 +31,7 @@ def spec_of(spec: Spec, subject: Subject, epochs: int) -> Spec:
     train_config.ClearField("pretrained_model_path")
     if train_config.HasField("checkpoint"):
         train_config.checkpoint.ClearField("init_epoch")
-    text = Spec(experiment, spec.path).text()
+    text = replace(spec, experiment=experiment).text()
     return load_text(text, Path(f"{spec.path} for retraining"), check=preflight.check, running=True)
 
 
