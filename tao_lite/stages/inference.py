@@ -10,7 +10,7 @@ from tao_lite import compat
 from tao_lite.data.augment.augment import Preprocess
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example, Report
-from tao_lite.data.formats import image_folder
+from tao_lite.data.formats import listing
 from tao_lite.errors import DataError
 from tao_lite.models.fold import folded
 from tao_lite.monitor import console
@@ -54,9 +54,9 @@ def inference(spec: Spec, run: Run, source: Path) -> Summary:
 def _paths(source: Path) -> list[Path]:
     if not source.exists():
         raise DataError(f"{source}: no such image or folder; check the path")
-    paths = image_folder.images_below(source, Report()) if source.is_dir() else [source]
+    paths = listing.images_below(source, Report()) if source.is_dir() else [source]
     if not paths:
-        raise DataError(f"{source}: holds no image; suffixes are {', '.join(sorted(image_folder.SUFFIXES))}")
+        raise DataError(f"{source}: holds no image; suffixes are {', '.join(sorted(listing.SUFFIXES))}")
     return paths
 
 
