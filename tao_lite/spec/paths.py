@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from google.protobuf.message import Message
@@ -64,20 +63,12 @@ _PLACEHOLDER = re.compile(
 _TEMPLATE = re.compile(r"\{\{[^{}]*\}\}|\{%[^%]*%\}|<[^<>/]+>")
 
 
-@dataclass
-class Resolved:
-    """What is to be said about the paths; `changes` holds field and text of those that were replaced."""
-
-    findings: list[Finding] = field(default_factory=list)
-    changes: list[tuple[str, str]] = field(default_factory=list)
-
-
-def resolve(experiment: pb.Experiment, stage: str, given: Collection[str] = ()) -> Resolved:
-    """Expand the experiment's paths in place. Only what this stage reads can be wrong.
+def resolve(experiment: pb.Experiment, stage: str, given: Collection[str] = ()) -> list[Finding]:
+    """Expand the experiment's paths in place; a note for each that changes. Only what this stage reads can be wrong.
 
     `given` are fields of the command line: what a user names there is never replaced by a default.
     """
-    resolved = Resolved()
+    findings: list[Finding] = []
     for path, stages in _READ_BY.items():
         block, name = _holder(experiment, path)
         if block is None or not block.HasField(name) or not getattr(block, name):
@@ -87,14 +78,14 @@ def resolve(experiment: pb.Experiment, stage: str, given: Collection[str] = ()) 
         new, foreign = (new, []) if problems else _ours(path, new)
         if new != old:
             setattr(block, name, new)
-            resolved.changes.append((path, f'"{old}" -> "{new}"'))
+            findings.append(Finding(Level.NOTE, path, f'"{old}" -> "{new}"'))
         if stage not in stages:
             continue
         if foreign and path in _INSTEAD and path not in given:
             block.ClearField(name)
             foreign = [(Level.WARNING, f"{_INSTEAD[path]}: {text}") for _, text in foreign]
-        resolved.findings += [Finding(level, path, text) for level, text in (*problems, *foreign)]
-    return resolved
+        findings += [Finding(level, path, text) for level, text in (*problems, *foreign)]
+    return findings
 
 
 def _holder(experiment: pb.Experiment, path: str) -> tuple[Message | None, str]:
