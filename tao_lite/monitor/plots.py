@@ -35,7 +35,8 @@ def figure(
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**_STYLE, **dict.fromkeys(_INKED, ink), **(style or {})}):
+    settings: Any = {**_STYLE, **dict.fromkeys(_INKED, ink), **(style or {})}
+    with matplotlib.rc_context(settings):
         yield Figure(figsize=inches, layout="constrained")
 
 
