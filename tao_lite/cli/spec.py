@@ -14,7 +14,7 @@ from tao_lite.errors import USER_ERROR, SpecError
 from tao_lite.spec.stages import STAGES
 
 if TYPE_CHECKING:
-    from tao_lite.spec.load import Report
+    from tao_lite.spec.load import Examined
 
 DIFFERENT = 1  # exit code
 
@@ -95,8 +95,8 @@ def upgrade(spec: Path, output_file: Path | None, in_place: bool, as_diff: bool)
     target = _target(spec, output_file, in_place=in_place)
     old = load.read(spec)
     new, notes = upgraded(old, spec)
-    for line in load.Report(spec).lines(notes):
-        click.echo(line, err=True)
+    for note in notes:
+        click.echo(load.as_line(spec, note), err=True)
     if spec.suffix.lower() in (".yaml", ".yml") and "#" in old:
         click.echo(f"{spec}: comments of YAML are not carried over", err=True)
     if as_diff:
@@ -180,7 +180,7 @@ def docs(field: str | None) -> None:
     click.echo("\n".join(reference.describe(*found)))
 
 
-def _report(path: Path, overrides: tuple[str, ...]) -> "Report":
+def _report(path: Path, overrides: tuple[str, ...]) -> "Examined":
     """All that is known of a spec that has no error.
 
     Raises:

@@ -16,7 +16,7 @@ from tao_lite.launcher.engine import Engine
 from tao_lite.launcher.mounts import Mount
 from tao_lite.launcher.mounts_file import MountsFile
 from tao_lite.machine.host import cache_home
-from tao_lite.spec.load import Report, examine, read
+from tao_lite.spec.load import Examined, examine, read
 
 # Variables that mean the same inside. Proxies and tokens only where something is to be downloaded.
 _PASSED_ON = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NO_COLOR", "FORCE_COLOR", "TERM", "COLORTERM", "NCCL_DEBUG")
@@ -135,7 +135,7 @@ def gpus(asked: Gpus | None, num_processes: int | None, engine: Engine) -> Gpus 
     return Gpus(ids=ids[: wanted.count] if wanted.count > 0 else ids) if ids else None
 
 
-def _spec(command: Command, on_host: needs.OnHost) -> Report:
+def _spec(command: Command, on_host: needs.OnHost) -> Examined:
     """What the spec that the stage will run means; what is wrong with it is said by the stage."""
     file, model = command.options.get("spec_file"), command.options.get("model")
     path: Path | None = file or model

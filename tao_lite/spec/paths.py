@@ -42,10 +42,9 @@ AsWritten = Mapping[str, tuple[str, str]]
 
 @dataclass
 class Resolved:
-    """What is to be said about the paths; `changes` holds field and text of those that were replaced."""
+    """What is to be said about the paths, a note for each that was replaced among it."""
 
     findings: list[Finding] = field(default_factory=list)
-    changes: list[tuple[str, str]] = field(default_factory=list)
     as_written: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -75,7 +74,7 @@ def resolve(experiment: pb.Experiment, stage: str, given: Collection[str] = ()) 
         new, foreign = (new, []) if problems else _ours(found, new)
         if new != old:
             setattr(found.block, found.name, new)
-            resolved.changes.append((path, f'"{old}" -> "{new}"'))
+            resolved.findings.append(Finding(Level.NOTE, path, f'"{old}" -> "{new}"'))
             resolved.as_written[path] = old, new
         if stage not in found.rule.read_by:
             continue

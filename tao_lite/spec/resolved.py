@@ -93,7 +93,7 @@ def _fill(message: Message) -> None:
 
 def _remarks(experiment: pb.Experiment, stage: str) -> set[tuple[str, str]]:
     """Path and text of all that the rules say."""
-    remarks = [*rules.violations(experiment, {}, stage), *rules.warnings(experiment, {}, stage)]
+    remarks = [*rules.violations(experiment, {}, stage), *rules.warnings(experiment, stage)]
     return {(remark.path, remark.text) for remark in remarks}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tao_lite.errors import SpecError
-from tao_lite.spec.load import Report, examine, load_text
+from tao_lite.spec.load import Examined, examine, load_text
 
 PRETRAINED = "train_config.pretrained_model_path"
 MODEL = "eval_config.model_path"
@@ -32,11 +32,11 @@ eval_config {{
 """.format(*blocks)
 
 
-def report(stage: str = "train", **paths: str) -> Report:
+def report(stage: str = "train", **paths: str) -> Examined:
     return examine(spec(**paths), Path("a.cfg"), stage=stage)
 
 
-def pretrained(found: Report) -> str:
+def pretrained(found: Examined) -> str:
     return found.experiment.train_config.pretrained_model_path
 
 

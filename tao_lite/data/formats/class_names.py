@@ -109,8 +109,7 @@ def _items(text: str, path: Path) -> dict[int, str]:
         fields = syntax.parse(text, max_pieces=_MAX_PIECES)
         return dict(_item(one) for one in fields if one.name == "item")
     except syntax.TextFormatError as error:
-        (line, column), problem = error.problem.place, error.problem.text
-        raise DataError(f"{path}:{line}:{column}: {problem}") from error
+        raise DataError(f"{path}:{error.place.line}:{error.place.column}: {error.text}") from error
 
 
 def _item(item: syntax.Field) -> tuple[int, str]:

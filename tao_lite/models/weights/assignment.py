@@ -12,7 +12,7 @@ from tao_lite.models.weights.recognise import looks_like
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Assignment:
     """What became of every tensor. Each one of the network is in exactly one of the first six."""
 
     source: str
@@ -64,7 +64,7 @@ class Report:
         return "{} ({} in the file, {} here)".format(name, *map(list, self.mismatched[name]))
 
 
-def assign(network: nn.Module, state_dict: Mapping[str, Tensor], *, head: str, source: str = "weights") -> Report:
+def assign(network: nn.Module, state_dict: Mapping[str, Tensor], *, head: str, source: str = "weights") -> Assignment:
     """Account of copying into the network all tensors whose name and shape fit; the network is untouched on errors.
 
     Where the file lacks an added projection (all_projections) or bias, it is set so that the function in evaluation
@@ -80,7 +80,7 @@ def assign(network: nn.Module, state_dict: Mapping[str, Tensor], *, head: str, s
     given = {**state_dict, **converted, **folded}
     neutral = {name: tensor for name, tensor in _neutral(network, state_dict, head).items() if name not in given}
     fitting = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
-    report = Report(
+    report = Assignment(
         source=source,
         matched=tuple(name for name in fitting if name not in converted and name not in folded),
         converted=tuple(converted),
@@ -165,7 +165,7 @@ def _identity(projection: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _refuse_misfit(report: Report, network_looks_like: str) -> None:
+def _refuse_misfit(report: Assignment, network_looks_like: str) -> None:
     taken = len(report.matched) + len(report.converted) + len(report.folded)
     expected = taken + len(report.missing) + len(report.mismatched)
     if 2 * taken < expected:

@@ -43,7 +43,7 @@ _MAX_COMPARED = 200
 
 
 @dataclass(frozen=True, order=True)
-class Finding:
+class Observation:
     """Something about one place.
 
     kind: dataset, broken, label or mislabelled, which are errors; suffix, mode or double, which are remarks.
@@ -62,7 +62,7 @@ class Picture:
     fingerprints: one for each of its examples, None for a box that reaches outside; empty where none were asked for.
     """
 
-    findings: tuple[Finding, ...]
+    observations: tuple[Observation, ...]
     digest: bytes = b""
     size: tuple[int, int] | None = None
     fingerprints: tuple[Fingerprint | None, ...] = ()
@@ -89,19 +89,19 @@ def _look(with_fingerprints: bool, examples: Sequence[Example]) -> Picture:
         head = header(path, span)
         pixels = decode(path, 3, span)
     except DataError as error:
-        return Picture((Finding(ERROR, "broken", str(path), str(error).removeprefix(f"{path}: ")),))
+        return Picture((Observation(ERROR, "broken", str(path), str(error).removeprefix(f"{path}: ")),))
     height, width, _ = pixels.shape
-    findings = []
+    observations = []
     suffix = path.suffix[1:].lower()
     if span is None and suffix not in _SUFFIXES[head.format]:
-        findings.append(Finding(REMARK, "suffix", str(path), f"holds {head.format}, read as that"))
+        observations.append(Observation(REMARK, "suffix", str(path), f"holds {head.format}, read as that"))
     if head.is_animated and head.format != "MPO":
-        findings.append(Finding(REMARK, "mode", str(path), "an animation, of which the first picture is taken"))
+        observations.append(Observation(REMARK, "mode", str(path), "an animation, of which the first picture is taken"))
     if head.mode in _MODES or head.mode.startswith("I"):
         text = _MODES.get(head.mode, "more than 8 bits, of which the high ones are taken")
-        findings.append(Finding(REMARK, "mode", str(path), text))
-    findings += [
-        Finding(ERROR, "label", str(path), f"the box {example.box} lies outside the picture of {width} x {height}")
+        observations.append(Observation(REMARK, "mode", str(path), text))
+    observations += [
+        Observation(ERROR, "label", str(path), f"the box {example.box} lies outside the picture of {width} x {height}")
         for example in examples
         if _is_outside(example, width, height)
     ]
@@ -111,20 +111,20 @@ def _look(with_fingerprints: bool, examples: Sequence[Example]) -> Picture:
         fingerprints = tuple(
             None if _is_outside(example, width, height) else fingerprint(image, example.box) for example in examples
         )
-    return Picture((*findings, *_contradictions(examples)), digest, (width, height), fingerprints)
+    return Picture((*observations, *_contradictions(examples)), digest, (width, height), fingerprints)
 
 
 def _is_outside(example: Example, width: int, height: int) -> bool:
     return example.box is not None and (example.box[2] > width or example.box[3] > height)
 
 
-def _contradictions(examples: Sequence[Example]) -> Iterator[Finding]:
+def _contradictions(examples: Sequence[Example]) -> Iterator[Observation]:
     """Boxes of one picture that are nearly the same and of different classes."""
     boxed = [(example, example.box) for example in examples if example.box][:_MAX_COMPARED]
     for (one, box), (other, other_box) in combinations(boxed, 2):
         if one.label != other.label and _overlap(box, other_box) > _SAME_OBJECT:
             text = f"{one.label!r} and {other.label!r} are labels of nearly the same box, {box} and {other_box}"
-            yield Finding(ERROR, "mislabelled", str(one.path), text)
+            yield Observation(ERROR, "mislabelled", str(one.path), text)
 
 
 def _overlap(box: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> float:
