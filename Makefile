@@ -72,10 +72,10 @@ doctor: ## Say what works on this machine and what to do about the rest
 sample-data: install ## Draw the sample data set in data/sample
 	$(BIN)/tao-lite dataset sample -o data/sample $(ARGS)
 
-test: $(INSTALLED) ## Run the tests that take less than ten seconds each
+test: $(INSTALLED) ## Run the tests, but those that are marked slow
 	$(BIN)/$(PYTEST) -m "not slow" $(ARGS)
 
-test-all: $(INSTALLED) ## Run every test; ARGS=--cov holds their coverage to its floor
+test-all: $(INSTALLED) ## Run every test; ARGS=--cov says how much of the code they run
 	$(BIN)/$(PYTEST) $(ARGS)
 
 test-oldest: $(OLDEST)/installed ## Run every test with the oldest versions that pyproject.toml allows (Python 3.11)
