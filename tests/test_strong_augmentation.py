@@ -13,7 +13,8 @@ from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.train import pretrained
 from tao_lite.training import optim, preparation
-from tao_lite.training.loops import EpochStats, Interval, train_epoch
+from tao_lite.training.interval import EpochStats, Interval
+from tao_lite.training.loops import train_epoch
 from tao_lite.training.precision import Precision
 
 SPEC = """

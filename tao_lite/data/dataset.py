@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tao_lite.data.example import Example, KittiOptions, Options, Report, Split, TfrecordOptions
+from tao_lite.data.formats import split_folders
 from tao_lite.data.formats.class_names import read_classmap
 from tao_lite.data.formats.table import FORMATS, detect, has_splits
 from tao_lite.data.formats.tfrecord import record_files
@@ -66,7 +67,10 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
     names = tuple(class_names or sorted({example.label for example in training}))
     _compare_classes(TRAIN, training, names, "the class map")
     if len(names) < 2:
-        raise DataError(f"{TRAIN}: {train_path} holds one class only ({names[0]}); a classifier needs at least two")
+        raise DataError(
+            f"{TRAIN}: {train_path} holds one class only ({names[0]}); a classifier needs at least two"
+            f"{_deeper(train_path)}"
+        )
     if val_path:
         validation = _examples(experiment, VALIDATION, val_path)
         # Of one data.yaml, they are different parts.
@@ -214,6 +218,15 @@ def _share(group: str) -> float:
     """A number in [0, 1) that depends on the name only, evenly spread over names."""
     digest = hashlib.blake2b(group.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
+
+
+def _deeper(path: str) -> str:
+    """Where the folders of the classes may be, if there is one folder around them."""
+    try:
+        found = split_folders.around(root_of(path))
+    except OSError:  # a file, for instance
+        found = None
+    return f"; there are several folders in {found}: if those are the classes, give that" if found else ""
 
 
 def _compare_classes(field: str, examples: Collection[Example], names: Sequence[str], owner: str) -> None:

@@ -81,8 +81,7 @@ def decode(path: Path, channels: int, span: Span | None = None) -> npt.NDArray[n
             upright = _UPRIGHT.get(_orientation(image))
             return fast if upright is None else np.array(Image.fromarray(fast).transpose(upright))
         _load(image, file)
-        # Only now: what stands behind the pixels has been read too.
-        return _pixels(image, channels, _UPRIGHT.get(_orientation(image)))
+        return _pixels(image, channels)
 
 
 def from_picture(image: Image.Image, channels: int, name: str) -> npt.NDArray[np.uint8]:
@@ -94,7 +93,7 @@ def from_picture(image: Image.Image, channels: int, name: str) -> npt.NDArray[np
     _silence_pillow()
     try:
         image.load()
-        return _pixels(image, channels, _UPRIGHT.get(_orientation(image)))
+        return _pixels(image, channels)
     except Exception as error:  # as in _opened: a picture may be decoded here
         raise DataError(f"{name}: can't be decoded: {error or type(error).__name__}") from error
 
@@ -222,8 +221,10 @@ def _load(image: Image.Image, file: BinaryIO) -> None:
                 raise ValueError("image file is truncated (no end-of-image marker)")
 
 
-def _pixels(image: Image.Image, channels: int, upright: Image.Transpose | None) -> npt.NDArray[np.uint8]:
+def _pixels(image: Image.Image, channels: int) -> npt.NDArray[np.uint8]:
+    """Those of a picture that is loaded: what stands behind them in the file has been read too."""
     mode = "RGB" if channels == 3 else "L"
+    upright = _UPRIGHT.get(_orientation(image))
     eight_bit = image if image.mode == mode and not image.has_transparency_data else _converted(image, mode)
     if upright is not None:
         eight_bit = eight_bit.transpose(upright)

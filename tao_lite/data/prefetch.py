@@ -1,8 +1,7 @@
-"""Batches to the device while it computes: copied on a stream of their own, two ahead of the step that needs them."""
+"""Batches to a GPU while it computes: copied on a stream of their own, two ahead of the step that needs them."""
 
-import contextlib
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -12,18 +11,11 @@ from tao_lite.data.batch import Batch
 DEPTH = 2
 
 
-def on_device(batches: Iterable[Batch], device: torch.device) -> Generator[Batch]:
-    """The batches with their tensors on the device. On a CPU, which shares the host's memory, they pass as they are.
+def copied(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """The batches with their tensors on the CUDA device.
 
-    Wants page-locked batches; others are copied too, but the host then waits for it. Closing this closes `batches`.
+    Wants page-locked batches; others are copied too, but the host then waits for it.
     """
-    with contextlib.ExitStack() as stack:
-        if isinstance(batches, Generator):
-            stack.enter_context(contextlib.closing(batches))
-        yield from _copied(iter(batches), device) if device.type == "cuda" else batches
-
-
-def _copied(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     ahead: deque[tuple[Batch, torch.cuda.Event]] = deque()
     for batch in batches:

@@ -107,9 +107,9 @@ def _add_spec(needs: Needs, stage: str, experiment: pb.Experiment, on_host: OnHo
         names = {"TORCH_HOME": "torch", "HF_HOME": "huggingface"}
         needs.caches |= {Path(os.environ.get(name) or cache_home() / folder) for name, folder in names.items()}
     needs.writes |= {
-        absolute(Path(field.value)).parent
-        for field in path_fields(experiment)
-        if field.rule.path == pb.Rule.WRITTEN and stage in field.rule.read_by
+        absolute(Path(one.value)).parent
+        for one in path_fields(experiment)
+        if one.rule.path == pb.Rule.WRITTEN and stage in one.rule.read_by
     }
 
 
@@ -122,7 +122,7 @@ def _caches(experiment: pb.Experiment) -> set[Path]:
 
 def _values(experiment: pb.Experiment, *kinds: "pb.Rule.Path.ValueType") -> Iterator[str]:
     """The paths of these kinds."""
-    return (field.value for field in path_fields(experiment) if field.rule.path in kinds)
+    return (one.value for one in path_fields(experiment) if one.rule.path in kinds)
 
 
 def _data(path: Path, experiment: pb.Experiment, on_host: OnHost) -> Path:

@@ -95,13 +95,13 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
         exact=exact,
         rate_shares=freeze.rate_shares(architectures.blocks(experiment.model_config), config.layer_decay),
     )
-    mix = mixes.make_mix(experiment)
+    change, mix = augment.make_augment(experiment), mixes.make_mix(experiment)
     weights = balance.class_weights(config, data.data_set)
     return Recipe(
         optimizer=optimizer,
         precision=precision,
         preprocess=make_preprocess(experiment).to(run.device),
-        augment=augment.make_augment(experiment).to(run.device),
+        augment=None if change.changes_nothing else change.to(run.device),
         mix=mix.to(run.device) if mix else None,
         erase=erasing.make_erase(experiment),
         set_learning_rate=lambda step: optim.set_learning_rate(optimizer, rate(step / steps), step),

@@ -115,7 +115,8 @@ def ours(task: Task, amounts: Iterator[int]) -> None:
     from tao_lite.stages.train import pretrained
     from tao_lite.stages.train.phases import Phases
     from tao_lite.training import preparation
-    from tao_lite.training.loops import EpochStats, Interval, train_epoch
+    from tao_lite.training.interval import EpochStats, Interval
+    from tao_lite.training.loops import train_epoch
     from tao_lite.training.precision import Precision
     from tao_lite.training.trained import on_device
 

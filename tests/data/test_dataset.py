@@ -506,3 +506,73 @@ def test_where_a_filter_leaves_nothing_its_field_is_named(tmp_path: Path, kind: 
     experiment.dataset_config.kitti.min_height_pixels = 16
     said = problem(lambda: load(root, "AUTO", options_of(experiment, TRAIN)))
     assert "left out: 2 lower than 16 pixels (dataset_config.kitti.min_height_pixels); 0 problems" in said
+
+
+def test_folder_around_the_classes_is_named(tmp_path: Path, shared: Path) -> None:
+    """FIELD.md E4"""
+    one = folder(tmp_path / "outer/inner/archive", cat=2, dog=2)
+    hint = "a classifier needs at least two; there are several folders in"
+    said = problem(lambda: splits(spec(tmp_path / "outer"), None))
+    assert said.endswith(f"holds one class only (inner); {hint} {one}: if those are the classes, give that")
+    root = shared / "cases/splits_as_classes/wrapped"
+    assert f"{hint} {root}/archive" in problem(lambda: splits(spec(root), None))
+
+
+def test_folders_of_classes_win_over_a_data_yaml_without_labels(tmp_path: Path, shared: Path) -> None:
+    """FIELD.md E4"""
+    folder(tmp_path / "train", cat=1, dog=1)
+    folder(tmp_path / "val", cat=1, dog=1)
+    (tmp_path / "data.yaml").write_text("train: train\nval: val\nnames: [dog, cat]\n")
+    for root in (tmp_path, shared / "cases/yaml_beside_folders"):
+        give = f"give one of them: {root}/train, {root}/val"
+        assert problem(lambda: splits(spec(root, root), None)).endswith(give)  # noqa: B023 - called at once
+        assert {example.label for example in splits(spec(root / "train", root / "val"), None)[0].examples} == {
+            "cat",
+            "dog",
+        }
+        experiment = spec(root / "data.yaml")
+        assert f"give {root}/train with the format IMAGE_FOLDER" in problem(lambda: splits(experiment, None))  # noqa: B023
+    (tmp_path / "train/cat/0.txt").write_text("0 0.5 0.5 1 1")
+    assert detect(tmp_path, Options()) == "YOLO"
+
+
+def test_data_yaml_by_any_name_is_found(tmp_path: Path) -> None:
+    """FIELD.md D5"""
+    root = yolo(tmp_path, train=2)
+    (root / "data.yaml").rename(root / "coco8.yaml")
+    (root / "hyp.yaml").write_text("lr0: 0.01\n")
+    (root / "broken.yml").write_text("[")
+    assert detect(root, Options()) == "YOLO"
+    assert len(load(root, "AUTO", Options())) == 2
+    (root / "other.yml").write_text((root / "coco8.yaml").read_text())
+    assert problem(lambda: detect(root, Options())) == (
+        f"{root}: holds coco8.yaml, other.yml, each a data.yaml; give one of them"
+    )
+
+
+def test_yolo_labels_without_a_data_yaml_are_said_to_be_theirs(tmp_path: Path) -> None:
+    """FIELD.md D5"""
+    root = yolo(tmp_path / "set", train=2, val=1)
+    said = problem(lambda: load(root / "train", "AUTO", Options()))
+    assert said == (
+        f"the data set: {root}/train/labels holds no KITTI labels; it looks like a YOLO data set: give {root}/data.yaml"
+    )
+    (root / "data.yaml").unlink()
+    assert "write a data.yaml" in problem(lambda: load(root / "train", "AUTO", Options()))
+    said = problem(lambda: load(root, "AUTO", Options()))
+    assert "are splits" in said
+    assert said.endswith("; for labelled objects, write a data.yaml beside them and give that")
+    for name in ("images", "labels"):
+        (tmp_path / f"nested/{name}").mkdir(parents=True)
+        (root / f"train/{name}").rename(tmp_path / f"nested/{name}/train")
+    assert "it looks like a YOLO data set" in problem(lambda: load(tmp_path / "nested", "AUTO", Options()))
+
+
+def test_one_class_can_be_evaluated(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """FIELD.md E7: the absent ones are named, in validation too."""
+    train, one = folder(tmp_path / "train", cat=2, dog=2, owl=2), folder(tmp_path / "one", dog=3)
+    assert len(evaluation(spec(evaluate=one), ["cat", "dog", "owl"]).examples) == 3
+    assert caplog.messages == ["eval_config.eval_dataset_path: held no example of cat, owl"]
+    assert len(splits(spec(train, one), None)[1].examples) == 3
+    assert caplog.messages[1:] == [f"{VALIDATION}: held no example of cat, owl"]
+    assert "holds one class only (dog)" in problem(lambda: splits(spec(one), None))

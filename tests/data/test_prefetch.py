@@ -7,7 +7,7 @@ import torch
 
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.loader import Cache
-from tao_lite.data.prefetch import on_device
+from tao_lite.training.loops import on_device
 from tests.data.pictures import make, same
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

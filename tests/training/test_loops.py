@@ -19,9 +19,11 @@ from tao_lite.data.draws import NUM_DRAWS
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import RunError
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.training import loops, optim
+from tao_lite.training import interval as intervals
+from tao_lite.training import optim
 from tao_lite.training.distillation import Teacher
-from tao_lite.training.loops import EpochStats, Interval, Recipe, network_input, predict, train_epoch
+from tao_lite.training.interval import EpochStats, Interval
+from tao_lite.training.loops import Recipe, network_input, predict, train_epoch
 from tao_lite.training.precision import Precision
 
 NUM_CLASSES = 3
@@ -275,7 +277,7 @@ def test_numbers_are_reported_at_the_latest_when_the_epoch_ends() -> None:
 
 def test_the_share_of_waiting_is_that_since_the_last_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches take 0.1 s to come, far more than the step."""
-    monkeypatch.setattr(loops, "FETCH_SECONDS", 0.0)
+    monkeypatch.setattr(intervals, "FETCH_SECONDS", 0.0)
     values: list[float] = []
 
     def slow() -> Iterator[Batch]:
@@ -321,7 +323,7 @@ def test_prediction_is_the_network_in_evaluation_mode() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("mode", "exact"), [("FP32", False), ("FP16", False), ("BF16", False), ("BF16", True)])
 def test_no_step_waits_for_the_device(mode: str, exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tao_lite.training.loops.FETCH_SECONDS", 1e9)
+    monkeypatch.setattr("tao_lite.training.interval.FETCH_SECONDS", 1e9)
     trained = network("cuda")
     how = recipe(trained, mode=mode)
     if exact:

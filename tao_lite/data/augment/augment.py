@@ -36,6 +36,10 @@ class Augment(nn.Module):
         self.has_colour = has_colour
         self.exact = exact
 
+    @property
+    def changes_nothing(self) -> bool:
+        return not (self.has_flip or self.has_colour or self.rand_augment)
+
     def forward(self, images: Tensor, draws: Tensor) -> Tensor:
         """uint8 [B, C, H, W] and uniforms [B, NUM_DRAWS] -> the same or, where not exact, float32 in 0 .. 255."""
         if self.has_flip:

@@ -1,20 +1,14 @@
 """Image folders: one sub-folder per class, images anywhere below it."""
 
 import logging
-import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from tao_lite.data.example import Example, Options, Report
+from tao_lite.data.formats import split_folders
+from tao_lite.data.formats.listing import NO_FILE, SUFFIXES, Walk, is_file, suffix
 from tao_lite.errors import DataError
-
-# TAO's, and WebP. In any case.
-SUFFIXES = frozenset({"png", "jpg", "jpeg", "bmp", "ppm", "tif", "tiff", "webp"})
-
-_NO_FILE = "not a file, or a link to nothing"
-_TRAINING = frozenset({"train", "training"})
-_HELD_OUT = frozenset({"val", "valid", "validation", "test", "testing"})
 
 _log = logging.getLogger(__name__)
 
@@ -22,121 +16,95 @@ _log = logging.getLogger(__name__)
 def read(root: Path, options: Options) -> list[Example]:
     """Every image below `root`, labelled with the sub-folder of `root` it is in, sorted by path.
 
-    Hidden files and folders are passed over. Links to folders are followed; a folder is read once per class. What is
-    named as an image but can't be one (a link to nothing, a pipe) is reported. What is left out by its suffix or
-    place is logged.
+    Hidden files and folders are passed over, and what systems put there. Links to folders are followed; a folder is
+    read once per class. What is named as an image but can't be one (a link to nothing, a pipe) is reported. What is
+    left out by its suffix or place is logged.
 
     Raises:
-        DataError: there are fewer than two classes, or the sub-folders are splits such as train and val.
+        DataError: there are no images in folders, or the sub-folders are splits such as train and val.
     """
-    folders, loose = _inside(root)
-    _refuse_splits(root, folders, options)
-    suffixes: Counter[str] = Counter()
-    examples = []
-    for folder in folders:
-        for entry in _files_below(root / folder, options.report):
-            suffix = _suffix(entry.name)
-            if suffix not in SUFFIXES:
-                suffixes[f".{suffix}" if suffix else "no suffix"] += 1
-            elif _is_file(entry):
-                examples.append(Example(Path(entry.path), folder, entry.path.removeprefix(f"{root}/")))
-            else:
-                options.report(entry.path, _NO_FILE)
+    walk = Walk(options.report)
+    try:
+        beside, entries = walk.entries(root)
+    except OSError as error:
+        raise DataError(f"{root}: can't be listed ({error.strerror})") from error
+    folders = [entry.name for entry in entries]
+    loose = sum(suffix(entry.name) in SUFFIXES for entry in beside)
+    if split_folders.by_name(folders):
+        raise _splits(root, folders, options)
+    classes = {folder: _Class(root, folder, walk) for folder in folders}
+    examples = [example for one in classes.values() for example in one.examples(options.report)]
     examples.sort(key=lambda example: example.group)
-    class_names = sorted({example.label for example in examples})
-    _log_left_out(root, sorted(set(folders).difference(class_names)), loose, suffixes)
-    if len(class_names) < 2:
-        found = f"images of one class only ({class_names[0]})" if class_names else "no folder with images"
+    walk.log(root)
+    inside = {name: one.inside for name, one in classes.items() if one.inside}
+    suffixes = sum((one.suffixes for one in classes.values()), Counter[str]())
+    _log_left_out(root, sorted(set(folders) - inside.keys()), loose, suffixes)
+    _refuse_splits(root, inside, options)
+    if not examples:
+        beside_them = f" and {loose} images in no folder" if loose else ""
         raise DataError(
-            f"{options.name}: {root} holds {found}{f' and {loose} images in no folder' if loose else ''}; "
-            "it must hold one folder of images per class, two at least"
+            f"{options.name}: {root} holds no folder with images{beside_them}; "
+            "it must hold one folder of images per class"
         )
-    _log.info("%s: read %d images of %d classes", root, len(examples), len(class_names))
+    _log.info("%s: read %d images of %d classes", root, len(examples), len(inside))
     return examples
 
 
-def images_below(folder: Path, report: Report) -> list[Path]:
-    """Every visible image below the folder, by its suffix, sorted; what can't be one is reported."""
-    images = [entry for entry in _files_below(folder, report) if _suffix(entry.name) in SUFFIXES]
-    for entry in images:
-        if not _is_file(entry):
-            report(entry.path, _NO_FILE)
-    return sorted(Path(entry.path) for entry in images if _is_file(entry))
+class _Class:
+    """The images of one class, and what was met on the way to them."""
+
+    def __init__(self, root: Path, name: str, walk: Walk) -> None:
+        self._root, self._name, self._walk = root, name, walk
+        self.inside: set[str] = set()
+        """The folders directly in the class's own in or below which images are; "" for that itself."""
+        self.suffixes: Counter[str] = Counter()
+        """Of files that are no images."""
+
+    def examples(self, report: Report) -> Iterator[Example]:
+        above = f"{self._root}/"
+        for place, files in self._walk.below(self._root / self._name):
+            images = [entry for entry in files if self._is_image(entry.name)]
+            for entry in images:
+                if is_file(entry):
+                    yield Example(Path(entry.path), self._name, entry.path.removeprefix(above))
+                else:
+                    report(entry.path, NO_FILE)
+            if images:
+                self.inside.add(place.removeprefix(f"{above}{self._name}").lstrip("/").partition("/")[0])
+
+    def _is_image(self, name: str) -> bool:
+        end = suffix(name)
+        if end not in SUFFIXES and not self._walk.is_of_a_system(name):
+            self.suffixes[f".{end}" if end else "no suffix"] += 1
+        return end in SUFFIXES
 
 
-def splits_in(root: Path) -> list[str]:
-    """The folders in `root` if they are splits of a data set, not classes; else none.
+def _refuse_splits(root: Path, inside: Mapping[str, Collection[str]], options: Options) -> None:
+    """`inside`: of each class the folders in it where images are, "" for itself.
 
     Raises:
-        DataError: the folder can't be listed.
+        DataError: the classes are splits, or divided into splits.
     """
-    folders, _ = _inside(root)
-    return folders if _are_splits(folders) else []
-
-
-def _inside(root: Path) -> tuple[list[str], int]:
-    """Names of the visible folders in `root`, sorted, and the number of images beside them."""
-    try:
-        with os.scandir(root) as entries:
-            visible = [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"{root}: can't be listed ({error.strerror})") from error
-    folders = sorted(entry.name for entry in visible if _is_folder(entry))
-    return folders, sum(_suffix(entry.name) in SUFFIXES for entry in visible if not _is_folder(entry))
-
-
-def _are_splits(folders: list[str]) -> bool:
-    names = {name.lower() for name in folders}
-    # A class may be called train, beside bus and tram; with a test or validation folder it is none.
-    return bool(names and (names <= _TRAINING | _HELD_OUT or (names & _TRAINING and names & _HELD_OUT)))
-
-
-def _refuse_splits(root: Path, folders: list[str], options: Options) -> None:
-    if _are_splits(folders):
+    splits = split_folders.by_content({name: () if "" in folders else folders for name, folders in inside.items()})
+    held = [set(inside[name]) for name in splits]
+    shared = set.intersection(*held) or set.union(*held) if held else set()
+    if shared and split_folders.by_name(shared):
         raise DataError(
-            f"{options.name}: the folders of {root} are splits of a data set, not classes ({', '.join(folders)}); "
-            f"give one of them, such as {root / folders[0]}"
+            f"{options.name}: the classes in {root} are divided into splits ({split_folders.listed(shared)}), which "
+            "would be one; put the classes into a folder for each split, and give those"
         )
+    if splits:
+        raise _splits(root, splits, options, f", for they hold the same folders ({split_folders.listed(shared)})")
 
 
-def _files_below(folder: Path, report: Report) -> Iterator[os.DirEntry[str]]:
-    """Everything visible below the folder that is not a folder itself."""
-    seen: set[tuple[int, int]] = set()
-    pending = [str(folder)]
-    while pending:
-        current = pending.pop()
-        try:
-            status = os.stat(current)  # noqa: PTH116 - a Path for each of 100,000 folders would take longer than the call
-            identity = status.st_dev, status.st_ino
-            if identity in seen:  # reached by a link as well, perhaps in a circle
-                continue
-            seen.add(identity)
-            with os.scandir(current) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            report(current, f"can't be listed ({error.strerror})")
-            continue
-        pending += sorted((entry.path for entry in visible if _is_folder(entry)), reverse=True)
-        yield from (entry for entry in visible if not _is_folder(entry))
-
-
-def _suffix(name: str) -> str:
-    _, dot, suffix = name.rpartition(".")
-    return suffix.lower() if dot else ""
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a link to itself
-        return False
+def _splits(root: Path, folders: Collection[str], options: Options, why: str = "") -> DataError:
+    objects = "; for labelled objects, write a data.yaml beside them and give that"
+    has_labels = any((root / name / "labels").is_dir() for name in folders)
+    return DataError(
+        f"{options.name}: the folders of {root} are splits of a data set, not classes "
+        f"({split_folders.listed(folders)}){why}; give one of them: "
+        f"{split_folders.listed([str(root / name) for name in folders])}{objects if has_labels else ''}"
+    )
 
 
 def _log_left_out(root: Path, empty: list[str], loose: int, suffixes: Counter[str]) -> None:
@@ -145,5 +113,5 @@ def _log_left_out(root: Path, empty: list[str], loose: int, suffixes: Counter[st
     if loose:
         _log.warning("%s: left out %d images that are in no class folder", root, loose)
     if suffixes:
-        counts = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(suffixes.items()))
+        counts = ", ".join(f"{count} x {name}" for name, count in sorted(suffixes.items()))
         _log.warning("%s: left out files that are no images by their suffix: %s", root, counts)

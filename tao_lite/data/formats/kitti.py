@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from tao_lite.data.example import Example, KittiOptions, Options, Report
-from tao_lite.data.formats.image_folder import SUFFIXES
+from tao_lite.data.formats import yolo_yaml
+from tao_lite.data.formats.listing import NO_FILE, SUFFIXES, visible
 from tao_lite.data.formats.objects import DONT_CARE, Chooser, LabelledObject, checked_box, label_lines
 from tao_lite.errors import DataError
 
@@ -41,6 +42,8 @@ def read(root: Path, options: Options) -> list[Example]:
         objects = read_labels(label, options.report)
         examples += chooser.examples(Example(images[frame], "", frame), objects)
     chooser.log_unmatched()
+    if not examples and (hint := _yolo_instead(root, label_dir, list(labels.values()))):
+        raise DataError(f"{options.name}: {label_dir} holds no KITTI labels; {hint}")
     if not examples:
         raise chooser.nothing_left(f"the {len(labels)} label files in {label_dir}")
     _log.info("%s: read %d objects of %d frames; left out: %s", label_dir, len(examples), len(labels), chooser.left_out)
@@ -91,14 +94,14 @@ def _by_frame(folder: Path, suffixes: Collection[str], report: Report) -> dict[s
     """The folder's files with one of the suffixes, by frame name (the file's name without suffix), sorted."""
     files: dict[str, Path] = {}
     try:
-        paths = sorted(folder.iterdir())
+        paths = visible(folder)
     except OSError as error:
         raise DataError(f"{folder}: can't be listed ({error.strerror})") from error
     for path in paths:
-        if path.name.startswith(".") or path.suffix[1:].lower() not in suffixes:
+        if path.suffix[1:].lower() not in suffixes:
             continue
         if not path.is_file():
-            report(str(path), "not a file, or a link to nothing")
+            report(str(path), NO_FILE)
         elif path.stem in files:
             report(str(path), f"a second file for the frame of {files[path.stem].name}")
         else:
@@ -144,6 +147,18 @@ def _guess(columns: list[str]) -> str:
     # Where lines run together, the last number of one and the name of the next are one column: 0.00Car
     run_together = any(re.fullmatch(r"-?[0-9.]+[A-Za-z]\w*", column) for column in columns)
     return "; line breaks are missing" if run_together else ""
+
+
+def _yolo_instead(root: Path, label_dir: Path, labels: list[Path]) -> str:
+    """What to give where the labels are YOLO's; empty where they are not."""
+    looks = [line.split() for label in labels for line in label_lines(label, Report(kept=[])) if line.strip()]
+    if not looks and (labels or not any(label_dir.glob("*/*.txt"))):
+        return ""
+    if looks and not all(len(columns) >= 5 and columns[0].isdigit() for columns in looks):
+        return ""
+    beside = yolo_yaml.data_file(root) or yolo_yaml.data_file(root.parent)
+    remedy = f"give {beside}" if beside else "write a data.yaml that names the classes and the folders, and give that"
+    return f"it looks like a YOLO data set: {remedy}"
 
 
 def _class_of_several_words(columns: list[str]) -> str:

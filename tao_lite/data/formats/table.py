@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tao_lite.data.example import Example, Options
-from tao_lite.data.formats import image_folder, kitti, tfrecord, yolo
+from tao_lite.data.formats import image_folder, kitti, listing, tfrecord, yolo
 from tao_lite.errors import DataError
 
 Reader = Callable[[Path, Options], list[Example]]
@@ -26,7 +26,7 @@ def detect(root: Path, options: Options) -> str:
     Raises:
         DataError: it is none of them.
     """
-    if yolo.data_file(root):
+    if yolo.is_at(root):
         return "YOLO"
     if all(kitti.folders(root, options.kitti)):
         return "KITTI"
@@ -34,10 +34,10 @@ def detect(root: Path, options: Options) -> str:
         return "TFRECORD"
     if not root.is_dir():
         raise DataError(f"{options.name}: {root} is neither a data.yaml nor a file of records, nor a folder")
-    visible = [path for path in root.iterdir() if not path.name.startswith(".")]
-    if any(path.is_dir() for path in visible):
+    files = listing.visible(root)
+    if any(path.is_dir() for path in files):
         return "IMAGE_FOLDER"
-    suffixes = Counter(path.suffix.lower() or "no suffix" for path in visible)
+    suffixes = Counter(path.suffix.lower() or "no suffix" for path in files)
     found = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(suffixes.items()))
     raise DataError(
         f"{options.name}: {root} is in no known format; looked for one folder of images per class, for a "
@@ -48,4 +48,4 @@ def detect(root: Path, options: Options) -> str:
 
 def has_splits(root: Path, kind: str) -> bool:
     """Whether `root` is itself divided into training, validation and test, so that one path may serve all three."""
-    return kind in {"AUTO", "YOLO"} and yolo.data_file(root) is not None
+    return kind in {"AUTO", "YOLO"} and yolo.is_at(root)

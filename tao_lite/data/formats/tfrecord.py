@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tao_lite.data.example import Example, Options, Span
 from tao_lite.data.formats.class_names import Names
-from tao_lite.data.formats.image_folder import SUFFIXES
+from tao_lite.data.formats.listing import SUFFIXES, visible
 from tao_lite.data.formats.objects import Chooser, LabelledObject
 from tao_lite.data.formats.tfrecord_example import Feature, features
 from tao_lite.data.formats.tfrecord_file import Record, is_record_file, records
@@ -56,7 +56,7 @@ def record_files(root: Path) -> list[Path]:
         return [root]
     folder, start = (root, "") if root.is_dir() else (root.parent, root.name)
     try:
-        found = sorted(path for path in folder.iterdir() if path.name.startswith(start) and path.name[0] != ".")
+        found = [path for path in visible(folder) if path.name.startswith(start)]
     except OSError:
         return []
     return [path for path in found if path.is_file() and may_hold_records(path)]

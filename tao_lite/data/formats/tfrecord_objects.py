@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from tao_lite.data.example import Report
 from tao_lite.data.formats.class_names import Names
-from tao_lite.data.formats.image_folder import SUFFIXES
+from tao_lite.data.formats.listing import SUFFIXES, visible
 from tao_lite.data.formats.objects import LabelledObject, checked_box
 from tao_lite.data.formats.tfrecord_example import Feature
 
@@ -40,8 +40,8 @@ class Pictures:
 
     def _pictures_in(self, folder: Path) -> dict[str, Path]:
         if folder not in self._listed:
-            files = sorted(folder.iterdir()) if folder.is_dir() else []
-            pictures = [path for path in files if path.suffix[1:].lower() in SUFFIXES and path.name[0] != "."]
+            files = visible(folder) if folder.is_dir() else []
+            pictures = [path for path in files if path.suffix[1:].lower() in SUFFIXES]
             self._listed[folder] = {path.stem: path for path in pictures} | {path.name: path for path in pictures}
         return self._listed[folder]
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from tao_lite.data.example import Example, Options, Report
 from tao_lite.data.formats.objects import Box, Chooser, LabelledObject, checked_box, label_lines
-from tao_lite.data.formats.yolo_yaml import FILE_NAMES, DataFile, data_file, load
+from tao_lite.data.formats.yolo_yaml import FILE_NAMES, LABELS, DataFile, data_file, has_labels, load
 from tao_lite.errors import DataError
 
-__all__ = ["data_file", "read", "read_labels", "split_names"]
+__all__ = ["data_file", "is_at", "read", "read_labels", "split_names"]
 
-_IMAGES, _LABELS = "images", "labels"
+_IMAGES = "images"
+_MAX_NAMED = 4
 
 _log = logging.getLogger(__name__)
 
@@ -46,11 +47,28 @@ def read(root: Path, options: Options) -> list[Example]:
         examples += chooser.examples(Example(picture, "", _group(picture, data.root)), objects, relative=True)
     _report_unused(used, pictures, options.report)
     chooser.log_unmatched()
+    if not examples and not any(label.is_file() for label in used):
+        folders = sorted({str(picture.parent.parent) for picture in pictures})
+        raise DataError(
+            f"{options.name}: none of the {len(pictures)} pictures that {path} names for {options.split} has a label "
+            f"file; if the folders they are in are the classes, give {' or '.join(folders[:_MAX_NAMED])} "
+            "with the format IMAGE_FOLDER"
+        )
     if not examples:
         raise chooser.nothing_left(f"the {len(pictures)} pictures that {path} names for {options.split}")
     summary = "%s: read %d objects of %d pictures for %s; left out: %s"
     _log.info(summary, path, len(examples), len(pictures), options.split, chooser.left_out)
     return examples
+
+
+def is_at(root: Path) -> bool:
+    """Whether `root` is a data.yaml, or holds one of labelled objects.
+
+    Raises:
+        DataError: it holds several.
+    """
+    path = data_file(root)
+    return path is not None and (path == root or has_labels(path))
 
 
 def split_names(root: Path, options: Options) -> list[str]:
@@ -112,7 +130,7 @@ def _label_file(picture: Path, root: Path) -> Path:
     if _IMAGES not in parts[:-1]:
         return beside
     place = len(parts) - 1 - parts[::-1].index(_IMAGES, 1)
-    swapped = root.joinpath(*parts[:place], _LABELS, *parts[place + 1 :])
+    swapped = root.joinpath(*parts[:place], LABELS, *parts[place + 1 :])
     return beside if not swapped.is_file() and beside.is_file() else swapped
 
 

@@ -11,17 +11,23 @@ from typing import Any
 import yaml
 
 from tao_lite.data.example import Options, Report, Split
-from tao_lite.data.formats.image_folder import images_below
+from tao_lite.data.formats.listing import SUFFIXES, Walk, images_below, suffix
+from tao_lite.data.formats.split_folders import ALIASES
 from tao_lite.errors import DataError
 
 FILE_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 MAX_BYTES = 2**22
+LABELS = "labels"
+"""The folder of label files beside that of pictures."""
+
+_YAML = (".yaml", ".yml")
+_MAX_TRIED = 20
 
 # Of the parts that a data.yaml may name, those that serve as one of ours, the best first.
 _SPLITS: Mapping[Split, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing", "val", "valid", "validation"),
+    "train": ALIASES["train"],
+    "val": ALIASES["val"],
+    "test": (*ALIASES["test"], *ALIASES["val"]),
 }
 _UNSET = ("", "null", "~", "none", "None")
 
@@ -53,7 +59,7 @@ class DataFile:
         if split == "test" and len(given) > 1 and not is_there:
             _log.warning("%s: the folder of %s is not there; took %s", self.path, *given[:2])
             given.pop(0)
-        elif split == "test" and given[0] not in {"test", "testing"}:
+        elif split == "test" and given[0] not in ALIASES["test"]:
             _log.info("%s: has no test split; took %s", self.path, given[0])
         places = [self._place(given[0], entry) for entry in self.splits[given[0]]]
         return list(dict.fromkeys(picture for place in places for picture in self._pictures_at(place, report)))
@@ -112,10 +118,47 @@ class DataFile:
 
 
 def data_file(root: Path) -> Path | None:
-    """The data.yaml that `root` is or, as a folder, holds."""
-    if root.suffix.lower() in (".yaml", ".yml") and root.is_file():
+    """The data.yaml that `root` is or, as a folder, holds: by its name, else as the only YAML that is one.
+
+    Raises:
+        DataError: several are.
+    """
+    if root.suffix.lower() in _YAML and root.is_file():
         return root
-    return next((root / name for name in FILE_NAMES if (root / name).is_file()), None)
+    if named := next((root / name for name in FILE_NAMES if (root / name).is_file()), None):
+        return named
+    files = sorted(path for path in root.glob("*.y*ml") if path.suffix.lower() in _YAML and path.name[0] != ".")
+    found = [path for path in files[:_MAX_TRIED] if path.is_file() and _is_data_file(path)]
+    if len(found) > 1:
+        raise DataError(f"{root}: holds {', '.join(path.name for path in found)}, each a data.yaml; give one of them")
+    return found[0] if found else None
+
+
+def has_labels(path: Path) -> bool:
+    """Whether a data.yaml is of labelled objects: people also put one beside folders of classes.
+
+    It is not, where there are folders of pictures around it, two at least, and nowhere a label beside them.
+    """
+    root = path.parent
+    if any(folder.is_dir() for folder in (root / LABELS, *(root.glob(f"*/{LABELS}")))):
+        return True
+    num_folders = 0
+    for place, files in Walk(Report()).below(root):
+        stems: dict[bool, set[str]] = {True: set(), False: set()}
+        for name in (entry.name for entry in files if suffix(entry.name) in SUFFIXES | {"txt"}):
+            stems[suffix(name) == "txt"].add(name.rpartition(".")[0])
+        if os.path.basename(place) == LABELS or not stems[True].isdisjoint(stems[False]):  # noqa: PTH119 - a text
+            return True
+        num_folders += bool(stems[False])
+    return num_folders < 2
+
+
+def _is_data_file(path: Path) -> bool:
+    try:
+        content = _content(path)
+    except DataError:
+        return False
+    return "names" in content and any(name in content for aliases in ALIASES.values() for name in aliases)
 
 
 def load(path: Path, options: Options) -> DataFile:

@@ -6,18 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tao_lite.data import dataset
-from tao_lite.data.example import Example, Options, Report, Split
-from tao_lite.data.formats import image_folder, yolo
+from tao_lite.data.example import Example, Options, Report
+from tao_lite.data.formats import split_folders, yolo
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
 
 NAMES = {dataset.TRAIN: "train", dataset.VALIDATION: "val", dataset.EVALUATION: "test"}
-
-_ALIASES: Mapping[Split, tuple[str, ...]] = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
 
 Sides = Mapping[str, tuple[Example, ...]]
 
@@ -53,7 +47,7 @@ def of_spec(experiment: pb.Experiment, report: Report | None = None) -> list[Sou
     for field, path in dataset.paths(experiment).items():
         options = dataset.options_of(experiment, field, report)
         source = Source(name=NAMES[field], root=dataset.root_of(path), kind=kind, options=options)
-        is_divided = yolo.data_file(source.root) is not None
+        is_divided = yolo.is_at(source.root)
         if not any(source.root == other.root and not is_divided for other in sources):
             sources.append(source)
     if not sources:
@@ -69,16 +63,16 @@ def of_path(root: Path, report: Report | None = None) -> list[Source]:
     """
     root = dataset.root_of(str(root))
     options = Options(report=report or Report(), name="the data set")
-    if yolo.data_file(root):
+    if yolo.is_at(root):
         named = yolo.split_names(root, options)
         return [
             Source(name=split, root=root, kind="YOLO", options=replace(options, split=split))
-            for split, aliases in _ALIASES.items()
+            for split, aliases in split_folders.ALIASES.items()
             if set(aliases) & set(named)
         ]
-    folders = image_folder.splits_in(root) if root.is_dir() else []
+    folders = split_folders.found_in(root) if root.is_dir() else []
     if folders:
-        names = [next((split for split in _ALIASES if name.lower() in _ALIASES[split]), name) for name in folders]
+        names = [split_folders.role(name) or name for name in folders]
         if len(set(names)) < len(names):
             names = folders
         return [

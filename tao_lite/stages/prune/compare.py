@@ -8,18 +8,16 @@ from torch import nn
 from tao_lite.errors import DataError
 from tao_lite.files import writing
 from tao_lite.monitor import console
-from tao_lite.pruning import sizes as report
+from tao_lite.pruning import sizes
 from tao_lite.pruning.sizes import Comparison
 from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages.prune import choice as prune_choice
 from tao_lite.stages.prune import measure, retrain
-from tao_lite.stages.prune import subject as prune_subject
-from tao_lite.stages.prune.choice import Choice
+from tao_lite.stages.prune.choice import Choice, choose, target_of, with_target
 from tao_lite.stages.prune.measure import Latency
-from tao_lite.stages.prune.prune import cut, decision, sizes, write
-from tao_lite.stages.prune.subject import Subject
+from tao_lite.stages.prune.prune import before_and_after, cut, decision, write
+from tao_lite.stages.prune.subject import Subject, load_subject
 
 # TAO's first: where no target is set, its threshold says how large the others may be. Chance needs no second ranking.
 _CONTENDERS = (
@@ -54,8 +52,8 @@ def compare(spec: Spec, run: Run) -> Summary:
         TaoLiteError: as `prune` and `train`; and for images that can't be read.
         Interrupted: as `train`; the same command goes on there.
     """
-    subject = prune_subject.load(spec, run)
-    target = prune_choice.target_of(subject.config)
+    subject = load_subject(spec, run)
+    target = target_of(subject.config)
     before = subject.top1(subject.network, "Validation before pruning")
     contenders = _contenders(subject, target)
     _retrain(spec, subject, contenders)
@@ -84,9 +82,7 @@ def _contenders(subject: Subject, target: tuple[str, float] | None) -> list[Cont
             config.ClearField("normalizer")  # it is meant for norms of weights
         if target is None and found:
             changes = found[0].changes
-            config = prune_choice.with_target(
-                config, "target_ratio", changes.parameters_after / changes.parameters_before
-            )
+            config = with_target(config, "target_ratio", changes.parameters_after / changes.parameters_before)
         try:
             found.append(_contender(subject.with_config(config)))
         except DataError as error:
@@ -96,9 +92,9 @@ def _contenders(subject: Subject, target: tuple[str, float] | None) -> list[Cont
 
 
 def _contender(subject: Subject) -> Contender:
-    choice = prune_choice.choose(subject)
+    choice = choose(subject)
     smaller = cut(subject, choice)
-    changes = report.compare(subject.network, smaller, subject.shape)
+    changes = sizes.compare(subject.network, smaller, subject.shape)
     return Contender(subject, choice, smaller, changes, subject.top1(smaller))
 
 
@@ -115,7 +111,7 @@ def _retrain(spec: Spec, subject: Subject, contenders: Sequence[Contender]) -> N
 
 
 def _facts(one: Contender) -> dict[str, object]:
-    found = {**decision(one.subject.config, one.choice), **sizes(one.changes)}
+    found = {**decision(one.subject.config, one.choice), **before_and_after(one.changes)}
     del found["layers"]
     return {**found, "val_accuracy": one.top1, "val_accuracy_retrained": one.retrained}
 

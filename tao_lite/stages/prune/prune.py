@@ -8,18 +8,15 @@ from torch import nn
 from tao_lite import checkpoint as checkpoints
 from tao_lite.files import writing
 from tao_lite.monitor import console
-from tao_lite.pruning import sizes as report
-from tao_lite.pruning import surgery
+from tao_lite.pruning import sizes, surgery
 from tao_lite.pruning.sizes import Comparison
 from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages.prune import choice as prune_choice
-from tao_lite.stages.prune import measure as prune_measure
-from tao_lite.stages.prune import subject as prune_subject
 from tao_lite.stages.prune import text
-from tao_lite.stages.prune.choice import Choice
-from tao_lite.stages.prune.subject import Subject
+from tao_lite.stages.prune.choice import Choice, choose
+from tao_lite.stages.prune.measure import accuracies, latencies
+from tao_lite.stages.prune.subject import Subject, load_subject
 
 
 def prune(spec: Spec, run: Run, *, dry_run: bool = False, measure: bool = True) -> Summary:
@@ -31,11 +28,11 @@ def prune(spec: Spec, run: Run, *, dry_run: bool = False, measure: bool = True) 
     Raises:
         TaoLiteError: the checkpoint can't be read, or the network or a setting does not allow it.
     """
-    subject = prune_subject.load(spec, run)
-    choice = prune_choice.choose(subject)
+    subject = load_subject(spec, run)
+    choice = choose(subject)
     smaller = cut(subject, choice)
-    changes = report.compare(subject.network, smaller, subject.shape)
-    summary = {**decision(subject.config, choice), **sizes(changes)}
+    changes = sizes.compare(subject.network, smaller, subject.shape)
+    summary = {**decision(subject.config, choice), **before_and_after(changes)}
     if run.is_main:
         text.show(changes, choice, subject.config)
     if not dry_run:
@@ -77,17 +74,17 @@ def write(subject: Subject, smaller: nn.Module, target: Path | None = None) -> d
 def measured(subject: Subject, smaller: nn.Module, when: str = "before retraining") -> dict[str, object]:
     """Latency and validation top-1 before and after, printed; the reason where accuracy can't be measured."""
     networks = (subject.network, smaller)
-    latencies = prune_measure.latencies(networks, subject.shape, subject.run.device) if subject.run.is_main else []
-    found, why_not = prune_measure.accuracies(subject, networks)
+    times = latencies(networks, subject.shape, subject.run.device) if subject.run.is_main else []
+    found, why_not = accuracies(subject, networks)
     if subject.run.is_main:
-        text.show_latencies(latencies)
+        text.show_latencies(times)
         text.show_accuracies(found, why_not, when)
     before, after = found or (None, None)
     return {
         "val_accuracy_before": before,
         "val_accuracy": after,
         **({"accuracy_not_measured": why_not} if why_not else {}),
-        "latency": [one.as_dict() for one in latencies],
+        "latency": [one.as_dict() for one in times],
     }
 
 
@@ -103,7 +100,7 @@ def decision(config: pb.PruneConfig, choice: Choice) -> dict[str, object]:
     }
 
 
-def sizes(changes: Comparison) -> dict[str, object]:
+def before_and_after(changes: Comparison) -> dict[str, object]:
     """Parameters and MACs before and after, for a summary."""
     return {
         "pruning_ratio": changes.parameters_after / changes.parameters_before,

@@ -7,15 +7,14 @@ from tao_lite import checkpoint as checkpoints
 from tao_lite.errors import SpecError
 from tao_lite.files import writing
 from tao_lite.monitor import console
-from tao_lite.pruning import sizes as report
+from tao_lite.pruning import sizes
 from tao_lite.pruning.sizes import Comparison
 from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.stages.prune import choice, retrain
-from tao_lite.stages.prune import subject as prune_subject
-from tao_lite.stages.prune.prune import measured, prune, sizes
-from tao_lite.stages.prune.subject import Subject
+from tao_lite.stages.prune.prune import before_and_after, measured, prune
+from tao_lite.stages.prune.subject import Subject, load_subject
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def rounds(spec: Spec, run: Run, *, measure: bool = True) -> Summary:
         TaoLiteError: as `prune` and `train`, for a target that has no way to it, and for a folder of other rounds.
         Interrupted: as `train`; the same command goes on there.
     """
-    subject = prune_subject.load(spec, run)
+    subject = load_subject(spec, run)
     target, value = _target(subject.config)
     training = retrain.spec_of(spec, subject, subject.config.retrain_epochs)
     source, rows = subject.source, list[dict[str, object]]()
@@ -84,14 +83,14 @@ def _prune(spec: Spec, subject: Subject, source: Path, one: Round) -> Path:
 
 
 def _changes(subject: Subject, path: Path) -> Comparison:
-    return report.compare(subject.network, checkpoints.network(checkpoints.load(path)), subject.shape)
+    return sizes.compare(subject.network, checkpoints.network(checkpoints.load(path)), subject.shape)
 
 
 def _finish(subject: Subject, source: Path, facts: dict[str, object], *, measure: bool) -> Summary:
     """Write the last round's network, trained, and say what became of it."""
     found, run = checkpoints.load(source), subject.run
     network, target = checkpoints.network(found).eval(), Path(subject.config.output_path or run.pruned)
-    summary = facts | sizes(report.compare(subject.network, network, subject.shape))
+    summary = facts | before_and_after(sizes.compare(subject.network, network, subject.shape))
     if run.is_main:
         checkpoints.save(target, replace(found, training={}))
         console.table("Rounds", ("round", "parameters", "MACs", "top-1"), _rows(facts["rounds"]))

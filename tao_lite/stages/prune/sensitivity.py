@@ -12,8 +12,7 @@ from tao_lite.pruning.plans import Scored
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.stages.prune import choice
-from tao_lite.stages.prune import subject as prune_subject
-from tao_lite.stages.prune.subject import Subject
+from tao_lite.stages.prune.subject import Subject, load_subject
 
 SHARES = (0.25, 0.5, 0.75)
 
@@ -39,7 +38,7 @@ def sensitivity(spec: Spec, run: Run) -> Summary:
     Raises:
         TaoLiteError: as `prune`, and for images that can't be read.
     """
-    subject = prune_subject.load(spec, run)
+    subject = load_subject(spec, run)
     before = subject.top1(subject.network, "Validation before pruning")
     rule = replace(choice.rule(subject.config), ranking="PER_LAYER")
     scored = plans.score(subject.network, subject.shape, rule, choice.judge(subject))

@@ -123,7 +123,7 @@ class Subject:
         )
 
 
-def load(spec: Spec, run: Run) -> Subject:
+def load_subject(spec: Spec, run: Run) -> Subject:
     """The checkpoint at prune_config.model_path, else the best of the folder.
 
     Raises:

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from tao_lite import compat, schedule
 from tao_lite.errors import SpecError
-from tao_lite.stages.report import charts as report_charts
+from tao_lite.stages.report import charts
 from tao_lite.stages.report.charts import Curve
 from tao_lite.stages.report.record import Record
 
@@ -18,7 +18,7 @@ _MEASURED = "line: validation, dashes: training"
 _RATE = "line: as the spec plans it for one process, dots: at the end of each epoch"
 
 
-def charts(records: Sequence[Record]) -> list[tuple[str, str, Markup]]:
+def curves(records: Sequence[Record]) -> list[tuple[str, str, Markup]]:
     """Title, key and picture of each; none where no run has finished an epoch."""
     if not any(record.epochs for record in records):
         return []
@@ -28,7 +28,7 @@ def charts(records: Sequence[Record]) -> list[tuple[str, str, Markup]]:
         ("Learning rate", _RATE, _rates(records), _words(records, "lr", "highest", max)),
     )
     return [
-        (title, key, report_charts.curves(list(lines), title=title, description=words, is_log=title == "Loss"))
+        (title, key, charts.curves(list(lines), title=title, description=words, is_log=title == "Loss"))
         for title, key, lines, words in drawn
     ]
 

@@ -14,9 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from tao_lite.metrics.counts import Evaluation
-from tao_lite.stages.report import charts
-from tao_lite.stages.report import curves as report_curves
-from tao_lite.stages.report import rows as report_rows
+from tao_lite.stages.report import charts, rows
+from tao_lite.stages.report.curves import curves
 from tao_lite.stages.report.network import Judged
 from tao_lite.stages.report.subject import Subject
 
@@ -44,17 +43,17 @@ def page(subjects: Sequence[Subject], device: torch.device) -> str:
         lstrip_blocks=True,
         undefined=ChainableUndefined,  # Summaries of other versions may lack something.
     )
-    environment.filters.update(number=report_rows.number, png=png, matrix=matrix, reliability=reliability)
+    environment.filters.update(number=rows.number, png=png, matrix=matrix, reliability=reliability)
     return environment.get_template("report.html").render(
         subjects=subjects,
         title=", ".join(subject.record.name for subject in subjects),
         made=time.strftime("%Y-%m-%d %H:%M"),
         colour=charts.colour,
-        overview=report_rows.overview(subjects),
-        differences=report_rows.differences(subjects),
-        curves=report_curves.charts([subject.record for subject in subjects]),
-        environment=report_rows.environment(subjects),
-        machine=report_rows.machine(device),
+        overview=rows.overview(subjects),
+        differences=rows.differences(subjects),
+        curves=curves([subject.record for subject in subjects]),
+        environment=rows.environment(subjects),
+        machine=rows.machine(device),
         num_pairs=NUM_PAIRS,
         max_rows=MAX_ROWS,
     )

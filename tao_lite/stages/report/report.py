@@ -25,12 +25,12 @@ def report(folders: Sequence[Path], world: World, *, output: Path | None = None,
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise RunError(f"report needs {', '.join(missing)}; install it with pip install 'tao-lite[train,report]'")
-    from tao_lite.stages.report import page as report_page
+    from tao_lite.stages.report.page import page
 
     names = report_record.names(folders)
     records = [report_record.of(folder, name, world) for folder, name in zip(folders, names, strict=True)]
     subjects = [subject.of(record, read_data=read_data) for record in records]
-    page = report_page.page(subjects, world.device)
+    html = page(subjects, world.device)
     path = output or records[0].run.report
-    writing.write(path, page)
-    console.line(f"Wrote {path}, {len(page.encode()) / 1e6:.1f} MB")
+    writing.write(path, html)
+    console.line(f"Wrote {path}, {len(html.encode()) / 1e6:.1f} MB")

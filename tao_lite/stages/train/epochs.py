@@ -27,7 +27,8 @@ from tao_lite.stages.train.phases import Phase, Phases
 from tao_lite.stages.train.restart import Progress
 from tao_lite.stages.train.saver import Saver
 from tao_lite.stages.train.watching import Watch
-from tao_lite.training.loops import Interval, Recipe, train_epoch
+from tao_lite.training.interval import Interval
+from tao_lite.training.loops import Recipe, train_epoch
 from tao_lite.training.stop import StopRequest
 from tao_lite.training.validation import evaluate_network, penalised
 

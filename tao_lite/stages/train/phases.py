@@ -94,7 +94,7 @@ class Phases:
             frozen=Frozen((), freeze_bn=False),
             train=probe.shuffled(train, self.train, world),
             val=val,
-            recipe=replace(self.recipe, preprocess=_same, augment=_same, erase=None, mix=None, teacher=None),
+            recipe=replace(self.recipe, preprocess=_same, augment=None, erase=None, mix=None, teacher=None),
         )
 
     def _features(self, data: Loader, bar: console.Progress, each_batch: Callable[[int], None]) -> probe.Features:
@@ -125,5 +125,5 @@ def _report(network: nn.Module, frozen: Frozen) -> None:
     _log.info("Froze %s: %s of %s parameters", ", ".join(frozen.modules), f"{total - trained:,}", f"{total:,}")
 
 
-def _same(values: Tensor, *_: Tensor) -> Tensor:
+def _same(values: Tensor) -> Tensor:
     return values

@@ -19,7 +19,7 @@ from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
 from tao_lite.spec.bind import join
-from tao_lite.training.loops import EpochStats
+from tao_lite.training.interval import EpochStats
 
 _log = logging.getLogger(__name__)
 

@@ -2,12 +2,15 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tao_lite.data.example import Example, Options, Report
+from tao_lite.data.formats import split_folders
 from tao_lite.data.formats.image_folder import read
+from tao_lite.data.formats.listing import images_below
 from tao_lite.errors import DataError
 
 NAME = "train_config.train_dataset_path"
@@ -105,15 +108,12 @@ def test_folder_that_cannot_be_listed_is_reported(
     assert [message.rpartition(": ")[2] for message in caplog.messages] == ["can't be listed (File name too long)"]
 
 
-def test_fewer_than_two_classes_are_an_error_that_says_what_is_there(tmp_path: Path) -> None:
-    must = "; it must hold one folder of images per class, two at least"
+def test_no_folder_with_images_is_an_error_that_says_what_is_there(tmp_path: Path) -> None:
+    must = "; it must hold one folder of images per class"
     assert problem(tmp_path) == f"{NAME}: {tmp_path} holds no folder with images{must}"
     made(tmp_path, "1.jpg", "2.jpg")
     assert problem(tmp_path) == f"{NAME}: {tmp_path} holds no folder with images and 2 images in no folder{must}"
-    made(tmp_path, "cat/1.jpg")
-    assert problem(tmp_path) == (
-        f"{NAME}: {tmp_path} holds images of one class only (cat) and 2 images in no folder{must}"
-    )
+    assert groups(made(tmp_path, "cat/1.jpg")) == ["cat/1.jpg"]
     assert problem(tmp_path / "nowhere") == f"{tmp_path}/nowhere: can't be listed (No such file or directory)"
 
 
@@ -121,7 +121,7 @@ def test_folder_of_splits_is_an_error_that_names_the_remedy(tmp_path: Path, shar
     root = shared / "data/folders/cifar10_small"
     assert problem(root) == (
         f"{NAME}: the folders of {root} are splits of a data set, not classes (train, val); "
-        f"give one of them, such as {root}/train"
+        f"give one of them: {root}/train, {root}/val"
     )
     made(tmp_path / "more", "Train/cat/1.jpg", "test/cat/1.jpg", "images/1.jpg")
     assert "are splits of a data set, not classes (Train, images, test)" in problem(tmp_path / "more")
@@ -150,3 +150,95 @@ def test_real_folders_are_read_whole(
     assert all(example.path == root / example.group for example in examples)
     left_out = [f"{root}: left out files that are no images by their suffix: 1 x .gif"]
     assert caplog.messages == (left_out if folder == "hymenoptera_small/train" else [])
+
+
+def tree(root: Path, splits: Sequence[str], classes: Sequence[str] = ("cat", "dog")) -> Path:
+    return made(root, *(f"{split}/{name}/1.jpg" for split in splits for name in classes))
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [
+        ("seg_test", "seg_train"),
+        ("fold1", "fold2", "fold3"),
+        ("training_set", "validation_set"),
+        ("train2017", "val2017"),
+        ("a", "b"),
+        ("2023", "2024"),
+    ],
+)
+def test_folders_that_hold_the_same_folders_are_splits(tmp_path: Path, splits: tuple[str, ...]) -> None:
+    """FIELD.md E4: whatever they are called, with a folder of loose pictures among them or not."""
+    paths = ", ".join(f"{tmp_path}/{name}" for name in splits)
+    said = problem(tree(tmp_path, splits))
+    assert said.startswith(
+        f"{NAME}: the folders of {tmp_path} are splits of a data set, not classes ({', '.join(splits)})"
+    )
+    assert said.endswith(f"; give one of them: {paths}")
+    assert split_folders.found_in(tmp_path) == list(splits)
+    assert f"; give one of them: {paths}" in problem(made(tmp_path, f"{splits[0]}/owl/1.jpg"))
+    assert "are splits of a data set" in problem(made(tmp_path, "pred/1.jpg"))
+
+
+def test_classes_that_are_divided_into_splits_are_refused(tmp_path: Path) -> None:
+    """FIELD.md E4, the other way round."""
+    assert problem(tree(tmp_path, ("cat", "dog"), ("train", "val"))) == (
+        f"{NAME}: the classes in {tmp_path} are divided into splits (train, val), which would be one; put the classes "
+        "into a folder for each split, and give those"
+    )
+
+
+def test_classes_may_have_folders_of_their_own(tmp_path: Path) -> None:
+    """FIELD.md E4: neither one folder that each class has, nor different ones, make splits of them."""
+    assert len(groups(tree(tmp_path / "tiny", ("n01", "n02"), ["images"]))) == 2
+    assert len(groups(made(tmp_path / "days", "cat/mon/1.jpg", "cat/tue/1.jpg", "dog/wed/1.jpg", "dog/thu/1.jpg"))) == 4
+    assert len(groups(made(tree(tmp_path / "mixed", ("cat", "dog"), ("a", "b")), "cat/1.jpg", "dog/1.jpg"))) == 6
+
+
+def test_what_systems_put_there_is_no_class_and_no_picture(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """FIELD.md E9: each is left out wherever it is, and counted by its name, in one line."""
+    root = made(tmp_path, "cat/1.jpg", "dog/1.jpg", "cat/sub/2.jpg")
+    names = (
+        "@eaDir",
+        "__MACOSX",
+        ".ipynb_checkpoints",
+        "#recycle",
+        "lost+found",
+        "$RECYCLE.BIN",
+        "@Recycle",
+        "System Volume Information",
+    )
+    for name in names:
+        made(root, f"{name}/1.jpg", f"cat/{name}/1.jpg", f"cat/sub/{name}/1.jpg/THUMB.jpg")
+    made(root, "cat/._1.jpg", "dog/._1.jpg", "dog/Thumbs.db", "dog/.DS_Store")
+    caplog.set_level(logging.INFO)
+    assert groups(root) == ["cat/1.jpg", "cat/sub/2.jpg", "dog/1.jpg"]
+    counts = sorted(
+        [*(f"3 x {name}" for name in names), "2 x ._*", "1 x Thumbs.db", "1 x .DS_Store"], key=lambda text: text[4:]
+    )
+    assert caplog.messages == [
+        f"{root}: passed over what systems and programs put there: {', '.join(counts)}",
+        f"{root}: read 3 images of 2 classes",
+    ]
+    assert images_below(root, Report()) == [root / name for name in ("cat/1.jpg", "cat/sub/2.jpg", "dog/1.jpg")]
+
+
+def test_classes_may_be_called_nearly_as_systems_call_things(tmp_path: Path) -> None:
+    """FIELD.md E9"""
+    names = ["#1", "@home", "lost", "recycle", "snapshot", "thumbs"]
+    assert groups(made(tmp_path, *(f"{name}/1.jpg" for name in names))) == [f"{name}/1.jpg" for name in names]
+
+
+@pytest.mark.parametrize(("case", "expected"), [("top", 8), ("d", 8)])
+def test_case_of_network_disks(shared: Path, case: str, expected: int) -> None:
+    """FIELD.md E9"""
+    examples = read(shared / "cases/nas_folders" / case, Options())
+    assert (len(examples), {example.label for example in examples}) == (expected, {"cat", "dog"})
+
+
+@pytest.mark.parametrize("case", ["kaggle", "folds", "sets", "plain"])
+def test_case_of_splits_as_classes(shared: Path, case: str) -> None:
+    """FIELD.md E4"""
+    root = shared / "cases/splits_as_classes" / case
+    paths = ", ".join(sorted(map(str, root.iterdir())))
+    assert problem(root).endswith(f"; give one of them: {paths}")

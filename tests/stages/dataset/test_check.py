@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tao_lite.data.formats.image_folder import SUFFIXES
+from tao_lite.data.formats.listing import SUFFIXES
 from tests.data.command import exit_code
 from tests.data.records import Values, picture, written
 

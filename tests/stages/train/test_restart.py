@@ -13,7 +13,7 @@ from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.train import restart
 from tao_lite.stages.train.restart import Progress
-from tao_lite.training.loops import EpochStats
+from tao_lite.training.interval import EpochStats
 
 
 def experiment(n_epochs: int = 5, arch: str = "resnet") -> pb.Experiment:
