@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tao_lite.data.example import Example, KittiOptions, Options, Report, Split, TfrecordOptions
-from tao_lite.data.formats import split_folders
+from tao_lite.data.formats import split_folders, table
 from tao_lite.data.formats.class_names import read_classmap
 from tao_lite.data.formats.table import FORMATS, detect, has_splits
 from tao_lite.data.formats.tfrecord import record_files
@@ -56,7 +56,7 @@ class DataSet:
 def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tuple[DataSet, DataSet]:
     """Training and validation examples of the spec.
 
-    Class names are those of the training data, sorted, unless `class_names` gives their order. Without a validation
+    Class names are those of the training data, in its own order, unless `class_names` gives it. Without a validation
     path, val_split of the training data is held out: see `divide`.
 
     Raises:
@@ -64,11 +64,12 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
     """
     train_path, val_path = experiment.train_config.train_dataset_path, experiment.train_config.val_dataset_path
     training = _examples(experiment, TRAIN, train_path)
-    names = tuple(class_names or sorted({example.label for example in training}))
+    names = tuple(class_names or own_names(experiment, TRAIN, train_path, training))
     _compare_classes(TRAIN, training, names, "the class map")
-    if len(names) < 2:
+    labels = sorted({example.label for example in training})
+    if len(class_names or labels) < 2:
         raise DataError(
-            f"{TRAIN}: {train_path} holds one class only ({names[0]}); a classifier needs at least two"
+            f"{TRAIN}: {train_path} holds one class only ({labels[0]}); a classifier needs at least two"
             f"{_deeper(train_path)}"
         )
     if val_path:
@@ -87,7 +88,7 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     """The examples to evaluate: those of eval_dataset_path, else the validation examples of training.
 
     Where eval_dataset_path is the training folder and validation examples are held out of that, they are meant.
-    `class_names` are the network's; None: those of the data, sorted.
+    `class_names` are the network's; None: those of the data.
 
     Raises:
         DataError: a folder can't be read, or holds classes that are not in `class_names`.
@@ -102,9 +103,15 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
         _log.warning("%s is the training folder: evaluation measured what was learned by heart", EVALUATION)
     field = VALIDATION if train.val_dataset_path and not eval_path else EVALUATION
     examples = _examples(experiment, field, eval_path or train.val_dataset_path)
-    names = tuple(class_names or sorted({example.label for example in examples}))
+    names = tuple(class_names or own_names(experiment, field, eval_path or train.val_dataset_path, examples))
     _compare_classes(field, examples, names, "the network")
     return DataSet(tuple(examples), names)
+
+
+def own_names(experiment: pb.Experiment, field: str, path: str, examples: Collection[Example]) -> tuple[str, ...]:
+    """The classes of the data set that this field names, in its own order where it has one; all that it says it has."""
+    labels = {example.label for example in examples}
+    return table.class_names(root_of(path), _kind(experiment), options_of(experiment, field), labels)
 
 
 def load(root: Path, kind: str, options: Options) -> list[Example]:

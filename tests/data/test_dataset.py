@@ -576,3 +576,47 @@ def test_one_class_can_be_evaluated(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert len(splits(spec(train, one), None)[1].examples) == 3
     assert caplog.messages[1:] == [f"{VALIDATION}: held no example of cat, owl"]
     assert "holds one class only (dog)" in problem(lambda: splits(spec(one), None))
+
+
+def test_classes_are_those_of_the_data_yaml_in_its_order(
+    tmp_path: Path, shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FIELD.md E2: a class without an object keeps its place; renamed ones are where they were first."""
+    root = yolo(tmp_path, train=2, val=2)
+    (root / "data.yaml").write_text("train: train/images\nval: val/images\nnames: [owl, emu, dog, cat]\n")
+    experiment = spec(root, root)
+    assert splits(experiment, None)[0].class_names == ("owl", "emu", "dog", "cat")
+    assert f"{TRAIN}: held no example of cat, dog" in caplog.messages
+    experiment.dataset_config.kitti.class_mapping["owl"] = "bird"
+    experiment.dataset_config.kitti.class_mapping["cat"] = "pet"
+    experiment.dataset_config.kitti.class_mapping["dog"] = "pet"
+    experiment.dataset_config.kitti.ignored_classes.append("pet")
+    assert splits(experiment, None)[0].class_names == ("bird", "emu")
+    for case in ("order", "gap"):
+        data = shared / "cases/order_of_data_yaml" / case
+        assert splits(spec(data, data), None)[1].class_names == ("dog", "cat", "ant")
+
+
+@pytest.mark.parametrize(
+    ("label_map", "expected"),
+    [
+        ("labels.txt: zebra,ant,bee", ("zebra", "ant", "bee")),
+        (
+            'map.pbtxt: item { id: 2 name: "bee" },item { id: 1 name: "zebra" },item { id: 0 name: "ant" }',
+            ("ant", "zebra", "bee"),
+        ),
+        ("", tuple(map(str, range(12)))),
+    ],
+)
+def test_classes_are_those_of_the_label_map_in_its_order(
+    tmp_path: Path, label_map: str, expected: tuple[str, ...]
+) -> None:
+    """FIELD.md E2: without a map they are numbers, of which 10 comes after 9."""
+    numbers = (0, 2) if label_map else range(12)
+    values = [{"image/encoded": [picture((number, 0, 0))], "image/class/label": [number]} for number in numbers]
+    written(tmp_path / "a.tfrecord", values)
+    name, _, lines = label_map.partition(": ")
+    if name:
+        (tmp_path / name).write_text(lines.replace(",", "\n"))
+    experiment = spec(tmp_path, tmp_path)
+    assert splits(experiment, None)[0].class_names == expected
