@@ -15,7 +15,7 @@ from tao_lite.data.example import Example, KittiOptions, Options, Report
 from tao_lite.data.formats.table import FORMATS, detect
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
-from tests.data.records import picture, written
+from tests.data.records import Values, picture, written
 
 CAR = "Car 0.00 0 -1.5 10 10 60 40 1.5 1.6 3.9 1.0 1.5 20.0 -1.5"
 TRAIN = "train_config.train_dataset_path"
@@ -613,7 +613,9 @@ def test_classes_are_those_of_the_label_map_in_its_order(
 ) -> None:
     """FIELD.md E2: without a map they are numbers, of which 10 comes after 9."""
     numbers = (0, 2) if label_map else range(12)
-    values = [{"image/encoded": [picture((number, 0, 0))], "image/class/label": [number]} for number in numbers]
+    values: list[Values] = [
+        {"image/encoded": [picture((number, 0, 0))], "image/class/label": [number]} for number in numbers
+    ]
     written(tmp_path / "a.tfrecord", values)
     name, _, lines = label_map.partition(": ")
     if name:
