@@ -111,13 +111,15 @@ def without_batch_norm() -> nn.Module:
 def short_resnext() -> nn.Module:
     """ResNeXt-50 (32x4d) with a third of its blocks: grouped convolutions, with and without a projection."""
     torch.manual_seed(0)
-    return models.ResNet(models.resnet.Bottleneck, [2, 1, 1, 1], num_classes=10, groups=32, width_per_group=4)
+    network: nn.Module = models.ResNet(models.resnet.Bottleneck, [2, 1, 1, 1], 10, groups=32, width_per_group=4)
+    return network
 
 
 def short_densenet() -> nn.Module:
     """DenseNet-121 with a sixth of its layers: every layer reads all before it."""
     torch.manual_seed(0)
-    return models.DenseNet(growth_rate=32, block_config=(3, 2, 2, 2), num_init_features=64, num_classes=10)
+    network: nn.Module = models.DenseNet(growth_rate=32, block_config=(3, 2, 2, 2), num_classes=10)
+    return network
 
 
 def depthwise_multiplier() -> nn.Module:
