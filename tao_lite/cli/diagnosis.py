@@ -56,7 +56,7 @@ def _remarks(report: Report, stage: str) -> Iterator[Remark]:
     yield from (_remark(report, problem, CONVERTED) for problem in report.notes)
     for problem in report.blockers:
         text = f"{stage} would stop here: {problem.text}"
-        yield _remark(report, Problem(problem.place, problem.path, text), WARNING)
+        yield _remark(report, Problem(problem.place, problem.path, text), ERROR)
 
 
 def _remark(report: Report, problem: Problem, kind: str) -> Remark:

@@ -13,6 +13,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import dialects, paths, rules
 from tao_lite.spec.bind import MAX_PROBLEMS, Bound, Places, bind
 from tao_lite.spec.findings import Check, Level
+from tao_lite.spec.paths import Replaced
 from tao_lite.spec.stages import STAGES
 from tao_lite.spec.text import forms
 from tao_lite.spec.text.syntax import COMMAND_LINE, Field, Problem, TextFormatError, parse_value, walk
@@ -40,7 +41,7 @@ class Spec:
     """A checked spec: the experiment as a message, the file it came from, and what to tell the user about it.
 
     `warnings` are settings that surprise, `notes` what was converted and replaced; each is one line with its place.
-    `places` holds where each field stands in the file.
+    `places` holds where each field stands in the file, `replaced` which paths it writes in another way.
     """
 
     experiment: pb.Experiment
@@ -48,10 +49,16 @@ class Spec:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     places: Places = field(default_factory=dict, compare=False)
+    replaced: Replaced = field(default_factory=dict, compare=False)
+
+    @property
+    def written(self) -> pb.Experiment:
+        """The experiment as it is kept in files: overrides included, but with its paths as they were written."""
+        return paths.as_written(self.experiment, self.replaced)
 
     def text(self) -> str:
-        """The spec as text format, overrides included."""
-        return f"# From {self.path}\n" + text_format.MessageToString(self.experiment)
+        """The spec as text format, as it is kept."""
+        return f"# From {self.path}\n" + text_format.MessageToString(self.written)
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class Report:
     blockers: Sequence[Problem] = ()
     warnings: Sequence[Problem] = ()
     notes: Sequence[Problem] = ()
+    replaced: Replaced = field(default_factory=dict)
 
     def lines(self, problems: Sequence[Problem]) -> tuple[str, ...]:
         """`file:line:column: field: text` for each of them."""
@@ -110,7 +118,7 @@ def load_text(
         raise SpecError("\n".join([*report.lines(problems[:MAX_SHOWN]), *more]))
     blockers = [Problem(one.place, one.path, f"{stage} would stop here: {one.text}") for one in report.blockers]
     warnings = report.lines(_in_order([*report.warnings, *blockers]))
-    return Spec(report.experiment, path, warnings, report.lines(report.notes), report.places)
+    return Spec(report.experiment, path, warnings, report.lines(report.notes), report.places, report.replaced)
 
 
 def examine(
@@ -153,15 +161,20 @@ def _judged(path: Path, bound: Bound, notes: list[Problem], stage: str, check: C
     for finding in (*resolved.findings, *(check(experiment, stage) if check else ())):
         placed[finding.level].append(Problem(rules.place_of(finding.path, places), finding.path, finding.text))
     violations = [*rules.violations(experiment, places, stage), *placed[Level.ERROR]]
-    changes = [Problem(rules.place_of(field_path, places), field_path, text) for field_path, text in resolved.changes]
+    changes = [
+        Problem(rules.place_of(field_path, places), field_path, f'"{old}" -> "{new}"')
+        for field_path, (old, new) in resolved.replaced.items()
+    ]
+    warnings = rules.warnings(experiment, places, stage, resolved.left_out)
     return Report(
         path,
         experiment,
         places,
         problems=_in_order([*bound.problems, *(one for one in violations if one.path not in bound.excused)]),
         blockers=_in_order(placed[Level.BLOCKER]),
-        warnings=_in_order([*rules.warnings(experiment, places, stage), *placed[Level.WARNING]]),
+        warnings=_in_order([*warnings, *placed[Level.WARNING]]),
         notes=_in_order([*notes, *changes]),
+        replaced=resolved.replaced,
     )
 
 

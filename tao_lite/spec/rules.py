@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -28,9 +28,11 @@ def violations(experiment: pb.Experiment, places: Places, stage: str) -> Iterato
     yield from _joint_violations(experiment, places, stage)
 
 
-def warnings(experiment: pb.Experiment, places: Places, stage: str) -> Iterator[Problem]:
-    """Settings that surprise or have no effect in this stage."""
-    advice = [*_message_warnings(experiment, "", stage), *for_stage(experiment, stage)]
+def warnings(
+    experiment: pb.Experiment, places: Places, stage: str, left_out: Collection[str] = ()
+) -> Iterator[Problem]:
+    """Settings that surprise or have no effect in this stage; `left_out` are paths of the file that can't be read."""
+    advice = [*_message_warnings(experiment, "", stage), *for_stage(experiment, stage, left_out)]
     yield from (Problem(place_of(path, places), path, text) for path, text in advice)
 
 

@@ -80,7 +80,7 @@ def _claim(spec: Spec, run: Run) -> Path:
     experiment, path = pb.Experiment(), run.benchmark_spec
     experiment.CopyFrom(spec.experiment)
     experiment.train_config.ClearField("precision")
-    text = Spec(experiment, spec.path).text()
+    text = replace(spec, experiment=experiment).text()
     load_text(text, spec.path, check=preflight.check, running=True)
     # The first line is a comment, with a path that may be written in several ways.
     if path.is_file() and path.read_text().splitlines()[1:] != text.splitlines()[1:]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from tao_lite.errors import RunError
@@ -30,7 +31,7 @@ def spec_of(spec: Spec, subject: Subject, epochs: int) -> Spec:
     train_config.ClearField("pretrained_model_path")
     if train_config.HasField("checkpoint"):
         train_config.checkpoint.ClearField("init_epoch")
-    text = Spec(experiment, spec.path).text()
+    text = replace(spec, experiment=experiment).text()
     return load_text(text, Path(f"{spec.path} for retraining"), check=preflight.check, running=True)
 
 
@@ -48,7 +49,7 @@ def retrain(spec: Spec, run: Run, pruned: Path) -> Summary:
     experiment = pb.Experiment()
     experiment.CopyFrom(spec.experiment)
     experiment.train_config.pretrained_model_path = str(pruned.absolute())
-    summary = train(Spec(experiment, spec.path), run)
+    summary = train(replace(spec, experiment=experiment), run)
     run.world.barrier()
     return summary
 
