@@ -72,12 +72,13 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A stage, the values of its own options by name, the same as words, and its results folder."""
+    """A stage, the values of its own options by name, the same as words, its results folder, what holds its spec."""
 
     stage: str
     options: Mapping[str, Any]
     arguments: Sequence[str]
     results: Path
+    source: Path
 
 
 def of(command: Command, listed: MountsFile) -> Request:
@@ -138,11 +139,8 @@ def gpus(asked: Gpus | None, num_processes: int | None, engine: Engine) -> Gpus 
 
 def _spec(command: Command, on_host: needs.OnHost) -> tuple[str, pb.Experiment]:
     """Text and meaning of the spec that the stage will run; what is wrong with it is said by the stage."""
-    file, model = command.options.get("spec_file"), command.options.get("model")
-    path: Path | None = file or model
-    if path is None:
-        raise RunError("give a spec file with -e or a checkpoint with -m")
-    text = read(on_host(path)) if file else needs.spec_inside(on_host(path))
+    path = command.source
+    text = read(on_host(path)) if command.options.get("spec_file") else needs.spec_inside(on_host(path))
     overrides = command.options.get("overrides", ())
     report = examine(text, path, stage=command.stage, overrides=overrides)
     return " ".join([text, *overrides]), report.experiment
