@@ -98,10 +98,15 @@ def penalised(result: Evaluation, penalty: Callable[[], Tensor] | None) -> Evalu
 
 
 def evaluated_experiment(experiment: pb.Experiment, found: Checkpoint) -> pb.Experiment:
-    """The spec with the network of the checkpoint: its input size and kind are facts, not wishes."""
+    """The spec with the network of the checkpoint: its input size and kind are facts, not wishes.
+
+    What is white in deep pictures is as in its training too, where the spec does not say.
+    """
     merged = pb.Experiment()
     merged.CopyFrom(experiment)
     merged.model_config.CopyFrom(found.experiment.model_config)
+    if not merged.dataset_config.HasField("full_scale"):
+        merged.dataset_config.full_scale = found.experiment.dataset_config.full_scale
     return merged
 
 

@@ -36,7 +36,8 @@ def inference(spec: Spec, run: Run, source: Path) -> Summary:
     experiment = compat.effective(evaluated_experiment(spec.experiment, found))
     paths = _paths(source)
     # A label is needed for an example and read by nobody.
-    examples = tuple(Example(path, found.class_names[0], str(path)) for path in paths)
+    full_scale = experiment.dataset_config.full_scale
+    examples = tuple(Example(path, found.class_names[0], str(path), full_scale=full_scale) for path in paths)
     data = evaluation_loader(experiment, DataSet(examples, found.class_names), run)
     network = preparation.on_device(checkpoints.network(found), run.device)
     preprocess = Preprocess.from_dict(dict(found.preprocess)).to(run.device)

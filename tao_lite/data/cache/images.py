@@ -108,7 +108,7 @@ class Images:
         images = {}
         first = self._examples[indices[0]]
         try:
-            frame = decode(first.path, self._channels, first.span)
+            frame = decode(first.path, self._channels, first.span, first.full_scale)
         except DataError as error:
             self._bad.update(dict.fromkeys(indices, str(error)))
             return {}

@@ -38,7 +38,7 @@ def by_content(folders: Mapping[str, Collection[str]]) -> list[str]:
 
     None where fewer than half of them do. A folder that is in each of them alone, such as images, makes no splits.
     """
-    largest = set(max(folders.values(), key=len, default=()))
+    largest = max(map(set, folders.values()), key=len, default=set())
     alike = [
         name for name, inside in folders.items() if inside and 2 * len(largest.intersection(inside)) >= len(inside)
     ]
