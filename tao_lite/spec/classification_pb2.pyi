@@ -1882,6 +1882,8 @@ class DatasetConfig(_message.Message):
     TFRECORD_FIELD_NUMBER: _builtins.int
     YOLO_ROOT_FIELD_NUMBER: _builtins.int
     CACHE_DIR_FIELD_NUMBER: _builtins.int
+    GROUP_PATTERN_FIELD_NUMBER: _builtins.int
+    FULL_SCALE_FIELD_NUMBER: _builtins.int
     format: Global___DatasetFormat.Kind.ValueType
     """Layout on disk."""
     val_split: _builtins.float
@@ -1899,6 +1901,15 @@ class DatasetConfig(_message.Message):
     cache_dir: _builtins.str
     """Folder of cache DISK, which may be deleted at any time. Unset: $XDG_CACHE_HOME/tao_lite, or ~/.cache/tao_lite. What
     was not used for longest goes first.
+    """
+    group_pattern: _builtins.str
+    """Regular expression (Python's) for pictures that val_split must not tear: those in whose path below the data set, or
+    frame or record name, its first group finds the same text belong together, such as "(patient\\\\d+)_". Where it finds
+    nothing a picture stands alone. Unset: the copies that Roboflow makes of a picture (NAME.rf.HASH) belong together.
+    """
+    full_scale: _builtins.float
+    """The value that is white in pictures of more than 8 bits, such as 4095 for 12 bits in files of 16 (grey, or colour in
+    PNG). 0: the largest of the file's type, 1 for floating point. It doesn't touch pictures of 8 bits.
     """
     @_builtins.property
     def kitti(self) -> Global___KittiConfig:
@@ -1925,10 +1936,12 @@ class DatasetConfig(_message.Message):
         tfrecord: Global___TfrecordConfig | None = ...,
         yolo_root: _builtins.str | None = ...,
         cache_dir: _builtins.str | None = ...,
+        group_pattern: _builtins.str | None = ...,
+        full_scale: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "kitti", b"kitti", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "kitti", b"kitti", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

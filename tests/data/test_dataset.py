@@ -5,6 +5,7 @@ import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
@@ -92,7 +93,7 @@ def test_validation_classes_are_compared_by_name(tmp_path: Path, caplog: pytest.
     other = folder(tmp_path / "other", Cat=1, bird=1, dog=1)
     assert problem(lambda: splits(spec(train, other), None)) == (
         f"{VALIDATION}: holds classes that the training data does not have: Cat, bird; has no examples of: cat, owl; "
-        "names must match exactly"
+        "names must match exactly; 'Cat' and 'cat' differ in case"
     )
     more = folder(tmp_path / "more", cat=1, dog=1, owl=1, bird=1)
     assert "does not have: bird; has no examples of: none missing" in problem(lambda: splits(spec(train, more), None))
@@ -329,7 +330,8 @@ def test_formats_have_the_names_of_the_schema() -> None:
 def test_real_data_sets_are_recognised(shared: Path, path: str, expected: str) -> None:
     root = shared / "data" / path
     assert detect(root, Options()) == expected
-    assert load(root, "AUTO", Options()) == FORMATS[expected](root, Options())
+    read = FORMATS[expected](root, Options())
+    assert [(one.path, one.box) for one in load(root, "AUTO", Options())] == [(one.path, one.box) for one in read]
 
 
 def test_format_may_be_said_instead(tmp_path: Path) -> None:
@@ -623,3 +625,65 @@ def test_classes_are_those_of_the_label_map_in_its_order(
         (tmp_path / name).write_text(lines.replace(",", "\n"))
     experiment = spec(tmp_path, tmp_path)
     assert splits(experiment, None)[0].class_names == expected
+
+
+def test_relative_path_that_is_not_there_is_said_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FIELD.md D8: it may have been recorded in another folder."""
+    monkeypatch.chdir(tmp_path)
+    assert problem(lambda: splits(spec("data/train"), None)) == (
+        f"{TRAIN}: {tmp_path}/data/train can't be read (No such file or directory); the spec says data/train, which is "
+        "sought from the current folder"
+    )
+
+
+@pytest.mark.parametrize(
+    ("trained", "validated", "expected"),
+    [
+        ("caf\u00e9", "cafe\u0301", r"'cafe\u0301' and 'caf\xe9' differ in their Unicode form, composed or not"),
+        ("cat", "cat ", "'cat ' and 'cat' differ in blanks at the ends"),
+        ("cat", "Cat", "'Cat' and 'cat' differ in case"),
+        ("traffic_light", "Traffic light", "'Traffic light' and 'traffic_light' differ in signs that are hard to see"),
+        ("cat", "cat\u200b", r"'cat\u200b' and 'cat' differ in signs that are hard to see"),
+    ],
+)
+def test_wherein_names_that_look_alike_differ_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, trained: str, validated: str, expected: str
+) -> None:
+    """FIELD.md E8"""
+    train, val = (
+        folder(tmp_path / "train", **{trained: 2, "zoo": 2}),
+        folder(tmp_path / "val", **{validated: 2, "zoo": 1}),
+    )
+    assert expected in problem(lambda: splits(spec(train, val), None))
+    caplog.clear()
+    folder(train, **{validated: 2})
+    splits(spec(train), None)
+    assert any("; they are two classes" in message for message in caplog.messages)
+
+
+def test_deep_pictures_that_use_little_of_their_range_are_warned_of(
+    tmp_path: Path, shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FIELD.md E1: with what was seen and what to set; not where it is set, nor where the range is used."""
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            Image.fromarray(np.full((4, 4), 700 + number, np.uint16)).save(tmp_path / name / f"{number}.png")
+    experiment = spec(tmp_path, tmp_path)
+    splits(experiment, None)
+    said = (
+        "the values of 6 pictures of more than 8 bits are 700 to 702, and {} white; set dataset_config.full_scale: 1023"
+    )
+    assert f"{TRAIN}: {said.format('65535 is')}" in caplog.messages
+    experiment.dataset_config.full_scale = 511
+    splits(experiment, None)
+    assert f"{TRAIN}: {said.format('dataset_config.full_scale, 511, is')}" in caplog.messages
+    caplog.clear()
+    experiment.dataset_config.full_scale = 1023
+    training, _ = splits(experiment, None)
+    assert {example.full_scale for example in training.examples} == {1023}
+    assert not any("full_scale" in message for message in caplog.messages)
+    for case, expected in (("b16", ""), ("b12", "4095"), ("b10", "1023"), ("b8", "255")):
+        caplog.clear()
+        load(shared / "cases/deep_pictures" / case, "AUTO", Options())
+        assert [message.rpartition("full_scale: ")[2] for message in caplog.messages] == [expected] * bool(expected)
