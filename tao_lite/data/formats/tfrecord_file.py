@@ -3,6 +3,7 @@
 Source: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
 """
 
+import logging
 import os
 import struct
 from collections.abc import Iterator
@@ -11,12 +12,14 @@ from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 
-from tao_lite.data.decode import open_picture
 from tao_lite.data.example import Report
-from tao_lite.errors import DataError
+from tao_lite.errors import DataError, ReadError
+from tao_lite.files import reading
 
 # What protobuf can hold; nobody is to make this process ask for more memory.
 MAX_LENGTH = 2**31 - 1
+
+_log = logging.getLogger(__name__)
 
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
@@ -37,35 +40,49 @@ def records(path: Path, report: Report) -> Iterator[Record]:
     file is left out.
     """
     try:
-        file = open_picture(path)
-    except DataError as error:
+        yield from _records(path, report)
+    except (DataError, ReadError) as error:
         report(str(path), str(error).removeprefix(f"{path}: "))
-        return
-    with file:
-        size = os.fstat(file.fileno()).st_size
-        number = 0
-        while file.tell() < size:
-            number += 1
-            start = file.tell()
-            try:
-                content = _content(file, size)
-            except ValueError as error:
-                report(f"{path}#{number}", f"{error}; left out with the {size - start:,} bytes from there to the end")
-                return
-            if content is None:
-                report(f"{path}#{number}", "damaged: the checksum of its content is wrong")
-            else:
-                yield Record(number, start + _HEADER.size, content)
 
 
 def is_record_file(path: Path) -> bool:
     """Whether the file starts with the length of a record and its checksum."""
     try:
-        with open_picture(path) as file:
-            header = file.read(_HEADER.size)
-    except (DataError, OSError):
+        header = reading.retried(path, lambda: _head(path))
+    except DataError:
+        return False
+    except ReadError as error:
+        _log.warning("%s; passed over", error)
         return False
     return len(header) == _HEADER.size and _HEADER.unpack(header)[1] == _masked(header[:8])
+
+
+def _head(path: Path) -> bytes:
+    with reading.open_regular(path, DataError) as file:
+        return file.read(_HEADER.size)
+
+
+def _records(path: Path, report: Report) -> Iterator[Record]:
+    with reading.open_regular(path, DataError) as file:
+        size = os.fstat(file.fileno()).st_size
+        start, number = 0, 0
+
+        def content() -> bytes | None:
+            file.seek(start)
+            return _content(file, size)
+
+        while start < size:
+            number += 1
+            try:
+                found = reading.retried(path, content)
+            except ValueError as error:
+                report(f"{path}#{number}", f"{error}; left out with the {size - start:,} bytes from there to the end")
+                return
+            if found is None:
+                report(f"{path}#{number}", "damaged: the checksum of its content is wrong")
+            else:
+                yield Record(number, start + _HEADER.size, found)
+            start = file.tell()
 
 
 def framed(content: bytes) -> bytes:

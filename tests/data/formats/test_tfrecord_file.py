@@ -99,7 +99,7 @@ def test_compressed_file_is_named(tmp_path: Path) -> None:
 def test_missing_file_is_reported_and_ends_the_run_where_that_is_asked(tmp_path: Path) -> None:
     kept: list[tuple[str, str]] = []
     assert list(records(tmp_path / "no", Report(kept=kept))) == []
-    assert kept == [(str(tmp_path / "no"), "can't be opened (No such file or directory)")]
+    assert kept == [(str(tmp_path / "no"), "no such file; check the path")]
     (tmp_path / "a").write_bytes(record(b"x")[:-1])
     with pytest.raises(DataError, match=r"a#1: cut off.*on_bad_example: SKIP"):
         list(records(tmp_path / "a", Report(fail=True)))
