@@ -67,14 +67,14 @@ def _records(path: Path, report: Report) -> Iterator[Record]:
         size = os.fstat(file.fileno()).st_size
         start, number = 0, 0
 
-        def content() -> bytes | None:
+        def content() -> tuple[int, bytes | None]:
             file.seek(start)
-            return _content(file, size)
+            return _content(file, start, size)
 
         while start < size:
             number += 1
             try:
-                found = reading.retried(path, content)
+                end, found = reading.retried(path, content)
             except ValueError as error:
                 report(f"{path}#{number}", f"{error}; left out with the {size - start:,} bytes from there to the end")
                 return
@@ -82,7 +82,20 @@ def _records(path: Path, report: Report) -> Iterator[Record]:
                 report(f"{path}#{number}", "damaged: the checksum of its content is wrong")
             else:
                 yield Record(number, start + _HEADER.size, found)
-            start = file.tell()
+            if found == b"" and (more := _num_empty(file, end)):
+                report(f"{path}#{number}", f"is empty, as are the {more:,} records after it")
+                number, end = number + more, end + more * len(_EMPTY)
+            start = end
+
+
+def _num_empty(file: BinaryIO, start: int) -> int:
+    """How many empty records stand there one after the other: millions take no room, and are told in one line."""
+    block = _EMPTY * _NUM_AT_ONCE
+    count = 0
+    file.seek(start)
+    while (found := file.read(len(block))) == block:
+        count += _NUM_AT_ONCE
+    return count + next(place for place in range(_NUM_AT_ONCE + 1) if not found.startswith(_EMPTY, place * len(_EMPTY)))
 
 
 def framed(content: bytes) -> bytes:
@@ -91,21 +104,21 @@ def framed(content: bytes) -> bytes:
     return b"".join((length, _CHECKSUM.pack(_masked(length)), content, _CHECKSUM.pack(_masked(content))))
 
 
-def _content(file: BinaryIO, size: int) -> bytes | None:
-    """The content of the record at the file's position; None if its checksum is wrong.
+def _content(file: BinaryIO, start: int, size: int) -> tuple[int, bytes | None]:
+    """Where the record that starts here ends, and its content; None if its checksum is wrong.
 
     Raises:
         ValueError: there is no saying where the record ends, or the file ends first.
     """
     header = file.read(_HEADER.size)
-    if header.startswith(b"\x1f\x8b") and file.tell() <= _HEADER.size:
+    if not start and header.startswith(b"\x1f\x8b"):
         raise ValueError("compressed with gzip; unpack it first with gunzip")
     if len(header) < _HEADER.size:
         raise ValueError("cut off inside the length of the record")
     length, checksum = _HEADER.unpack(header)
     if _masked(header[:8]) != checksum:
         raise ValueError("damaged: the checksum of its length is wrong")
-    left = size - file.tell() - _CHECKSUM.size
+    left = size - start - _HEADER.size - _CHECKSUM.size
     if length > left:
         raise ValueError(f"cut off: the record is of {length:,} bytes, the file has {max(left, 0):,} more")
     if length > MAX_LENGTH:
@@ -113,10 +126,14 @@ def _content(file: BinaryIO, size: int) -> bytes | None:
     content, end = file.read(length), file.read(_CHECKSUM.size)
     if len(content) + len(end) < length + _CHECKSUM.size:
         raise ValueError("cut off: the file has become shorter")
-    return content if _CHECKSUM.unpack(end)[0] == _masked(content) else None
+    is_whole = _CHECKSUM.unpack(end)[0] == _masked(content)
+    return start + _HEADER.size + length + _CHECKSUM.size, content if is_whole else None
 
 
 def _masked(content: bytes) -> int:
     """CRC-32C, turned by 15 bits and shifted, so that the checksum of a checksum is no fixed value."""
     crc: int = google_crc32c.value(content)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+_EMPTY, _NUM_AT_ONCE = framed(b""), 2**16
