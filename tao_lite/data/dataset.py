@@ -37,6 +37,8 @@ EVALUATION = "eval_config.eval_dataset_path"
 
 _SPLITS: Mapping[str, Split] = {TRAIN: "train", VALIDATION: "val", EVALUATION: "test"}
 
+_FOR_THE_NETWORK = "; to teach a network another class, train with its checkpoint as train_config.pretrained_model_path"
+
 _log = logging.getLogger(__name__)
 
 
@@ -104,7 +106,7 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     field = VALIDATION if train.val_dataset_path and not eval_path else EVALUATION
     examples = _examples(experiment, field, eval_path or train.val_dataset_path)
     names = tuple(class_names or own_names(experiment, field, eval_path or train.val_dataset_path, examples))
-    _compare_classes(field, examples, names, "the network")
+    _compare_classes(field, examples, names, "the network", _FOR_THE_NETWORK)
     return DataSet(tuple(examples), names)
 
 
@@ -236,14 +238,16 @@ def _deeper(path: str) -> str:
     return f"; there are several folders in {found}: if those are the classes, give that" if found else ""
 
 
-def _compare_classes(field: str, examples: Collection[Example], names: Sequence[str], owner: str) -> None:
+def _compare_classes(
+    field: str, examples: Collection[Example], names: Sequence[str], owner: str, remedy: str = ""
+) -> None:
     """Compare the examples' labels with the class names: unknown ones are an error, missing ones a warning."""
     labels = {example.label for example in examples}
     unknown, missing = sorted(labels.difference(names)), sorted(set(names) - labels)
     if unknown:
         raise DataError(
             f"{field}: holds classes that {owner} does not have: {', '.join(unknown)}; "
-            f"has no examples of: {', '.join(missing) or 'none missing'}; names must match exactly"
+            f"has no examples of: {', '.join(missing) or 'none missing'}; names must match exactly{remedy}"
         )
     if missing:
         _log.warning("%s: held no example of %s", field, ", ".join(missing))

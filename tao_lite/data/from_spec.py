@@ -31,7 +31,9 @@ def loader(
     channels, height, width = (int(number) for number in model.input_image_size.split(","))
     is_training = split == "train"
     has_random_crop = is_training and train.enable_random_crop
-    has_centre_crop = {"train": False, "val": train.enable_center_crop, "eval": evaluation.enable_center_crop}[split]
+    # Evaluation sees what validation saw, unless the spec says else.
+    crops = evaluation if split == "eval" and evaluation.HasField("enable_center_crop") else train
+    has_centre_crop = not is_training and crops.enable_center_crop
     needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
     dataset = experiment.dataset_config
     folder = root_of(dataset.cache_dir) if dataset.cache_dir else default_folder()

@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Literal, Self
 
+from tao_lite.errors import RunError
 from tao_lite.files import writing
 from tao_lite.monitor.console import clock
 from tao_lite.monitor.events import Events
@@ -119,7 +120,7 @@ class Monitor:
             return
         try:
             write()
-        except (OSError, ImportError) as error:
+        except (OSError, RunError, ImportError) as error:
             self._off.add(sink)
             _log.warning("%s was given up: %s; the training goes on without it", sink, error)
 

@@ -184,7 +184,8 @@ def test_evaluation_path_is_read_with_the_classes_of_the_network(
     assert caplog.messages == []
     assert problem(lambda: evaluation(spec(train, evaluate=test), ["cat", "dog"])) == (
         "eval_config.eval_dataset_path: holds classes that the network does not have: owl; has no examples of: cat; "
-        "names must match exactly"
+        "names must match exactly; to teach a network another class, train with its checkpoint as "
+        "train_config.pretrained_model_path"
     )
 
 

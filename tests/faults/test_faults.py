@@ -20,6 +20,7 @@ SEED = int(os.environ.get("FAULTS_SEED", "0"))
 SIZES = {"train": 28, "resume": 20, "prune": 12, "export": 4, "convert": 12}
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not shutil.which("gcc"), reason="gcc makes the library that lets system calls fail"),
     pytest.mark.timeout(7200),
 ]

@@ -61,8 +61,7 @@ def lively(network: nn.Module, images: Tensor) -> nn.Module:
 def plain(name: str) -> nn.Module:
     torch.manual_seed(0)
     googlenet = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
-    network: nn.Module
-    network = models.get_model(name, weights=None, num_classes=10, **googlenet)
+    network: nn.Module = models.get_model(name, weights=None, num_classes=10, **googlenet)
     if name == "vgg16_bn":  # 512 hidden features in the place of 4096, which take half a gigabyte
         hidden = nn.Linear(512 * 7 * 7, 512), nn.ReLU(), nn.Dropout(), nn.Linear(512, 512), nn.ReLU()
         network.classifier = nn.Sequential(*hidden, nn.Linear(512, 10))
@@ -112,16 +111,14 @@ def without_batch_norm() -> nn.Module:
 def short_resnext() -> nn.Module:
     """ResNeXt-50 (32x4d) with a third of its blocks: grouped convolutions, with and without a projection."""
     torch.manual_seed(0)
-    network: nn.Module
-    network = models.ResNet(models.resnet.Bottleneck, [2, 1, 1, 1], num_classes=10, groups=32, width_per_group=4)
+    network: nn.Module = models.ResNet(models.resnet.Bottleneck, [2, 1, 1, 1], 10, groups=32, width_per_group=4)
     return network
 
 
 def short_densenet() -> nn.Module:
     """DenseNet-121 with a sixth of its layers: every layer reads all before it."""
     torch.manual_seed(0)
-    network: nn.Module
-    network = models.DenseNet(growth_rate=32, block_config=(3, 2, 2, 2), num_init_features=64, num_classes=10)
+    network: nn.Module = models.DenseNet(growth_rate=32, block_config=(3, 2, 2, 2), num_classes=10)
     return network
 
 
