@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from PIL import Image
 
-from tao_lite.data.decode import decode, header, open_picture
+from tao_lite.data.decode import decode, header, picture_bytes
 from tao_lite.data.example import Example, Report
 from tao_lite.data.formats.tfrecord_example import encoded
 from tao_lite.data.formats.tfrecord_file import framed
@@ -169,8 +169,7 @@ def _contents(frame: Frame, report: Report) -> Iterator[tuple[Item, str, bytes]]
 def _whole(example: Example) -> tuple[str, bytes]:
     """Suffix, by the content, and bytes of the whole picture."""
     form = header(example.path, example.span).format
-    with open_picture(example.path, example.span) as file:
-        return _SUFFIXES.get(form, form.lower()), file.read()
+    return _SUFFIXES.get(form, form.lower()), picture_bytes(example.path, example.span)
 
 
 def _record(item: Item, suffix: str, content: bytes, index_of: Mapping[str, int]) -> bytes:

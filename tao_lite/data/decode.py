@@ -4,12 +4,11 @@ import contextlib
 import io
 import os
 import re
-import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -18,7 +17,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from tao_lite.data.example import Span
-from tao_lite.errors import DataError
+from tao_lite.errors import DataError, ReadError
+from tao_lite.files import reading
 
 try:
     import simplejpeg  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -27,6 +27,9 @@ except ImportError:  # With it, photos decode 1.2 to 1.5 times as fast; the bits
 
 # So many take 1.3 GiB while they are decoded (measured).
 MAX_PIXELS = 2**27
+
+# Twice what so many pixels take that are not compressed, of four channels and 16 bits.
+MAX_BYTES = 2**31
 
 # By content, not by suffix. Naming them keeps Pillow from trying its riskier ones, such as EPS, which runs Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "GIF", "TIFF", "WEBP")
@@ -51,6 +54,8 @@ _CHUNK_BYTES = 12  # length, kind and checksum
 _SAY_ORIENTATION = (b"eXIf", b"zTXt", b"tEXt", b"iTXt")  # EXIF; as ImageMagick wrote it as text; XMP
 _FROM_PILLOW = re.compile(r"PIL\.")
 _warnings_lock = threading.Lock()
+
+T = TypeVar("T")
 
 
 class Header(NamedTuple):
@@ -86,7 +91,8 @@ def decode(path: Path, channels: int, span: Span | None = None, full_scale: floa
     Raises:
         DataError: the file can't be read, is not a whole image, or has more than MAX_PIXELS.
     """
-    with _opened(path, span) as (image, file):
+
+    def pixels(image: Image.Image, file: BinaryIO) -> npt.NDArray[np.uint8]:
         fast = _plain_jpeg(image, file) if channels == 3 else None
         if fast is not None:
             upright = _UPRIGHT.get(_orientation(image))
@@ -96,6 +102,8 @@ def decode(path: Path, channels: int, span: Span | None = None, full_scale: floa
         upright = _UPRIGHT.get(_orientation(image))
         shown = _shown(image, deep, full_scale) if isinstance(deep, np.ndarray) else image
         return _pixels(shown, channels, upright)
+
+    return _of_image(path, span, pixels)
 
 
 def from_picture(image: Image.Image, channels: int, name: str) -> npt.NDArray[np.uint8]:
@@ -108,7 +116,7 @@ def from_picture(image: Image.Image, channels: int, name: str) -> npt.NDArray[np
     try:
         image.load()
         return _pixels(image, channels, _UPRIGHT.get(_orientation(image)))
-    except Exception as error:  # as in _opened: a picture may be decoded here
+    except Exception as error:  # as in _of_image: a picture may be decoded here
         raise DataError(f"{name}: can't be decoded: {error or type(error).__name__}") from error
 
 
@@ -120,11 +128,14 @@ def image_size(path: Path, span: Span | None = None) -> tuple[int, int]:
     Raises:
         DataError: the file can't be read, is not an image, or has more than MAX_PIXELS.
     """
-    with _opened(path, span) as (image, file):
+
+    def size(image: Image.Image, file: BinaryIO) -> tuple[int, int]:
         if image.format == "PNG" and _has_late_text(file):
             image.load()
         sideways = _orientation(image) >= 5
         return (image.height, image.width) if sideways else image.size
+
+    return _of_image(path, span, size)
 
 
 def depth(path: Path, span: Span | None = None) -> Depth | None:
@@ -133,12 +144,15 @@ def depth(path: Path, span: Span | None = None) -> Depth | None:
     Raises:
         DataError: as decode.
     """
-    with _opened(path, span) as (image, file):
+
+    def found(image: Image.Image, file: BinaryIO) -> Depth | None:
         samples = _deep_samples(image, file)
         if samples is None:
             return None
         values = samples[np.isfinite(samples)] if samples.dtype.kind == "f" else samples
         return Depth(float(values.min()), float(values.max()), _full_scale(image, samples)) if values.size else None
+
+    return _of_image(path, span, found)
 
 
 def header(path: Path, span: Span | None = None) -> Header:
@@ -147,18 +161,45 @@ def header(path: Path, span: Span | None = None) -> Header:
     Raises:
         DataError: as image_size.
     """
-    with _opened(path, span) as (image, _):
+
+    def said(image: Image.Image, _: BinaryIO) -> Header:
         return Header(str(image.format), image.mode, bool(getattr(image, "is_animated", False)))
 
+    return _of_image(path, span, said)
 
-def open_picture(path: Path, span: Span | None = None) -> BinaryIO:
+
+def picture_bytes(path: Path, span: Span | None = None) -> bytes:
     """The bytes of the picture called `path`, wherever they are.
 
     Raises:
         DataError: they can't be read; names `path`.
     """
-    file = _open_regular(path, path if span is None else span.file)
+
+    def read() -> bytes:
+        with _opened(path, span) as file:
+            return file.read()
+
+    return _retried(path, read)
+
+
+def _retried(path: Path, read: Callable[[], T]) -> T:
+    """As `reading.retried`; one picture that the system can't read is as bad as a damaged one, and ends nothing.
+
+    Raises:
+        DataError: the system still fails; says how.
+    """
+    try:
+        return reading.retried(path, read)
+    except ReadError as error:
+        raise DataError(str(error)) from error
+
+
+def _opened(path: Path, span: Span | None) -> BinaryIO:
+    file = reading.open_regular(path, DataError, path if span is None else span.file)
     if span is None:
+        if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+            file.close()
+            raise DataError(f"{path}: has {size:,} bytes, more than the {MAX_BYTES:,} that a picture can have")
         return file
     # Read, not mapped into memory: of a mapped file that is cut off meanwhile, a touch ends the process (SIGBUS).
     with file:
@@ -168,35 +209,28 @@ def open_picture(path: Path, span: Span | None = None) -> BinaryIO:
     return io.BytesIO(content)
 
 
-@contextlib.contextmanager
-def _opened(path: Path, span: Span | None) -> Iterator[tuple[Image.Image, BinaryIO]]:
-    """The image with its header read, and its file; whatever goes wrong with it in the block becomes a DataError."""
+def _of_image(path: Path, span: Span | None, use: Callable[[Image.Image, BinaryIO], T]) -> T:
+    """What is made of the image, its header read, and of its file; whatever goes wrong becomes a DataError."""
     _silence_pillow()
-    with open_picture(path, span) as file:
-        try:
-            image = Image.open(file, formats=FORMATS)
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ValueError(f"{width} x {height} pixels, at most {MAX_PIXELS:,} are read; scale it down")
-            yield image, file
-        except UnidentifiedImageError as error:
-            raise DataError(f"{path}: {_kind_of(file)}") from error
-        except Exception as error:
-            # Hostile bytes raise nearly anything in Pillow's parsers: OSError, SyntaxError, ValueError, struct.error,
-            # KeyError, EOFError, MemoryError, ...
-            raise DataError(f"{path}: can't be decoded: {error or type(error).__name__}") from error
 
+    def made() -> T:
+        with _opened(path, span) as file:
+            try:
+                image = Image.open(file, formats=FORMATS)
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise ValueError(f"{width} x {height} pixels, at most {MAX_PIXELS:,} are read; scale it down")
+                return use(image, file)
+            except UnidentifiedImageError as error:
+                raise DataError(f"{path}: {_kind_of(file)}") from error
+            except Exception as error:
+                # Hostile bytes raise nearly anything in Pillow's parsers: OSError, SyntaxError, ValueError,
+                # struct.error, KeyError, EOFError, MemoryError, ... Of these, only the system's have a number.
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
+                raise DataError(f"{path}: can't be decoded: {error or type(error).__name__}") from error
 
-def _open_regular(path: Path, source: Path) -> BinaryIO:
-    # O_NONBLOCK: opening a FIFO would wait for a writer, perhaps for ever. It means nothing to regular files.
-    try:
-        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError as error:
-        raise DataError(f"{path}: can't be opened ({error.strerror})") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DataError(f"{path}: not a regular file")
-    return os.fdopen(descriptor, "rb")
+    return _retried(path, made)
 
 
 def _silence_pillow() -> None:

@@ -442,11 +442,18 @@ def test_what_is_no_file_is_named_without_waiting_for_it(tmp_path: Path) -> None
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "link.jpg").symlink_to("nowhere")
     (tmp_path / "circle.jpg").symlink_to("circle.jpg")
-    assert problem(tmp_path / "pipe.jpg") == "not a regular file"
-    assert problem(tmp_path) == "not a regular file"
-    assert problem(Path("/dev/zero")) == "not a regular file"
-    assert problem(tmp_path / "link.jpg") == "can't be opened (No such file or directory)"
-    assert problem(tmp_path / "circle.jpg") == "can't be opened (Too many levels of symbolic links)"
+    assert problem(tmp_path / "pipe.jpg") == "is a named pipe, not a regular file"
+    assert problem(tmp_path) == "is a folder, not a regular file"
+    assert problem(Path("/dev/zero")) == "is a device, not a regular file"
+    assert problem(tmp_path / "link.jpg") == "no such file; check the path"
+    assert problem(tmp_path / "circle.jpg") == "no such file (Too many levels of symbolic links)"
+
+
+def test_a_file_larger_than_any_picture_is_refused_unread(tmp_path: Path) -> None:
+    """FIELD.md B3."""
+    path = saved(tmp_path / "a.jpg", noise())
+    os.truncate(path, 2**31 + 1)
+    assert problem(path) == "has 2,147,483,649 bytes, more than the 2,147,483,648 that a picture can have"
 
 
 def test_each_difficult_file_decodes_if_pillow_can_and_else_is_an_error(shared: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tao_lite.data import dataset
 from tao_lite.data.convert import TARGETS, Frame, frames, kitti_names
-from tao_lite.data.decode import decode, open_picture
+from tao_lite.data.decode import decode, picture_bytes
 from tao_lite.data.example import Example, KittiOptions, Options, Report
 from tao_lite.data.geometry import Pixels
 from tao_lite.errors import DataError
@@ -144,5 +144,4 @@ def _is_equal(original: Example, copy: Example, pixels: Pixels) -> bool:
 
 
 def _bytes(example: Example) -> bytes:
-    with open_picture(example.path, example.span) as file:
-        return file.read()
+    return picture_bytes(example.path, example.span)

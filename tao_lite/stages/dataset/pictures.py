@@ -9,7 +9,7 @@ from itertools import combinations, islice
 
 from PIL import Image
 
-from tao_lite.data.decode import Depth, decode, depth, header, open_picture
+from tao_lite.data.decode import Depth, decode, depth, header, picture_bytes
 from tao_lite.data.depth import remark
 from tao_lite.data.example import Example
 from tao_lite.data.similar import Fingerprint, fingerprint
@@ -93,8 +93,7 @@ def pictures(frames: Sequence[Sequence[Example]], *, with_fingerprints: bool = F
 def _look(with_fingerprints: bool, examples: Sequence[Example]) -> Picture:
     path, span = examples[0].path, examples[0].span
     try:
-        with open_picture(path, span) as file:
-            digest = hashlib.blake2b(file.read(), digest_size=16).digest()
+        digest = hashlib.blake2b(picture_bytes(path, span), digest_size=16).digest()
         head = header(path, span)
         pixels = decode(path, 3, span, examples[0].full_scale)
         deep = depth(path, span)
