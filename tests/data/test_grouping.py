@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tao_lite.data.dataset import load, options_of, splits
+from tao_lite.data.dataset import load, options_of
 from tao_lite.data.example import Example
 from tao_lite.data.grouping import grouped
 from tao_lite.errors import DataError
@@ -70,14 +70,3 @@ def test_pattern_that_is_none_is_refused() -> None:
     """FIELD.md E5"""
     with pytest.raises(DataError, match=r"dataset_config\.group_pattern: '\(a' is no regular expression \(missing \)"):
         grouped([], "(a")
-
-
-def test_case_of_copies_is_divided_without_tearing_one(shared: Path) -> None:
-    """FIELD.md E5"""
-    experiment = pb.Experiment()
-    experiment.train_config.train_dataset_path = str(shared / "cases/roboflow_copies")
-    names = [
-        {one.path.name.partition(".rf.")[0] + one.label for one in side.examples} for side in splits(experiment, None)
-    ]
-    assert names[0].isdisjoint(names[1])
-    assert len(names[0] | names[1]) == 24

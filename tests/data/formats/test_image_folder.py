@@ -238,18 +238,3 @@ def test_classes_may_be_called_nearly_as_systems_call_things(tmp_path: Path) -> 
     """FIELD.md E9"""
     names = ["#1", "@home", "lost", "recycle", "snapshot", "thumbs"]
     assert groups(made(tmp_path, *(f"{name}/1.jpg" for name in names))) == [f"{name}/1.jpg" for name in names]
-
-
-@pytest.mark.parametrize(("case", "expected"), [("top", 8), ("d", 8)])
-def test_case_of_network_disks(shared: Path, case: str, expected: int) -> None:
-    """FIELD.md E9"""
-    examples = read(shared / "cases/nas_folders" / case, Options())
-    assert (len(examples), {example.label for example in examples}) == (expected, {"cat", "dog"})
-
-
-@pytest.mark.parametrize("case", ["kaggle", "folds", "sets", "plain"])
-def test_case_of_splits_as_classes(shared: Path, case: str) -> None:
-    """FIELD.md E4"""
-    root = shared / "cases/splits_as_classes" / case
-    paths = ", ".join(sorted(map(str, root.iterdir())))
-    assert problem(root).endswith(f"; give one of them: {paths}")
