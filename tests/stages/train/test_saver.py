@@ -12,6 +12,7 @@ from tao_lite import checkpoint as checkpoints
 from tao_lite.errors import RunError
 from tao_lite.run import Run
 from tao_lite.stages.train.saver import ATTEMPTS, Saver
+from tests.checkpoints import training
 from tests.stages.train.test_restart import checkpoint
 
 
@@ -32,8 +33,9 @@ def save(saver: Saver, epoch: int) -> None:
 
 def test_what_is_saved_is_what_was_there_at_that_moment(run: Run) -> None:
     weights = torch.arange(200_000.0).reshape(2, 100, 1000)
-    moments = {"state": {0: {"step": torch.tensor(3.0), "momentum": weights + 1}}, "groups": [{"lr": 0.1}]}
-    given = replace(checkpoint(1), network={"w": weights}, training={"optimizer": moments, "threads": 2})
+    moments = {"state": {0: {"step": torch.tensor(3.0), "momentum": weights + 1}}}
+    moments["param_groups"] = [{"lr": 0.1, "params": [0]}]
+    given = replace(checkpoint(1), network={"w": weights}, training=training(optimizer=moments, threads=2))
     with Saver(run, "resnet") as saver:
         saver.save(given, 1, 1)
         for tensor in (weights, moments["state"][0]["momentum"], moments["state"][0]["step"]):  # type: ignore[index]
@@ -43,7 +45,7 @@ def test_what_is_saved_is_what_was_there_at_that_moment(run: Run) -> None:
     assert torch.equal(found.network["w"], torch.arange(200_000.0).reshape(2, 100, 1000))
     assert torch.equal(found.training["optimizer"]["state"][0]["momentum"], found.network["w"] + 1)
     assert found.training["optimizer"]["state"][0]["step"] == 3
-    assert found.training["optimizer"]["groups"] == [{"lr": 0.1}]
+    assert found.training["optimizer"]["param_groups"] == [{"lr": 0.1, "params": [0]}]
     assert found.training["threads"] == 2
 
 
