@@ -14,6 +14,7 @@ from tao_lite.spec.load import Spec, load
 from tao_lite.stages.train import restart
 from tao_lite.stages.train.fingerprint import Changes
 from tao_lite.stages.train.train import Demands, train
+from tao_lite.training.validation import evaluate_network
 from tests.stages.train.test_restart import checkpoint
 
 SPEC = """
@@ -187,16 +188,13 @@ def test_a_folder_that_was_taken_away_is_not_saved_in(run: Run) -> None:
 
 def test_a_training_ends_when_its_folder_was_taken_away(data: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """FIELD.md A5. The folder goes while the first epoch is validated."""
-    from tao_lite.stages.train import epochs
-
-    validate = epochs.evaluate_network
 
     def gone(*given: object, **named: object) -> object:
         shutil.rmtree(run.results)
         run.results.mkdir()
-        return validate(*given, **named)  # type: ignore[arg-type]
+        return evaluate_network(*given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(epochs, "evaluate_network", gone)
+    monkeypatch.setattr("tao_lite.stages.train.epochs.evaluate_network", gone)
     with pytest.raises(RunError, match="was removed or moved while this run was at work"):
         train(spec(data), run)
     assert list(run.results.iterdir()) == []
