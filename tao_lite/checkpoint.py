@@ -27,6 +27,7 @@ from tao_lite.models import architectures
 from tao_lite.models.weights import weight_files
 from tao_lite.pruning import surgery
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec import paths
 
 T = TypeVar("T")
 
@@ -50,8 +51,10 @@ class Checkpoint:
 
     @cached_property
     def experiment(self) -> pb.Experiment:
-        """The resolved spec that the network was trained with; not to be changed."""
-        return text_format.Parse(self.spec, pb.Experiment())
+        """The spec that the network was trained with, its paths as they are here and now; not to be changed."""
+        experiment = text_format.Parse(self.spec, pb.Experiment())
+        paths.resolve(experiment, "")
+        return experiment
 
 
 class DamagedError(CheckpointError):
@@ -174,12 +177,11 @@ def _read(path: Path, *, mmap: bool = False) -> Checkpoint:
             f"{path}: is no checkpoint of format {version}: {found}; use it with the program that wrote it, or use "
             "another checkpoint"
         )
-    checkpoint = Checkpoint(**{**content, "class_names": tuple(content["class_names"])})
     try:
-        _ = checkpoint.experiment
+        text_format.Parse(content["spec"], pb.Experiment())
     except text_format.ParseError as error:
         raise CheckpointError(f"{path}: is no checkpoint of format {version}: spec can't be read ({error})") from error
-    return checkpoint
+    return Checkpoint(**{**content, "class_names": tuple(content["class_names"])})
 
 
 def _version(path: Path, content: object) -> int:

@@ -74,6 +74,7 @@ def test_the_wheel_holds_the_files_of_the_package_and_no_others(wheel: Path) -> 
     assert held == {str(path.relative_to(ROOT)) for path in files}
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_trains_outside_of_the_checkout(installed: Path, colours: Path, tmp_path: Path) -> None:
     place = done(installed / "python", "-c", "import tao_lite; print(tao_lite.__file__)", cwd=tmp_path)
     assert Path(place).is_relative_to(installed.parent)

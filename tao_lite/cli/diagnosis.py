@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tao_lite.errors import SpecError, printable
-from tao_lite.spec.load import Report, examine, read
-from tao_lite.spec.text.syntax import Problem
+from tao_lite.spec.findings import COMMAND_LINE, Finding, Level
+from tao_lite.spec.load import examine, read
 from tao_lite.stages import preflight
 
 ERROR, WARNING, CONVERTED = "error", "warning", "converted"
+_KINDS = {Level.ERROR: ERROR, Level.BLOCKER: WARNING, Level.WARNING: WARNING, Level.NOTE: CONVERTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,10 @@ class Remark:
 def diagnose(path: Path, *, stage: str, overrides: Sequence[str] = ()) -> list[Remark]:
     """All that is to be said of a file for a stage, in the order of the file; what can't be read is an error."""
     try:
-        report = examine(read(path), path, stage=stage, overrides=overrides, check=preflight.check)
+        found = examine(read(path), path, stage=stage, overrides=overrides, check=preflight.check)
     except SpecError as error:
         return [Remark(str(path), None, None, "", ERROR, str(error).removeprefix(f"{path}: "))]
-    return sorted(_remarks(report, stage), key=lambda remark: (remark.line or 0, remark.column or 0))
+    return [_remark(path, finding, stage) for finding in found.findings]
 
 
 def table(path: Path, remarks: Sequence[Remark]) -> Iterator[str]:
@@ -50,16 +51,7 @@ def table(path: Path, remarks: Sequence[Remark]) -> Iterator[str]:
     yield f"{path}: {f'{num_errors} error' + 's' * (num_errors > 1) if num_errors else 'ok'}"
 
 
-def _remarks(report: Report, stage: str) -> Iterator[Remark]:
-    yield from (_remark(report, problem, ERROR) for problem in report.problems)
-    yield from (_remark(report, problem, WARNING) for problem in report.warnings)
-    yield from (_remark(report, problem, CONVERTED) for problem in report.notes)
-    for problem in report.blockers:
-        text = f"{stage} would stop here: {problem.text}"
-        yield _remark(report, Problem(problem.place, problem.path, text), WARNING)
-
-
-def _remark(report: Report, problem: Problem, kind: str) -> Remark:
-    line, column = problem.place if problem.place.line else (None, None)
-    text = problem.text if line else f"{problem.text} (--set)"
-    return Remark(str(report.path), line, column, problem.path, kind, text)
+def _remark(path: Path, finding: Finding, stage: str) -> Remark:
+    line, column = finding.place if finding.place != COMMAND_LINE else (None, None)
+    text = f"{stage} would stop here: {finding.text}" if finding.level == Level.BLOCKER else finding.text
+    return Remark(str(path), line, column, finding.path, _KINDS[finding.level], text if line else f"{text} (--set)")

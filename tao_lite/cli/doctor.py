@@ -16,7 +16,7 @@ def doctor_command(spec_file: Path | None, results_dir: Path, mounts: Path | Non
     """Say what works on this machine, and what to do about the rest. Exit code 2 if nothing could train here."""
     from tao_lite.launcher import doctor
 
-    found = list(doctor.findings(results_dir, mounts, spec_file))
+    found = list(doctor.conditions(results_dir, mounts, spec_file))
     click.echo("\n".join(doctor.lines(found)))
     if doctor.can_train(found):
         return 0

@@ -14,7 +14,7 @@ from tao_lite.errors import USER_ERROR, SpecError
 from tao_lite.spec.stages import STAGES
 
 if TYPE_CHECKING:
-    from tao_lite.spec.load import Report
+    from tao_lite.spec.load import Examined
 
 DIFFERENT = 1  # exit code
 
@@ -63,7 +63,7 @@ def check(files: tuple[Path, ...], stage: str, overrides: tuple[str, ...], as_js
 def show(spec: Path, overrides: tuple[str, ...]) -> None:
     """Print the spec with every default filled in and the origin of each value. The output is a spec."""
     from tao_lite import compat
-    from tao_lite.spec import resolved, starting
+    from tao_lite.spec import paths, resolved, starting
 
     report = _report(spec, overrides)
     running = compat.effective(report.experiment)
@@ -79,7 +79,7 @@ def show(spec: Path, overrides: tuple[str, ...]) -> None:
         return f"line {place.line}{', converted' * (place.line in converted)}" if place.line else "--set"
 
     click.echo("\n".join([*starting.HEADER, f"# Resolved from {spec}", ""]))
-    click.echo(resolved.text(running, "train", origin), nl=False)
+    click.echo(resolved.text(paths.as_written(running, report.replaced), "train", origin), nl=False)
 
 
 @spec_group.command()
@@ -95,8 +95,8 @@ def upgrade(spec: Path, output_file: Path | None, in_place: bool, as_diff: bool)
     target = _target(spec, output_file, in_place=in_place)
     old = load.read(spec)
     new, notes = upgraded(old, spec)
-    for line in load.Report(spec).lines(notes):
-        click.echo(line, err=True)
+    for note in notes:
+        click.echo(load.as_line(spec, note), err=True)
     if spec.suffix.lower() in (".yaml", ".yml") and "#" in old:
         click.echo(f"{spec}: comments of YAML are not carried over", err=True)
     if as_diff:
@@ -128,9 +128,7 @@ def diff(a: Path, b: Path) -> int:
     from tao_lite import compat
     from tao_lite.spec import resolved
 
-    in_a, in_b = (resolved.values(compat.effective(_report(path, ()).experiment)) for path in (a, b))
-    rows = [(path, in_a.get(path, resolved.NOT_SET), in_b.get(path, resolved.NOT_SET)) for path in {**in_a, **in_b}]
-    different = [row for row in rows if row[1] != row[2]]
+    different = resolved.differences(*(compat.effective(_report(path, ()).experiment) for path in (a, b)))
     width = max((len(path) for path, _, _ in different), default=0)
     for path, one, other in different:
         click.echo(f"{path:<{width}}  {one}  {other}")
@@ -180,7 +178,7 @@ def docs(field: str | None) -> None:
     click.echo("\n".join(reference.describe(*found)))
 
 
-def _report(path: Path, overrides: tuple[str, ...]) -> "Report":
+def _report(path: Path, overrides: tuple[str, ...]) -> "Examined":
     """All that is known of a spec that has no error.
 
     Raises:

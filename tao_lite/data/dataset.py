@@ -4,17 +4,19 @@ import hashlib
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from tao_lite.data import depth, look_alikes
 from tao_lite.data.example import Example, KittiOptions, Options, Report, Split, TfrecordOptions
-from tao_lite.data.formats import split_folders
+from tao_lite.data.formats import split_folders, table
 from tao_lite.data.formats.class_names import read_classmap
 from tao_lite.data.formats.table import FORMATS, detect, has_splits
 from tao_lite.data.formats.tfrecord import record_files
+from tao_lite.data.grouping import grouped
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
 
@@ -37,6 +39,8 @@ EVALUATION = "eval_config.eval_dataset_path"
 
 _SPLITS: Mapping[str, Split] = {TRAIN: "train", VALIDATION: "val", EVALUATION: "test"}
 
+_FOR_THE_NETWORK = "; to teach a network another class, train with its checkpoint as train_config.pretrained_model_path"
+
 _log = logging.getLogger(__name__)
 
 
@@ -56,7 +60,7 @@ class DataSet:
 def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tuple[DataSet, DataSet]:
     """Training and validation examples of the spec.
 
-    Class names are those of the training data, sorted, unless `class_names` gives their order. Without a validation
+    Class names are those of the training data, in its own order, unless `class_names` gives it. Without a validation
     path, val_split of the training data is held out: see `divide`.
 
     Raises:
@@ -64,11 +68,12 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
     """
     train_path, val_path = experiment.train_config.train_dataset_path, experiment.train_config.val_dataset_path
     training = _examples(experiment, TRAIN, train_path)
-    names = tuple(class_names or sorted({example.label for example in training}))
+    names = tuple(class_names or own_names(experiment, TRAIN, train_path, training))
     _compare_classes(TRAIN, training, names, "the class map")
-    if len(names) < 2:
+    labels = sorted({example.label for example in training})
+    if len(class_names or labels) < 2:
         raise DataError(
-            f"{TRAIN}: {train_path} holds one class only ({names[0]}); a classifier needs at least two"
+            f"{TRAIN}: {train_path} holds one class only ({labels[0]}); a classifier needs at least two"
             f"{_deeper(train_path)}"
         )
     if val_path:
@@ -87,7 +92,7 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     """The examples to evaluate: those of eval_dataset_path, else the validation examples of training.
 
     Where eval_dataset_path is the training folder and validation examples are held out of that, they are meant.
-    `class_names` are the network's; None: those of the data, sorted.
+    `class_names` are the network's; None: those of the data.
 
     Raises:
         DataError: a folder can't be read, or holds classes that are not in `class_names`.
@@ -102,9 +107,15 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
         _log.warning("%s is the training folder: evaluation measured what was learned by heart", EVALUATION)
     field = VALIDATION if train.val_dataset_path and not eval_path else EVALUATION
     examples = _examples(experiment, field, eval_path or train.val_dataset_path)
-    names = tuple(class_names or sorted({example.label for example in examples}))
-    _compare_classes(field, examples, names, "the network")
+    names = tuple(class_names or own_names(experiment, field, eval_path or train.val_dataset_path, examples))
+    _compare_classes(field, examples, names, "the network", _FOR_THE_NETWORK)
     return DataSet(tuple(examples), names)
+
+
+def own_names(experiment: pb.Experiment, field: str, path: str, examples: Collection[Example]) -> tuple[str, ...]:
+    """The classes of the data set that this field names, in its own order where it has one; all that it says it has."""
+    labels = {example.label for example in examples}
+    return table.class_names(root_of(path), _kind(experiment), options_of(experiment, field), labels)
 
 
 def load(root: Path, kind: str, options: Options) -> list[Example]:
@@ -117,11 +128,16 @@ def load(root: Path, kind: str, options: Options) -> list[Example]:
         if root.is_dir() or not (root.is_file() or record_files(root)):
             next(root.iterdir(), None)
     except OSError as error:
-        raise DataError(f"{options.name}: {root} can't be read ({error.strerror})") from error
+        where = f"; the spec says {options.written}, which is sought from the current folder" if options.written else ""
+        raise DataError(f"{options.name}: {root} can't be read ({error.strerror}){where}") from error
     if kind == "AUTO":
         kind = detect(root, options)
         _log.info("%s: recognised as %s", root, kind)
-    examples = FORMATS[kind](root, options)
+    examples = grouped(FORMATS[kind](root, options), options.group_pattern)
+    if options.full_scale:
+        examples = [replace(example, full_scale=options.full_scale) for example in examples]
+    if said := depth.remark(depth.sampled(examples), options.full_scale):
+        _log.warning("%s: %s", options.name, said)
     if options.report.count:
         _log.warning("%s: left out %d images, labels or folders that could not be used", root, options.report.count)
     return examples
@@ -182,6 +198,9 @@ def options_of(experiment: pb.Experiment, field: str, report: Report | None = No
         ),
         tfrecord=TfrecordOptions(image_dir=config.tfrecord.image_dir, label_map=config.tfrecord.label_map),
         yolo_root=config.yolo_root,
+        group_pattern=config.group_pattern,
+        full_scale=config.full_scale,
+        written=_if_relative(paths(experiment).get(field, "")),
     )
 
 
@@ -193,6 +212,10 @@ def report_of(experiment: pb.Experiment) -> Report:
 def root_of(path: str) -> Path:
     """The path of a spec as an absolute one."""
     return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+
+
+def _if_relative(path: str) -> str:
+    return "" if Path(path).is_absolute() or path.startswith("~") else path
 
 
 def _examples(experiment: pb.Experiment, field: str, path: str) -> list[Example]:
@@ -229,7 +252,9 @@ def _deeper(path: str) -> str:
     return f"; there are several folders in {found}: if those are the classes, give that" if found else ""
 
 
-def _compare_classes(field: str, examples: Collection[Example], names: Sequence[str], owner: str) -> None:
+def _compare_classes(
+    field: str, examples: Collection[Example], names: Sequence[str], owner: str, remedy: str = ""
+) -> None:
     """Compare the examples' labels with the class names: unknown ones are an error, missing ones a warning."""
     labels = {example.label for example in examples}
     unknown, missing = sorted(labels.difference(names)), sorted(set(names) - labels)
@@ -237,6 +262,9 @@ def _compare_classes(field: str, examples: Collection[Example], names: Sequence[
         raise DataError(
             f"{field}: holds classes that {owner} does not have: {', '.join(unknown)}; "
             f"has no examples of: {', '.join(missing) or 'none missing'}; names must match exactly"
+            f"{look_alikes.difference(unknown, names)}{remedy}"
         )
+    for pair in look_alikes.pairs(labels, labels):
+        _log.warning("%s: %s; they are two classes", field, look_alikes.told_apart(*pair))
     if missing:
         _log.warning("%s: held no example of %s", field, ", ".join(missing))

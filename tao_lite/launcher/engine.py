@@ -15,7 +15,8 @@ import docker
 import docker.errors
 from docker.context import ContextAPI
 
-from tao_lite.errors import LaunchError
+from tao_lite.errors import LaunchError, TaoLiteError
+from tao_lite.files import reading
 
 SOCKET = "unix:///var/run/docker.sock"
 """Where Docker's engine listens; Podman speaks the same language at sockets of its own."""
@@ -239,8 +240,8 @@ def _podman_gpu(version: str, cdi_folders: Sequence[Path]) -> str:
         return ""
     for folder in cdi_folders:
         for file in sorted(folder.glob("*.yaml")) + sorted(folder.glob("*.json")):
-            with contextlib.suppress(OSError):
-                if b"nvidia.com/gpu" in file.read_bytes():
+            with contextlib.suppress(TaoLiteError):
+                if "nvidia.com/gpu" in reading.read_text(file, LaunchError):
                     return "cdi"
     return ""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tao_lite.errors import LaunchError
+from tao_lite.files import reading
 from tao_lite.launcher import mounts
 from tao_lite.launcher.mounts import Mount
 
@@ -64,17 +65,9 @@ def read(path: Path) -> MountsFile:
 
 
 def _content(path: Path) -> Any:
+    text = reading.read_text(path, LaunchError, max_bytes=MAX_BYTES)
     try:
-        if path.exists() and not path.is_file():
-            raise LaunchError(f"{path}: is not a regular file; name a mounts file with --mounts")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise LaunchError(f"{path}: can't be read ({error.strerror}); name another with --mounts") from error
-    if len(content) > MAX_BYTES:
-        raise LaunchError(f"{path}: has more than {MAX_BYTES:,} bytes; is it a mounts file?")
-    try:
-        return json.loads(content.decode("utf-8-sig"))
+        return json.loads(text)
     except ValueError as error:
         raise LaunchError(f"{path}: is not JSON ({error})") from error
     except RecursionError as error:

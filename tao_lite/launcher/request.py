@@ -16,7 +16,7 @@ from tao_lite.launcher.engine import Engine
 from tao_lite.launcher.mounts import Mount
 from tao_lite.launcher.mounts_file import MountsFile
 from tao_lite.machine.host import cache_home
-from tao_lite.spec.load import Report, examine, read
+from tao_lite.spec.load import Examined, examine, read
 
 # Variables that mean the same inside. Proxies and tokens only where something is to be downloaded.
 _PASSED_ON = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NO_COLOR", "FORCE_COLOR", "TERM", "COLORTERM", "NCCL_DEBUG")
@@ -73,12 +73,13 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A stage, the values of its own options by name, the same as words, and its results folder."""
+    """A stage, the values of its own options by name, the same as words, its results folder, what holds its spec."""
 
     stage: str
     options: Mapping[str, Any]
     arguments: Sequence[str]
     results: Path
+    source: Path
 
 
 def of(command: Command, listed: MountsFile) -> Request:
@@ -98,7 +99,7 @@ def of(command: Command, listed: MountsFile) -> Request:
     experiment = report.experiment
     needed = needs.of_command(command.stage, command.options, experiment, mounts.absolute(command.results), on_host)
     passed_on = (*_PASSED_ON, *_FOLDERS, *(_FOR_DOWNLOADS if needed.downloads else ()))
-    environment = _environment({*passed_on, *needs.variables(report.as_written)})
+    environment = _environment({*passed_on, *needs.variables(report.replaced)})
     _make(needed, on_host)
     files = {needed.log} if needed.log else set()
     return Request(
@@ -135,13 +136,10 @@ def gpus(asked: Gpus | None, num_processes: int | None, engine: Engine) -> Gpus 
     return Gpus(ids=ids[: wanted.count] if wanted.count > 0 else ids) if ids else None
 
 
-def _spec(command: Command, on_host: needs.OnHost) -> Report:
+def _spec(command: Command, on_host: needs.OnHost) -> Examined:
     """What the spec that the stage will run means; what is wrong with it is said by the stage."""
-    file, model = command.options.get("spec_file"), command.options.get("model")
-    path: Path | None = file or model
-    if path is None:
-        raise RunError("give a spec file with -e or a checkpoint with -m")
-    text = read(on_host(path)) if file else needs.spec_inside(on_host(path))
+    path = command.source
+    text = read(on_host(path)) if command.options.get("spec_file") else needs.spec_inside(on_host(path))
     return examine(text, path, stage=command.stage, overrides=command.options.get("overrides", ()))
 
 

@@ -126,12 +126,16 @@ class Counts:
 
 
 def _scores(confusion: Tensor, support: Tensor) -> tuple[tuple[Scores, ...], Scores, Scores]:
-    """Scores of each class, their plain mean and their mean weighted by support; float64 [K, K] and [K]."""
+    """Scores of each class, their plain mean and their mean weighted by support; float64 [K, K] and [K].
+
+    Classes without an image have no part in the means, unless there is no image at all.
+    """
     hits, predicted, total = confusion.diagonal(), confusion.sum(dim=0), support.sum()
     table = torch.stack(
         [_ratio(hits, predicted), _ratio(hits, support), _ratio(2 * hits, predicted + support), support], dim=1
     )
-    macro = torch.cat([table[:, :3].mean(dim=0), total[None]])
+    present = support > 0 if total else torch.ones_like(support, dtype=torch.bool)
+    macro = torch.cat([table[present, :3].mean(dim=0), total[None]])
     weighted = torch.cat([_ratio(support, total) @ table[:, :3], total[None]])
     return tuple(map(_row, table)), _row(macro), _row(weighted)
 

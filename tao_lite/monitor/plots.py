@@ -35,8 +35,8 @@ def figure(
     import matplotlib
     from matplotlib.figure import Figure
 
-    wanted: dict[Any, Any] = {**_STYLE, **dict.fromkeys(_INKED, ink), **(style or {})}
-    with matplotlib.rc_context(wanted):
+    settings: Any = {**_STYLE, **dict.fromkeys(_INKED, ink), **(style or {})}
+    with matplotlib.rc_context(settings):
         yield Figure(figsize=inches, layout="constrained")
 
 

@@ -3,56 +3,79 @@
 from collections.abc import Collection, Iterator
 
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.findings import Finding, warning
 
-_RANDOM = "freezes random weights: train_config.pretrained_model_path is not set"
-
-# Field path and what is said of it.
-Advice = Iterator[tuple[str, str]]
+_STARTS = "train_config.pretrained_model_path"
 
 # Modes of precision that scale the loss; AUTO is FP16 on some GPUs.
 _SCALING = ("AUTO", "FP16", "O1", "O2", "O3")
 
 
-def for_stage(experiment: pb.Experiment, stage: str) -> Advice:
-    """What the user should know about the settings that this stage reads."""
+def for_stage(experiment: pb.Experiment, stage: str, left_out: Collection[str] = ()) -> Iterator[Finding]:
+    """What the user should know about the settings that this stage reads.
+
+    `left_out` are paths that stand in the file and not in the experiment, because they can't be read.
+    """
     if stage == "train":
         yield from _model(experiment)
         yield from _optimizer(experiment.train_config.optimizer)
         yield from _images(experiment)
         yield from _transfer(experiment)
+        yield from _frozen(experiment, is_left_out=_STARTS in left_out)
         yield from _run(experiment)
+    if stage in ("train", "evaluate", "inference"):
+        yield from _crops(experiment)
     data = experiment.dataset_config
     if data.HasField("kitti") and data.format == pb.DatasetFormat.IMAGE_FOLDER:
-        yield "dataset_config.kitti", "has no effect: format is IMAGE_FOLDER"
+        yield warning("dataset_config.kitti", "has no effect: format is IMAGE_FOLDER")
 
 
-def _model(experiment: pb.Experiment) -> Advice:
+def _model(experiment: pb.Experiment) -> Iterator[Finding]:
     model, path = experiment.model_config, "model_config"
     size = [part.strip() for part in model.input_image_size.split(",")]
     if len(size) == 3 and size[1] != size[2]:
         words = f"is read as height {size[1]} and width {size[2]}, as TAO does, whose documentation writes 3,X,Y"
-        yield f"{path}.input_image_size", words
-    if not experiment.train_config.pretrained_model_path:
-        for name in ("freeze_blocks", "freeze_bn"):
-            if getattr(model, name):
-                yield f"{path}.{name}", _RANDOM
+        yield warning(f"{path}.input_image_size", words)
 
 
-def _optimizer(optimizer: pb.OptimizerConfig) -> Advice:
+def _frozen(experiment: pb.Experiment, *, is_left_out: bool) -> Iterator[Finding]:
+    model, train = experiment.model_config, experiment.train_config
+    if train.pretrained_model_path:
+        return
+    frozen = [f"model_config.{name}" for name in ("freeze_blocks", "freeze_bn") if getattr(model, name)]
+    frozen += ["train_config.linear_probe"] if train.linear_probe else []
+    why = f"what {_STARTS} names can't be read" if is_left_out else f"{_STARTS} is not set"
+    yield from (warning(path, f"freezes random weights: {why}") for path in frozen)
+
+
+def _crops(experiment: pb.Experiment) -> Iterator[Finding]:
+    ours, training = experiment.eval_config, experiment.train_config.enable_center_crop
+    if ours.HasField("enable_center_crop") and ours.enable_center_crop != training:
+        found, theirs = (str(value).lower() for value in (ours.enable_center_crop, training))
+        words = (
+            f"is {found}, but train_config.enable_center_crop, by which training validates, is {theirs}: evaluate and "
+            "inference see other parts of the images than validation did; leave it out to see the same"
+        )
+        yield warning("eval_config.enable_center_crop", words)
+
+
+def _optimizer(optimizer: pb.OptimizerConfig) -> Iterator[Finding]:
     name = optimizer.WhichOneof("optim")
     if name is None:
         return
     if name != "adamw" and getattr(optimizer, name).HasField("lr"):
-        yield f"train_config.optimizer.{name}.lr", "has no effect: lr_config sets the learning rate, as in TAO"
+        yield warning(f"train_config.optimizer.{name}.lr", "has no effect: lr_config sets the learning rate, as in TAO")
 
 
-def _images(experiment: pb.Experiment) -> Advice:
+def _images(experiment: pb.Experiment) -> Iterator[Finding]:
     train, path = experiment.train_config, "train_config"
     is_grey = experiment.model_config.input_image_size.strip().startswith("1")
     if train.image_mean and train.preprocess_mode != "caffe":
-        yield f"{path}.image_mean", f"has no effect: preprocess_mode is {train.preprocess_mode}, only caffe reads it"
+        yield warning(
+            f"{path}.image_mean", f"has no effect: preprocess_mode is {train.preprocess_mode}, only caffe reads it"
+        )
     if train.enable_color_augmentation and is_grey:
-        yield f"{path}.enable_color_augmentation", "has no effect: the images have one channel"
+        yield warning(f"{path}.enable_color_augmentation", "has no effect: the images have one channel")
     elif train.enable_color_augmentation and not train.enable_random_crop:
         yield from _unlike_tao(experiment, f"{path}.enable_color_augmentation", "ignores it without enable_random_crop")
     if train.label_smoothing > 0:
@@ -61,27 +84,27 @@ def _images(experiment: pb.Experiment) -> Advice:
         yield from _unlike_tao(experiment, f"{path}.reg_config.scope", "reads no word that has a blank beside it")
     for name in ("mixup_alpha", "cutmix_alpha"):
         if getattr(train, name) > 0:
-            yield (
+            yield warning(
                 f"{path}.{name}",
                 "makes training accuracy read low, for it is measured on mixed images; go by validation accuracy",
             )
 
 
-def _transfer(experiment: pb.Experiment) -> Advice:
+def _transfer(experiment: pb.Experiment) -> Iterator[Finding]:
     train, blocks = experiment.train_config, experiment.model_config.freeze_blocks
     if train.linear_probe:
         yield from _probe(train, blocks)
     if train.unfreeze_at_epoch and not (blocks or train.linear_probe):
-        yield "train_config.unfreeze_at_epoch", "has no effect: neither freeze_blocks nor linear_probe freezes anything"
+        yield warning(
+            "train_config.unfreeze_at_epoch", "has no effect: neither freeze_blocks nor linear_probe freezes anything"
+        )
     elif train.unfreeze_at_epoch > train.n_epochs:
-        yield "train_config.unfreeze_at_epoch", f"has no effect: the run ends after {train.n_epochs} epochs"
+        yield warning("train_config.unfreeze_at_epoch", f"has no effect: the run ends after {train.n_epochs} epochs")
 
 
-def _probe(train: pb.TrainConfig, blocks: Collection[int]) -> Advice:
-    if not train.pretrained_model_path:
-        yield "train_config.linear_probe", _RANDOM
+def _probe(train: pb.TrainConfig, blocks: Collection[int]) -> Iterator[Finding]:
     if blocks:
-        yield "model_config.freeze_blocks", "has no effect: linear_probe freezes all blocks"
+        yield warning("model_config.freeze_blocks", "has no effect: linear_probe freezes all blocks")
     if train.unfreeze_at_epoch:
         return
     for name in (
@@ -94,32 +117,36 @@ def _probe(train: pb.TrainConfig, blocks: Collection[int]) -> Advice:
         "layer_decay",
     ):
         if train.HasField(name) and getattr(train, name):
-            yield f"train_config.{name}", "has no effect: linear_probe trains the head alone, on features computed once"
+            yield warning(
+                f"train_config.{name}", "has no effect: linear_probe trains the head alone, on features computed once"
+            )
     if train.HasField("distillation"):
-        yield "train_config.distillation", "has no effect: linear_probe trains on features, which a teacher can't read"
+        yield warning(
+            "train_config.distillation", "has no effect: linear_probe trains on features, which a teacher can't read"
+        )
 
 
-def _unlike_tao(experiment: pb.Experiment, path: str, what: str) -> Advice:
+def _unlike_tao(experiment: pb.Experiment, path: str, what: str) -> Iterator[Finding]:
     """A setting that TAO's code passes over against its documentation. A spec that says compat is not told."""
     if experiment.compat == pb.Compat.TAO_EXACT:
-        yield path, f"has no effect: compat is TAO_EXACT, and TAO {what}"
+        yield warning(path, f"has no effect: compat is TAO_EXACT, and TAO {what}")
     elif not experiment.HasField("compat"):
-        yield path, f"takes effect here, but TAO {what}; set compat: CORRECTED or TAO_EXACT to choose"
+        yield warning(path, f"takes effect here, but TAO {what}; set compat: CORRECTED or TAO_EXACT to choose")
 
 
-def _run(experiment: pb.Experiment) -> Advice:
+def _run(experiment: pb.Experiment) -> Iterator[Finding]:
     train, path = experiment.train_config, "train_config"
     penalty = train.reg_config
     if train.HasField("reg_config") and penalty.type == "None" and penalty.weight_decay > 0:
-        yield f"{path}.reg_config.weight_decay", "has no effect: reg_config.type is None"
+        yield warning(f"{path}.reg_config.weight_decay", "has no effect: reg_config.type is None")
     if train.HasField("loss_scale") and pb.Precision.Mode.Name(train.precision) not in _SCALING:
-        yield f"{path}.loss_scale", "has no effect: only precision FP16, O1, O2 and O3 scale the loss"
+        yield warning(f"{path}.loss_scale", "has no effect: only precision FP16, O1, O2 and O3 scale the loss")
     if experiment.dataset_config.HasField("val_split") and train.val_dataset_path:
-        yield "dataset_config.val_split", "has no effect: val_dataset_path is set"
+        yield warning("dataset_config.val_split", "has no effect: val_dataset_path is set")
     if train.class_weights and train.HasField("class_weighting"):
-        yield f"{path}.class_weighting", "has no effect: class_weights is set"
+        yield warning(f"{path}.class_weighting", "has no effect: class_weights is set")
     if train.HasField("early_stopping") and 0 < train.n_epochs <= train.early_stopping.patience:
-        yield (
+        yield warning(
             f"{path}.early_stopping.patience",
             f"has no effect: the run ends after {train.n_epochs} epochs, before it runs out",
         )

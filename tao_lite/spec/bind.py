@@ -12,7 +12,8 @@ from google.protobuf.message import Message
 
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
-from tao_lite.spec.text.syntax import Field, Place, Problem, Scalar
+from tao_lite.spec.findings import Finding, Place, error
+from tao_lite.spec.text.syntax import Field, Scalar
 
 Places = dict[str, Place]
 
@@ -39,7 +40,7 @@ class Bound:
 
     experiment: pb.Experiment = field(default_factory=pb.Experiment)
     places: Places = field(default_factory=Places)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
     excused: set[str] = field(default_factory=set)
 
 
@@ -102,10 +103,10 @@ class _Binder:
                 self._refuse(one_path, one.value_place, str(unfit))
 
     def _refuse(self, path: str, place: Place, text: str) -> None:
-        self._bound.problems.append(Problem(place, path, text))
+        self._bound.problems.append(error(place, path, text))
         self._bound.excused.add(path)
         if len(self._bound.problems) == MAX_PROBLEMS:
-            self._bound.problems.append(Problem(place, "", f"{MAX_PROBLEMS} problems up to here; is it a spec file?"))
+            self._bound.problems.append(error(place, "", f"{MAX_PROBLEMS} problems up to here; is it a spec file?"))
             raise _EnoughError
 
     def _refuse_second(self, message: Message, descriptor: FieldDescriptor, path: str) -> None:

@@ -12,8 +12,9 @@ from google.protobuf.descriptor import Descriptor
 
 from tao_lite.spec import schema, values
 from tao_lite.spec.bind import join
+from tao_lite.spec.findings import Finding, Place, note
 from tao_lite.spec.schedulers import convert_schedule
-from tao_lite.spec.text.syntax import Field, Place, Problem, Scalar
+from tao_lite.spec.text.syntax import Field, Scalar
 from tao_lite.spec.text.tree import Block, drop, find, scalar_text
 from tao_lite.spec.values import shown
 
@@ -36,7 +37,7 @@ _SCOPES = {"conv2d": "Conv2D", "dense": "Dense"}
 _NOTHING = ("none", "null", "nil")
 
 
-def convert(tree: list[Field]) -> list[Problem]:
+def convert(tree: list[Field]) -> list[Finding]:
     """Rewrite the tree in place; a note for each conversion: the user's own place, the field, old -> new."""
     root = Field("", tree, Place(1, 1), Place(1, 1))
     notes = [*_named_blocks(root), *_merged(root, schema.EXPERIMENT, "")]
@@ -50,17 +51,17 @@ def convert(tree: list[Field]) -> list[Problem]:
     return sorted(notes, key=lambda note: note.place)
 
 
-def _named_blocks(root: Block) -> Iterator[Problem]:
+def _named_blocks(root: Block) -> Iterator[Finding]:
     """Blocks by the names that other TAO tasks give them."""
     names = {one.name for one in find(root)}
     for one in find(root):
         new = _BLOCKS.get(one.name, "")
         if new and new not in names:
-            yield Problem(one.place, one.name, f"{one.name} -> {new}")
+            yield note(one.place, one.name, f"{one.name} -> {new}")
             one.name = new
 
 
-def _merged(block: Block, message: Descriptor, path: str) -> Iterator[Problem]:
+def _merged(block: Block, message: Descriptor, path: str) -> Iterator[Finding]:
     """What stands twice, made one: blocks that are given in parts, values that are the same."""
     known = schema.fields(message)
     first: dict[str, Field] = {}
@@ -74,26 +75,26 @@ def _merged(block: Block, message: Descriptor, path: str) -> Iterator[Problem]:
         if isinstance(before.value, list) and isinstance(one.value, list):
             drop(block, one, [*one.comments, one.opening, *one.closing, one.comment])
             before.value += one.value
-            yield Problem(one.place, one_path, f"second block -> added to the first, on line {before.place.line}")
+            yield note(one.place, one_path, f"second block -> added to the first, on line {before.place.line}")
         elif before.value == one.value:
             drop(block, one)
-            yield Problem(one.place, one_path, f"the same again -> dropped; line {before.place.line} counts")
+            yield note(one.place, one_path, f"the same again -> dropped; line {before.place.line} counts")
     for name, one in first.items():
         inner = schema.block_type(known[name])
         if inner and isinstance(one.value, list):
             yield from _merged(one, inner, join(path, name))
 
 
-def _model(model: Block) -> Iterator[Problem]:
+def _model(model: Block) -> Iterator[Finding]:
     path = "model_config"
     for one in find(model, "use_imagenet_head"):
         old = f"{path}.use_imagenet_head"
         if any(find(model, "retain_head")):
             drop(model, one)
-            yield Problem(one.place, old, "use_imagenet_head -> dropped; retain_head, its name since TAO 4, counts")
+            yield note(one.place, old, "use_imagenet_head -> dropped; retain_head, its name since TAO 4, counts")
         else:
             one.name = "retain_head"
-            yield Problem(one.place, old, "use_imagenet_head -> retain_head, its name since TAO 4")
+            yield note(one.place, old, "use_imagenet_head -> retain_head, its name since TAO 4")
     for one in find(model, "arch"):
         text = scalar_text(one)
         plain = re.sub(r"[\s-]+", "_", text.strip()).lower()
@@ -102,7 +103,7 @@ def _model(model: Block) -> Iterator[Problem]:
     yield from _input_size(model)
 
 
-def _input_size(model: Block) -> Iterator[Problem]:
+def _input_size(model: Block) -> Iterator[Finding]:
     """`[3, 224, 224]`, with or without quotes, and other separators than the comma."""
     path, sizes = "model_config.input_image_size", list(find(model, "input_image_size"))
     texts = [scalar_text(one) for one in sizes]
@@ -110,14 +111,14 @@ def _input_size(model: Block) -> Iterator[Problem]:
         for one in sizes[1:]:
             drop(model, one)
         sizes[0].value = Scalar(",".join(texts), "string")
-        yield Problem(sizes[0].value_place, path, f'[{", ".join(texts)}] -> "{",".join(texts)}"')
+        yield note(sizes[0].value_place, path, f'[{", ".join(texts)}] -> "{",".join(texts)}"')
     elif len(sizes) == 1:
         numbers = re.fullmatch(r"\W*(\d+)\s*[\s,;x*]\s*(\d+)\s*[\s,;x*]\s*(\d+)\W*", texts[0], re.IGNORECASE)
         if numbers and not re.fullmatch(r" *\d+ *, *\d+ *, *\d+ *", texts[0]):
             yield _replaced(sizes[0], path, ",".join(numbers.groups()))
 
 
-def _optimizer(train: Block) -> Iterator[Problem]:
+def _optimizer(train: Block) -> Iterator[Finding]:
     """`optimizer: "sgd"`, as in TLT 1 and 2, and the rate of a block by its long name."""
     path = "train_config.optimizer"
     for one in find(train, "optimizer"):
@@ -127,15 +128,15 @@ def _optimizer(train: Block) -> Iterator[Problem]:
             inner = [Field(setting, Scalar(value, "number"), place, place) for setting, value in settings]
             one.value = [Field(name, inner, place, place)]
             words = " ".join(["{", *(f"{setting}: {value}" for setting, value in settings), "}"])
-            yield Problem(place, path, f"optimizer: {old} -> optimizer {{ {name} {words} }}")
+            yield note(place, path, f"optimizer: {old} -> optimizer {{ {name} {words} }}")
         for chosen in find(one):
             for rate in find(chosen, "learning_rate"):
                 if chosen.name in _OPTIMIZERS and not any(find(chosen, "lr")):
                     rate.name = "lr"
-                    yield Problem(rate.place, f"{path}.{chosen.name}.learning_rate", "learning_rate -> lr")
+                    yield note(rate.place, f"{path}.{chosen.name}.learning_rate", "learning_rate -> lr")
 
 
-def _penalty(train: Block) -> Iterator[Problem]:
+def _penalty(train: Block) -> Iterator[Finding]:
     """Words in reg_config.scope that are unknown, which TAO drops in silence, or not divided by commas.
 
     A blank beside a comma stays: it says which words TAO's code reads.
@@ -159,7 +160,7 @@ def _is_scope(parts: list[str]) -> bool:
     return all(len(part.split()) <= 1 and not re.search("[;|]", part) for part in parts)
 
 
-def _image_mean(train: Block) -> Iterator[Problem]:
+def _image_mean(train: Block) -> Iterator[Finding]:
     for entry in find(train, "image_mean"):
         for key in find(entry, "key"):
             text = scalar_text(key)
@@ -167,27 +168,27 @@ def _image_mean(train: Block) -> Iterator[Problem]:
                 yield _replaced(key, "train_config.image_mean", text.lower())
 
 
-def _evaluation(evaluation: Block) -> Iterator[Problem]:
+def _evaluation(evaluation: Block) -> Iterator[Finding]:
     for one in find(evaluation, "conf_threshold"):
         drop(evaluation, one)
         text = "conf_threshold -> dropped; TAO has no such field since 3.0, every image counts"
-        yield Problem(one.place, "eval_config.conf_threshold", text)
+        yield note(one.place, "eval_config.conf_threshold", text)
 
 
-def _unset_paths(root: Block) -> Iterator[Problem]:
+def _unset_paths(root: Block) -> Iterator[Finding]:
     """`None` where a path may be left out."""
     for block in find(root):
         for one in find(block):
             if one.name.endswith("_path") and scalar_text(one).strip().lower() in _NOTHING:
                 drop(block, one)
-                yield Problem(one.value_place, f"{block.name}.{one.name}", f"{shown(_scalar(one))} -> unset")
+                yield note(one.value_place, f"{block.name}.{one.name}", f"{shown(_scalar(one))} -> unset")
 
 
-def _replaced(one: Field, path: str, new: str, why: str = "") -> Problem:
+def _replaced(one: Field, path: str, new: str, why: str = "") -> Finding:
     """Give the field a new string; the note of it."""
     old = _scalar(one)
     one.value = Scalar(new, "raw" if old.kind == "raw" else "string")
-    return Problem(one.value_place, path, f'{shown(old)} -> "{new}"{why}')
+    return note(one.value_place, path, f'{shown(old)} -> "{new}"{why}')
 
 
 def _scalar(one: Field) -> Scalar:

@@ -1,8 +1,8 @@
 """Spec file to Spec: read, parse, convert old spellings, override, bind, check; all problems at once."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from tao_lite.errors import SpecError, printable
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import dialects, paths, rules
 from tao_lite.spec.bind import MAX_PROBLEMS, Bound, Places, bind
-from tao_lite.spec.findings import Check, Level
+from tao_lite.spec.findings import COMMAND_LINE, Finding, Level, error
 from tao_lite.spec.stages import STAGES
 from tao_lite.spec.text import forms
-from tao_lite.spec.text.syntax import COMMAND_LINE, Field, Problem, TextFormatError, parse_value, walk
+from tao_lite.spec.text.syntax import Field, TextFormatError, parse_value, walk
 
 MAX_BYTES, MAX_FIELDS = 200_000, 5_000
 # Problems that are shown, and characters of each.
@@ -40,7 +40,7 @@ class Spec:
     """A checked spec: the experiment as a message, the file it came from, and what to tell the user about it.
 
     `warnings` are settings that surprise, `notes` what was converted and replaced; each is one line with its place.
-    `places` holds where each field stands in the file, `as_written` the paths that were expanded.
+    `places` holds where each field stands in the file, `replaced` which paths it writes in another way.
     """
 
     experiment: pb.Experiment
@@ -48,36 +48,56 @@ class Spec:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     places: Places = field(default_factory=dict, compare=False)
-    as_written: paths.AsWritten = field(default_factory=dict, compare=False)
+    replaced: paths.Replaced = field(default_factory=dict, compare=False)
+
+    @property
+    def written(self) -> pb.Experiment:
+        """The experiment as it is kept in files: overrides included, but with its paths as they were written."""
+        return paths.as_written(self.experiment, self.replaced)
 
     def text(self) -> str:
-        """The spec as text format, overrides included, with its paths as they were written."""
-        return f"# From {self.path}\n" + text_format.MessageToString(self.written())
+        """The spec as text format, as it is kept."""
+        return f"# From {self.path}\n" + text_format.MessageToString(self.written)
 
-    def written(self) -> pb.Experiment:
-        """The experiment with its paths as they were written: what is saved names variables, not their values."""
-        return paths.restored(self.experiment, self.as_written)
+
+# What layers above the spec know of it: (experiment, stage) -> findings.
+Check = Callable[[pb.Experiment, str], Iterable[Finding]]
 
 
 @dataclass(frozen=True)
-class Report:
-    """All that is to be said about a spec for one stage, in the order of the file.
-
-    `problems` make it wrong; `blockers` stop the stage on this machine or in this version, though the spec is right.
-    """
+class Examined:
+    """A spec and all that is to be said about it for one stage, in the order of the file."""
 
     path: Path
     experiment: pb.Experiment = field(default_factory=pb.Experiment)
     places: Places = field(default_factory=dict)
-    problems: Sequence[Problem] = ()
-    blockers: Sequence[Problem] = ()
-    warnings: Sequence[Problem] = ()
-    notes: Sequence[Problem] = ()
-    as_written: paths.AsWritten = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
+    replaced: paths.Replaced = field(default_factory=dict)
 
-    def lines(self, problems: Sequence[Problem]) -> tuple[str, ...]:
+    @property
+    def problems(self) -> list[Finding]:
+        """What makes it wrong."""
+        return self._of(Level.ERROR)
+
+    @property
+    def blockers(self) -> list[Finding]:
+        """What stops the stage on this machine or in this version, though the spec is right."""
+        return self._of(Level.BLOCKER)
+
+    @property
+    def warnings(self) -> list[Finding]:
+        return self._of(Level.WARNING)
+
+    @property
+    def notes(self) -> list[Finding]:
+        return self._of(Level.NOTE)
+
+    def lines(self, findings: Sequence[Finding]) -> tuple[str, ...]:
         """`file:line:column: field: text` for each of them."""
-        return tuple(_line(self.path, problem) for problem in problems)
+        return tuple(as_line(self.path, finding) for finding in findings)
+
+    def _of(self, level: Level) -> list[Finding]:
+        return [finding for finding in self.findings if finding.level == level]
 
 
 def load(
@@ -109,19 +129,19 @@ def load_text(
     running: bool = False,
 ) -> Spec:
     """As `load`, for a text that came from the path."""
-    report = examine(text, path, stage=stage, overrides=overrides, check=check)
-    problems = _in_order([*report.problems, *(report.blockers if running else ())])
+    found = examine(text, path, stage=stage, overrides=overrides, check=check)
+    problems = _in_order([*found.problems, *(found.blockers if running else ())])
     if problems:
         more = [f"... and {len(problems) - MAX_SHOWN:,} more"] if len(problems) > MAX_SHOWN else []
-        raise SpecError("\n".join([*report.lines(problems[:MAX_SHOWN]), *more]))
-    blockers = [Problem(one.place, one.path, f"{stage} would stop here: {one.text}") for one in report.blockers]
-    warnings = report.lines(_in_order([*report.warnings, *blockers]))
-    return Spec(report.experiment, path, warnings, report.lines(report.notes), report.places, report.as_written)
+        raise SpecError("\n".join([*found.lines(problems[:MAX_SHOWN]), *more]))
+    blockers = [replace(one, text=f"{stage} would stop here: {one.text}") for one in found.blockers]
+    warnings = found.lines(_in_order([*found.warnings, *blockers]))
+    return Spec(found.experiment, path, warnings, found.lines(found.notes), found.places, found.replaced)
 
 
 def examine(
     text: str, path: Path, *, stage: str | None, overrides: Sequence[str] = (), check: Check | None = None
-) -> Report:
+) -> Examined:
     """All that is to be said about a text that came from the path, for a stage or for none.
 
     Raises:
@@ -134,10 +154,10 @@ def examine(
             _override(tree, override)
         notes += dialects.convert(tree) if overrides else []
     except TextFormatError as stop:
-        return Report(path, problems=[_with_hint(stop.problem, text)])
+        return Examined(path, findings=[error(stop.place, "", _with_hint(stop, text))])
     bound = bind(tree)
     if len(bound.problems) > MAX_PROBLEMS:
-        return Report(path, problems=bound.problems)
+        return Examined(path, findings=_in_order(bound.problems))
     asked = (STAGES[stage].asks_as or stage) if stage else ""
     return _judged(path, bound, notes, asked, check)
 
@@ -150,44 +170,45 @@ def _bounded(tree: list[Field]) -> list[Field]:
     return tree
 
 
-def _judged(path: Path, bound: Bound, notes: list[Problem], stage: str, check: Check | None) -> Report:
+def _judged(path: Path, bound: Bound, notes: list[Finding], stage: str, check: Check | None) -> Examined:
     """What paths, rules and the check say about a spec."""
     experiment, places = bound.experiment, bound.places
     given = [field_path for field_path, place in places.items() if place == COMMAND_LINE]
     resolved = paths.resolve(experiment, stage, given)
-    placed: dict[Level, list[Problem]] = {level: [] for level in Level}
-    for finding in (*resolved.findings, *(check(experiment, stage) if check else ())):
-        placed[finding.level].append(Problem(rules.place_of(finding.path, places), finding.path, finding.text))
-    violations = [*rules.violations(experiment, places, stage), *placed[Level.ERROR]]
-    changes = [Problem(rules.place_of(field_path, places), field_path, text) for field_path, text in resolved.changes]
-    return Report(
-        path,
-        experiment,
-        places,
-        problems=_in_order([*bound.problems, *(one for one in violations if one.path not in bound.excused)]),
-        blockers=_in_order(placed[Level.BLOCKER]),
-        warnings=_in_order([*rules.warnings(experiment, places, stage), *placed[Level.WARNING]]),
-        notes=_in_order([*notes, *changes]),
-        as_written=resolved.as_written,
-    )
+    found = [
+        *rules.violations(experiment, places, stage),
+        *rules.warnings(experiment, stage, resolved.left_out),
+        *resolved.findings,
+        *(check(experiment, stage) if check else ()),
+    ]
+    placed = [
+        replace(one, place=rules.place_of(one.path, places))
+        for one in found
+        if one.level != Level.ERROR or one.path not in bound.excused
+    ]
+    findings = _in_order([*bound.problems, *notes, *placed])
+    return Examined(path, experiment, places, findings, resolved.replaced)
 
 
-def _in_order(problems: Iterable[Problem]) -> list[Problem]:
-    return sorted(problems, key=lambda problem: (problem.place.line, problem.place.column))
+def _in_order(findings: Iterable[Finding]) -> list[Finding]:
+    levels = list(Level)
+    return sorted(findings, key=lambda finding: (finding.place, levels.index(finding.level)))
 
 
-def _line(path: Path, problem: Problem) -> str:
-    place = f"{path}:{problem.place.line}:{problem.place.column}" if problem.place.line else "--set"
-    text = problem.text if len(problem.text) <= MAX_CHARACTERS else f"{problem.text[:MAX_CHARACTERS]}..."
-    text = f"{problem.path}: {text}" if problem.path else text
+def as_line(path: Path, finding: Finding) -> str:
+    """`file:line:column: field: text`."""
+    line, column = finding.place
+    place = f"{path}:{line}:{column}" if line else "--set"
+    text = finding.text if len(finding.text) <= MAX_CHARACTERS else f"{finding.text[:MAX_CHARACTERS]}..."
+    text = f"{finding.path}: {text}" if finding.path else text
     return f"{place}: {printable(text)}"
 
 
-def _with_hint(problem: Problem, text: str) -> Problem:
-    """The problem of a text that can't be parsed, and what its cause may be."""
-    line = text.split("\n")[problem.place.line - 1] if problem.place.line else ""
+def _with_hint(stop: TextFormatError, text: str) -> str:
+    """Why a text can't be parsed, and what the cause may be."""
+    line = text.split("\n")[stop.place.line - 1] if stop.place.line else ""
     hints = [words for pattern, words in _HINTS.items() if re.search(pattern, line)]
-    return Problem(problem.place, problem.path, "; ".join([problem.text, *hints[:1]]))
+    return "; ".join([stop.text, *hints[:1]])
 
 
 def read(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -11,27 +11,24 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
 from tao_lite.spec.advice import for_stage
 from tao_lite.spec.bind import Places, did_you_mean, join
-from tao_lite.spec.text.syntax import Place, Problem
-
-# Field path and what is wrong there.
-Violations = Iterator[tuple[str, str]]
+from tao_lite.spec.findings import Finding, Level, Place, warning
 
 
-def violations(experiment: pb.Experiment, places: Places, stage: str) -> Iterator[Problem]:
+def violations(experiment: pb.Experiment, places: Places, stage: str) -> Iterator[Finding]:
     """Everything that breaks a rule for this stage, in the order of the schema."""
     missing = _missing_for_training(experiment) if stage == "train" else []
     if missing:
         names = ", ".join(missing)
         text = f"this file has only what evaluate needs; to train, add {names} (or use it with evaluate)"
-        yield Problem(place_of("train_config", places), "train_config", text)
-    yield from _message_violations(experiment, "", places, "evaluate" if missing else stage)
+        yield _violation("train_config", text)
+    yield from _message_violations(experiment, "", "evaluate" if missing else stage)
     yield from _joint_violations(experiment, places, stage)
 
 
-def warnings(experiment: pb.Experiment, places: Places, stage: str) -> Iterator[Problem]:
-    """Settings that surprise or have no effect in this stage."""
-    advice = [*_message_warnings(experiment, "", stage), *for_stage(experiment, stage)]
-    yield from (Problem(place_of(path, places), path, text) for path, text in advice)
+def warnings(experiment: pb.Experiment, stage: str, left_out: Collection[str] = ()) -> Iterator[Finding]:
+    """Settings that surprise or have no effect in this stage; `left_out` are paths of the file that can't be read."""
+    yield from _message_warnings(experiment, "", stage)
+    yield from for_stage(experiment, stage, left_out)
 
 
 def _missing_for_training(experiment: pb.Experiment) -> list[str]:
@@ -58,19 +55,19 @@ def _blocks(message: Message, path: str) -> Iterator[tuple[str, Message]]:
             yield join(path, name), getattr(message, name)
 
 
-def _message_violations(message: Message, path: str, places: Places, stage: str) -> Iterator[Problem]:
+def _message_violations(message: Message, path: str, stage: str) -> Iterator[Finding]:
     for name, field in schema.fields(message).items():
         rule, field_path = schema.rule(field), join(path, name)
         is_needed = _is_needed(rule, stage)
         if not schema.is_set(message, field):
             if is_needed:
-                yield Problem(place_of(path, places), field_path, f"is missing; {_example(field)}")
+                yield _violation(field_path, f"is missing; {_example(field)}")
         elif not field.message_type:
             values = getattr(message, field.name) if field.is_repeated else [getattr(message, field.name)]
             broken = filter(None, (_broken(value, rule, is_needed=is_needed) for value in values))
-            yield from (Problem(place_of(field_path, places), field_path, text) for text in broken)
+            yield from (_violation(field_path, text) for text in broken)
     for inner_path, inner in _blocks(message, path):
-        yield from _message_violations(inner, inner_path, places, stage)
+        yield from _message_violations(inner, inner_path, stage)
 
 
 def _is_needed(rule: pb.Rule, stage: str) -> bool:
@@ -117,20 +114,20 @@ def _broken_string(value: str, rule: pb.Rule, *, is_needed: bool) -> str:
     return ""
 
 
-def _message_warnings(message: Message, path: str, stage: str) -> Iterator[tuple[str, str]]:
+def _message_warnings(message: Message, path: str, stage: str) -> Iterator[Finding]:
     """What the rules say about fields that are set or not; only training reads its own fields and the network's."""
     for name, field in schema.fields(message).items():
         rule, field_path = schema.rule(field), join(path, name)
         if rule.warn_unset and not schema.is_set(message, field):
-            yield field_path, rule.warn_unset
+            yield warning(field_path, rule.warn_unset)
         if rule.warn_set and schema.is_set(message, field):
-            yield field_path, f"has no effect: {rule.warn_set}"
+            yield warning(field_path, f"has no effect: {rule.warn_set}")
     for inner_path, inner in _blocks(message, path):
         if stage == "train" or inner_path not in ("model_config", "train_config"):
             yield from _message_warnings(inner, inner_path, stage)
 
 
-def _joint_violations(experiment: pb.Experiment, places: Places, stage: str) -> Iterator[Problem]:
+def _joint_violations(experiment: pb.Experiment, places: Places, stage: str) -> Iterator[Finding]:
     train = experiment.train_config
     for path, block, chosen in (
         ("train_config.optimizer", train.optimizer, train.optimizer.WhichOneof("optim")),
@@ -138,41 +135,45 @@ def _joint_violations(experiment: pb.Experiment, places: Places, stage: str) -> 
     ):
         if path in places and not chosen:
             names = ", ".join(name for name, field in schema.fields(block).items() if field.containing_oneof)
-            yield Problem(places[path], path, f"is empty; add one of {names}")
-    for path, text in (
-        *_mean_violations(experiment),
-        *_annealing_violations(train.lr_config.soft_anneal),
-        *_optimizer_violations(train.optimizer),
-        *(_evaluation_violations(experiment) if stage == "evaluate" else ()),
-    ):
-        yield Problem(place_of(path, places), path, text)
+            yield _violation(path, f"is empty; add one of {names}")
+    yield from _mean_violations(experiment)
+    yield from _annealing_violations(train.lr_config.soft_anneal)
+    yield from _optimizer_violations(train.optimizer)
+    if stage == "evaluate":
+        yield from _evaluation_violations(experiment)
 
 
-def _mean_violations(experiment: pb.Experiment) -> Violations:
+def _violation(path: str, text: str) -> Finding:
+    return Finding(Level.ERROR, path, text)
+
+
+def _mean_violations(experiment: pb.Experiment) -> Iterator[Finding]:
     means = experiment.train_config.image_mean
     expected = {"l"} if experiment.model_config.input_image_size.strip().startswith("1") else {"r", "g", "b"}
     if means and set(means) != expected:
         found, asked = (", ".join(sorted(keys)) for keys in (means, expected))
-        yield "train_config.image_mean", f"found the keys {found}, must have exactly {asked}"
+        yield _violation("train_config.image_mean", f"found the keys {found}, must have exactly {asked}")
 
 
-def _annealing_violations(config: pb.SoftAnnealLrConfig) -> Violations:
+def _annealing_violations(config: pb.SoftAnnealLrConfig) -> Iterator[Finding]:
     path = "train_config.lr_config.soft_anneal.annealing_points"
     points = list(config.annealing_points)
     found = ", ".join(f"{point:g}" for point in points[:10])
     if points != sorted(points):
-        yield path, f"found {found}, must increase; write them in order"
+        yield _violation(path, f"found {found}, must increase; write them in order")
     elif points and points[0] <= config.soft_start:
-        yield path, f"found {found}, must all be above soft_start {config.soft_start:g}; move the points or it"
+        text = f"found {found}, must all be above soft_start {config.soft_start:g}; move the points or it"
+        yield _violation(path, text)
 
 
-def _optimizer_violations(optimizer: pb.OptimizerConfig) -> Violations:
+def _optimizer_violations(optimizer: pb.OptimizerConfig) -> Iterator[Finding]:
     if optimizer.sgd.nesterov and not optimizer.sgd.momentum:
         path = "train_config.optimizer.sgd.nesterov"
-        yield path, "found true without momentum; set momentum (0.9 is usual) or nesterov: false"
+        yield _violation(path, "found true without momentum; set momentum (0.9 is usual) or nesterov: false")
 
 
-def _evaluation_violations(experiment: pb.Experiment) -> Violations:
+def _evaluation_violations(experiment: pb.Experiment) -> Iterator[Finding]:
     train = experiment.train_config
     if not (experiment.eval_config.eval_dataset_path or train.val_dataset_path or train.train_dataset_path):
-        yield "eval_config.eval_dataset_path", "is missing; add the folder of images, or give it with -i"
+        text = "is missing; add the folder of images, or give it with -i"
+        yield _violation("eval_config.eval_dataset_path", text)

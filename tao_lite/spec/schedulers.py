@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 
 from tao_lite.spec import schema
-from tao_lite.spec.text.syntax import Field, Problem, Scalar
+from tao_lite.spec.findings import Finding, note
+from tao_lite.spec.text.syntax import Field, Scalar
 from tao_lite.spec.text.tree import Block, drop, find, index_of, scalar_text
 from tao_lite.spec.values import shown
 
@@ -19,7 +20,7 @@ _ALL_SETTINGS = set().union(*_SETTINGS.values())
 _OTHER_NAMES = {"softanneal": "soft_anneal", "soft_annealing": "soft_anneal", "cosine_annealing": "cosine"}
 
 
-def convert_schedule(train: Block) -> Iterator[Problem]:
+def convert_schedule(train: Block) -> Iterator[Finding]:
     """Put the settings that stand outside a scheduler's block into it; notes of what was done."""
     for config in find(train, "lr_config"):
         yield from _name_scheduler(config)
@@ -31,7 +32,7 @@ def convert_schedule(train: Block) -> Iterator[Problem]:
             yield from _take_in(config, chosen, train, "train_config")
 
 
-def _name_scheduler(config: Block) -> Iterator[Problem]:
+def _name_scheduler(config: Block) -> Iterator[Finding]:
     """`scheduler: "step"` with its settings beside it, as in TLT 1 and 2."""
     for word in find(config, "scheduler"):
         text = re.sub(r"[\s-]+", "_", scalar_text(word).strip()).lower()
@@ -39,7 +40,7 @@ def _name_scheduler(config: Block) -> Iterator[Problem]:
         blocks = [one.name for one in find(config) if one.name in _SETTINGS]
         if name in blocks:
             drop(config, word)
-            yield Problem(word.place, f"{_PATH}.scheduler", f"scheduler -> dropped; the block {name} says it")
+            yield note(word.place, f"{_PATH}.scheduler", f"scheduler -> dropped; the block {name} says it")
         elif name in _SETTINGS and not blocks:
             yield from _fill(config, word, name)
         elif not blocks and re.fullmatch(r"[a-z_]\w*", text, re.ASCII):
@@ -47,7 +48,7 @@ def _name_scheduler(config: Block) -> Iterator[Problem]:
             word.name = text
 
 
-def _fill(config: Block, word: Field, name: str) -> Iterator[Problem]:
+def _fill(config: Block, word: Field, name: str) -> Iterator[Finding]:
     """Make the word the block of that scheduler, and put its settings into it."""
     assert isinstance(word.value, Scalar)
     settings = [one for one in find(config) if one.name in _ALL_SETTINGS]
@@ -57,14 +58,14 @@ def _fill(config: Block, word: Field, name: str) -> Iterator[Problem]:
     written = " ".join(f"{setting}: ..." for setting in dict.fromkeys(one.name for one in own))
     words = f"scheduler: {shown(word.value)} -> {name} {{ {written} }}"
     word.name, word.value = name, own
-    yield Problem(word.value_place, f"{_PATH}.scheduler", words)
+    yield note(word.value_place, f"{_PATH}.scheduler", words)
     for one in settings:
         if one.name not in _SETTINGS[name]:
             word.closing += [comment for comment in (*one.comments, one.comment) if comment]
-            yield Problem(one.place, f"{_PATH}.{one.name}", f"{one.name} -> dropped; {name} does not read it")
+            yield note(one.place, f"{_PATH}.{one.name}", f"{one.name} -> dropped; {name} does not read it")
 
 
-def _guess_scheduler(config: Block) -> Iterator[Problem]:
+def _guess_scheduler(config: Block) -> Iterator[Finding]:
     """The one scheduler that has all these settings, where its name is missing."""
     settings = [one for one in find(config) if one.name in _ALL_SETTINGS]
     names = {one.name for one in settings}
@@ -73,10 +74,10 @@ def _guess_scheduler(config: Block) -> Iterator[Problem]:
         return
     first = settings[0]
     config.value[:] = [Field(fitting[0], settings, first.place, first.place)]
-    yield Problem(first.place, _PATH, f"{', '.join(sorted(names))} -> {fitting[0]} {{ ... }}; only it has all of these")
+    yield note(first.place, _PATH, f"{', '.join(sorted(names))} -> {fitting[0]} {{ ... }}; only it has all of these")
 
 
-def _take_in(config: Block, chosen: Block, outside: Block, path: str) -> Iterator[Problem]:
+def _take_in(config: Block, chosen: Block, outside: Block, path: str) -> Iterator[Finding]:
     """Settings of the chosen scheduler that stand outside its block."""
     assert isinstance(chosen.value, list)
     for one in find(outside):
@@ -87,11 +88,11 @@ def _take_in(config: Block, chosen: Block, outside: Block, path: str) -> Iterato
         if inner is None:
             _detach(outside, one)
             chosen.value.append(one)
-            yield Problem(one.place, f"{path}.{one.name}", f"{one.name} -> {home}")
+            yield note(one.place, f"{path}.{one.name}", f"{one.name} -> {home}")
         else:
             drop(outside, one)
             text = f"{one.name} -> dropped; {home} counts, on line {inner.place.line}"
-            yield Problem(one.place, f"{path}.{one.name}", text)
+            yield note(one.place, f"{path}.{one.name}", text)
 
 
 def _detach(block: Block, one: Field) -> None:

@@ -7,7 +7,8 @@ from google.protobuf.message import Message
 
 from tao_lite.spec import reference, schema
 from tao_lite.spec.bind import join
-from tao_lite.spec.text.syntax import COMMAND_LINE, Field, Scalar
+from tao_lite.spec.findings import COMMAND_LINE
+from tao_lite.spec.text.syntax import Field, Scalar
 
 # Called with the path, the descriptor, the value and the fields made of it, to give these comments.
 Annotate = Callable[[str, FieldDescriptor, object, list[Field]], None]

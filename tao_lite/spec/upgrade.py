@@ -8,12 +8,13 @@ from google.protobuf.message import Message
 from tao_lite.errors import SpecError
 from tao_lite.spec import dialects
 from tao_lite.spec.bind import bind
-from tao_lite.spec.load import Report
+from tao_lite.spec.findings import Finding, error
+from tao_lite.spec.load import as_line
 from tao_lite.spec.text import forms, syntax, write
-from tao_lite.spec.text.syntax import Document, Field, Problem, TextFormatError
+from tao_lite.spec.text.syntax import Document, Field, TextFormatError
 
 
-def upgraded(text: str, path: Path) -> tuple[str, list[Problem]]:
+def upgraded(text: str, path: Path) -> tuple[str, list[Finding]]:
     """The text of a file, in any form, as text format in today's spelling; and a note for each conversion.
 
     Comments and order stay (those of YAML are lost). Both texts load to the same spec.
@@ -24,7 +25,7 @@ def upgraded(text: str, path: Path) -> tuple[str, list[Problem]]:
     try:
         document = forms.document(text, path)
     except TextFormatError as stop:
-        raise SpecError(*Report(path).lines([stop.problem])) from stop
+        raise SpecError(as_line(path, error(stop.place, "", stop.text))) from stop
     before = _comments(document)
     notes = dialects.convert(document.fields)
     # Where a whole block goes, its comments may; they are the user's, so the end of the file takes them.

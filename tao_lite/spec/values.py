@@ -6,7 +6,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from tao_lite.spec import schema
 from tao_lite.spec.bind import join
-from tao_lite.spec.text.syntax import Field, Problem, Scalar
+from tao_lite.spec.findings import Finding, note
+from tao_lite.spec.text.syntax import Field, Scalar
 from tao_lite.spec.text.tree import index_of
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
@@ -28,9 +29,9 @@ _NUMERIC = {
 }
 
 
-def convert(fields: list[Field], message: Descriptor, path: str = "") -> list[Problem]:
+def convert(fields: list[Field], message: Descriptor, path: str = "") -> list[Finding]:
     """Rewrite the values of a block in the form of their fields; a note for each: where, which field, old -> new."""
-    notes: list[Problem] = []
+    notes: list[Finding] = []
     known = schema.fields(message)
     for one in list(fields):
         descriptor, one_path = known.get(one.name), join(path, one.name)
@@ -50,7 +51,7 @@ def shown(value: Scalar) -> str:
     return f'"{text}"' if value.kind == "string" else text
 
 
-def _convert_one(fields: list[Field], one: Field, descriptor: FieldDescriptor, path: str) -> list[Problem]:
+def _convert_one(fields: list[Field], one: Field, descriptor: FieldDescriptor, path: str) -> list[Finding]:
     old = one.value
     assert isinstance(old, Scalar)
     parts = _parts(old, descriptor)
@@ -59,12 +60,12 @@ def _convert_one(fields: list[Field], one: Field, descriptor: FieldDescriptor, p
         items = [Field(one.name, Scalar(part, "number"), one.place, one.value_place) for part in parts]
         items[0].comments, items[-1].comment = one.comments, one.comment
         fields[index : index + 1] = items
-        return [Problem(one.value_place, path, f"{shown(old)} -> [{', '.join(parts)}]")]
+        return [note(one.value_place, path, f"{shown(old)} -> [{', '.join(parts)}]")]
     new = _repaired(old, descriptor)
     if new is None:
         return []
     one.value = new
-    return [Problem(one.value_place, path, f"{shown(old)} -> {shown(new)}")]
+    return [note(one.value_place, path, f"{shown(old)} -> {shown(new)}")]
 
 
 def _parts(value: Scalar, descriptor: FieldDescriptor) -> list[str]:

@@ -79,7 +79,7 @@ def num_steps(experiment: pb.Experiment, data: Loader) -> int:
 
 
 def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run, *, precision: Precision) -> Recipe:
-    """How a step computes, with a fresh optimizer and average of the network, which stays as it is.
+    """How a step computes, with a fresh optimizer and average of the network. No weight changes.
 
     Raises:
         SpecError: the optimizer, the schedule, the normalisation or the teacher can't be made.
@@ -97,6 +97,8 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
     )
     change, mix = augment.make_augment(experiment), mixes.make_mix(experiment)
     weights = balance.class_weights(config, data.data_set)
+    # A copy of the network as it is before a teacher listens at its head.
+    average = Average(network, config.ema_decay) if config.ema_decay else None
     return Recipe(
         optimizer=optimizer,
         precision=precision,
@@ -112,7 +114,7 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
         seed=config.random_seed + 1_000_003 * run.world.rank,
         penalty=optim.make_penalty(config.reg_config, network) if exact else None,
         teacher=teacher(experiment, network, data.class_names, run),
-        average=Average(network, config.ema_decay) if config.ema_decay else None,
+        average=average,
     )
 
 

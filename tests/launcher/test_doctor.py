@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tao_lite.launcher import doctor
-from tao_lite.launcher.doctor import NOTE, OK, PROBLEM, Finding
+from tao_lite.launcher.doctor import NOTE, OK, PROBLEM, Condition
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_engine")
 def test_each_thing_has_one_line_that_begins_with_its_state(tmp_path: Path) -> None:
-    found = list(doctor.findings(tmp_path / "results"))
+    found = list(doctor.conditions(tmp_path / "results"))
     lines = doctor.lines(found)
     assert len(lines) == len(found)
     assert all(line.split()[0] in (OK, NOTE, PROBLEM) and "\n" not in line for line in lines)
@@ -35,7 +35,7 @@ def test_engine_that_does_not_answer_is_named_with_what_to_do() -> None:
 
 
 def test_training_is_impossible_only_where_both_ways_are_closed() -> None:
-    here, inside = Finding(NOTE, "a", "", stops_here=True), Finding(NOTE, "b", "", stops_containers=True)
+    here, inside = Condition(NOTE, "a", "", stops_here=True), Condition(NOTE, "b", "", stops_containers=True)
     assert doctor.can_train([here])
     assert doctor.can_train([inside])
     assert not doctor.can_train([here, inside])
@@ -46,8 +46,8 @@ def test_paths_of_a_spec_that_are_not_there_are_problems(tmp_path: Path) -> None
     spec = tmp_path / "a.cfg"
     spec.write_text('train_config { train_dataset_path: "/no/such" n_epochs: 1 }')
     found = list(doctor.paths(None, spec))
-    assert Finding(PROBLEM, "reads", "/no/such: is not there") in found
-    assert Finding(OK, "reads", str(spec)) in found
+    assert Condition(PROBLEM, "reads", "/no/such: is not there") in found
+    assert Condition(OK, "reads", str(spec)) in found
 
 
 def test_mounts_file_that_is_wrong_is_a_problem(tmp_path: Path) -> None:

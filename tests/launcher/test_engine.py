@@ -1,11 +1,16 @@
 """The engine, Docker or Podman: found, told apart, and its refusals with what to do. Answers of /info are real ones."""
 
+import json
 import os
+import shutil
 import socket
+import socketserver
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import docker.errors
@@ -212,6 +217,58 @@ def test_scripts_are_told_that_no_engine_answers_by_exit_code_and_one_line(tmp_p
         assert told.returncode == 2
         assert "podman.socket" in told.stderr
         assert "Traceback" not in told.stderr
+
+
+@pytest.fixture
+def podman(tmp_path: Path) -> Iterator[str]:
+    """Address of an engine that answers as a rootless Podman 4.3.1 that has every image."""
+    address = tmp_path / "podman.sock"
+    with socketserver.UnixStreamServer(str(address), Answers) as server:
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"unix://{address}"
+        server.shutdown()
+
+
+class Answers(BaseHTTPRequestHandler):
+    """What the API is asked before something is started."""
+
+    def do_GET(self) -> None:
+        known = {
+            "version": {"ApiVersion": "1.41"},
+            "info": {**PODMAN, "Rootless": True},
+            "json": {"Id": "1", "Config": {}},
+        }
+        body = json.dumps(known.get(self.path.rpartition("/")[2], {})).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_compose_runs_as_root_of_a_rootless_engine(podman: str) -> None:
+    """FIELD.md F4: who is the caller outside."""
+    assert ask("compose", DOCKER_HOST=podman).stdout == f"0:0 {podman}\n"
+
+
+@pytest.mark.skipif(engine.machine_has_gpu(), reason="Podman 4.3.1 has no use for this machine's GPU")
+@pytest.mark.parametrize("shim", ["exit 125", 'echo "podman version 4.3.1"', None], ids=["fails", "podman", "none"])
+def test_runner_is_podman_whatever_the_docker_command_is(podman: str, tmp_path: Path, shim: str | None) -> None:
+    """FIELD.md F6, F10: `docker info` of the shim knows no ServerVersion, and there may be no such command at all."""
+    for name in ("sh", "make", "env", "dirname", "sed", "tr", "cat", "python3"):
+        (tmp_path / name).symlink_to(shutil.which(name) or "/no/such")
+    if shim:
+        (tmp_path / "docker").write_text(f"#!/bin/sh\n{shim}\n")
+        (tmp_path / "docker").chmod(0o755)
+    environment = {**os.environ, "PATH": str(tmp_path), "DOCKER_HOST": podman, "TAO_LITE_IMAGE": "x", "RUNNER": "auto"}
+    chosen = subprocess.run(
+        ["containers/run", "--where"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert chosen.stdout == "docker\n", chosen.stderr
+    assert (
+        ask("where", "auto", "x", DOCKER_HOST=podman).stdout == "docker Podman 4.3.1 answers and the image x is there\n"
+    )
 
 
 def test_image_is_not_built_by_the_docker_command_of_podman(tmp_path: Path) -> None:

@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tao_lite.launcher import launch
+from tao_lite.launcher.engine import Engine
+from tao_lite.launcher.request import Request
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "containers/Dockerfile").read_text()
 
@@ -29,6 +33,7 @@ def test_dockerfile_has_only_syntax_that_every_builder_takes() -> None:
 
 
 def test_torch_comes_from_the_base_in_the_version_of_the_lock() -> None:
+    """FIELD.md F7: with the registry's name, for Podman asks none by itself."""
     (pinned,) = re.findall(r"^torch==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     assert f"ARG BASE_IMAGE=docker.io/pytorch/pytorch:{pinned}-cuda" in DOCKERFILE
 
@@ -41,7 +46,11 @@ def test_only_what_is_listed_goes_to_the_builder() -> None:
 
 
 def test_compose_gives_training_the_gpus_and_tensorboard_only_this_machine() -> None:
+    """FIELD.md F9: on SELinux it reads the user's files as the launcher does."""
     services = compose()["services"]
+    on_selinux = launch.container_options(Request(arguments=[]), Engine(has_selinux=True))["security_opt"]
+    for service in services.values():
+        assert [option.partition(":")[0] for option in service["security_opt"]] == on_selinux
     (device,) = services["train"]["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
     assert services["train"]["profiles"] == ["gpu"]

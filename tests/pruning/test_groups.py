@@ -63,7 +63,7 @@ def test_concatenated_channels_start_at_an_offset() -> None:
 
 
 def test_a_batch_norm_after_a_concatenation_follows_several_groups() -> None:
-    by_name = found(zoo.build("densenet121"))
+    by_name = found(zoo.build("short densenet"))
     assert (by_name["features.conv0"].followers["features.denseblock1.denselayer2.norm1"] >= 0).sum() == 64
     assert (
         by_name["features.denseblock1.denselayer1.conv2"].followers["features.denseblock1.denselayer2.norm1"] >= 0
@@ -80,7 +80,7 @@ def test_squeeze_excite_couples_expansion_depthwise_and_gate_but_not_its_reducti
 
 
 def test_a_grouped_convolution_loses_the_same_positions_in_each_group() -> None:
-    group = found(zoo.build("resnext50_32x4d"))["layer1.0.conv1"]
+    group = found(zoo.build("short resnext"))["layer1.0.conv1"]
     assert group.width == 4  # 128 channels in 32 groups
     assert group.producers["layer1.0.conv1"].tolist() == list(range(4)) * 32
     assert group.consumers["layer1.0.conv2"].tolist() == list(range(4)) * 32

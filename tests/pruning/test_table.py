@@ -56,7 +56,7 @@ class Case:
         return architectures.input_shape(self.model)
 
 
-@pytest.fixture(scope="module", params=[*SETTINGS, *VARIANTS])
+@pytest.fixture(scope="module", params=[*SETTINGS, *[pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]])
 def case(request: pytest.FixtureRequest) -> Case:
     """An architecture and its pruned form; pytest holds one at a time."""
     name = request.param
@@ -107,6 +107,7 @@ def test_a_saved_network_is_rebuilt_with_its_widths(case: Case, tmp_path: Path) 
     assert torch.equal(logits(rebuilt, case.images), logits(case.smaller, case.images))
 
 
+@pytest.mark.slow
 def test_an_exported_network_gives_the_same_logits(case: Case) -> None:
     if case.name in VARIANTS and case.name != "timm":
         pytest.skip("one export for each row and one for the other libraries: each takes seconds")

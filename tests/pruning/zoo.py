@@ -108,6 +108,20 @@ def without_batch_norm() -> nn.Module:
     return network
 
 
+def short_resnext() -> nn.Module:
+    """ResNeXt-50 (32x4d) with a third of its blocks: grouped convolutions, with and without a projection."""
+    torch.manual_seed(0)
+    network: nn.Module = models.ResNet(models.resnet.Bottleneck, [2, 1, 1, 1], 10, groups=32, width_per_group=4)
+    return network
+
+
+def short_densenet() -> nn.Module:
+    """DenseNet-121 with a sixth of its layers: every layer reads all before it."""
+    torch.manual_seed(0)
+    network: nn.Module = models.DenseNet(growth_rate=32, block_config=(3, 2, 2, 2), num_classes=10)
+    return network
+
+
 def depthwise_multiplier() -> nn.Module:
     """A depthwise convolution that makes two channels of each."""
     depthwise = nn.Conv2d(16, 32, 3, groups=16)
@@ -118,11 +132,13 @@ def depthwise_multiplier() -> nn.Module:
 
 
 TORCHVISION = (
-    *("resnet18", "resnet50", "resnext50_32x4d", "vgg16_bn", "alexnet", "mobilenet_v2", "squeezenet1_0", "googlenet"),
-    *("efficientnet_b0", "densenet121"),
+    *("resnet18", "resnet50", "vgg16_bn", "alexnet", "mobilenet_v2", "squeezenet1_0", "googlenet"),
+    "efficientnet_b0",
 )
 BUILDERS: Mapping[str, Callable[[], nn.Module]] = {
     **{name: lambda name=name: plain(name) for name in TORCHVISION},  # type: ignore[misc]
+    "short resnext": short_resnext,
+    "short densenet": short_densenet,
     "grey resnet18": lambda: grey("resnet18", "conv1"),
     "grey mobilenet_v2": lambda: grey("mobilenet_v2", "features.0.0"),
     "all projections": all_projections,

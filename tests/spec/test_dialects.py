@@ -11,8 +11,9 @@ import pytest
 
 from tao_lite.errors import SpecError
 from tao_lite.spec.dialects import convert
+from tao_lite.spec.findings import Place
 from tao_lite.spec.load import Spec, load, load_text
-from tao_lite.spec.text.syntax import Field, Place, Scalar, parse
+from tao_lite.spec.text.syntax import Field, Scalar, parse
 from tests.conftest import ROOT
 
 GOOD = """\

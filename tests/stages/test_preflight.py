@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tao_lite.models.architectures import ARCHITECTURES
-from tao_lite.spec.load import Report, examine
+from tao_lite.spec.load import Examined, examine
 from tao_lite.stages import preflight
 
 
@@ -18,7 +18,7 @@ def report(
     stage: str = "train",
     more: str = "",
     off: bool = False,
-) -> Report:
+) -> Examined:
     size = "" if "input_image_size" in network else 'input_image_size: "3,64,64"'
     text = f"""\
 model_config {{ {network} {size} use_batch_norm: {str(not off).lower()} }}

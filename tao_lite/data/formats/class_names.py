@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from tao_lite.errors import DataError
@@ -18,29 +18,60 @@ _NUMBERED = re.compile(r"\s*(\d+)\s*:\s*(.*\S)")
 
 
 class Names:
-    """The names of classes that records give by number; without a label map, the numbers themselves."""
+    """The names of classes that labels give by number; without names, the numbers themselves.
 
-    def __init__(self, folder: Path, chosen: str) -> None:
-        """`chosen`: the label map, relative to the folder; empty for the one in it, if there is one.
+    It keeps the numbers that have no name. They refuse the data set at its end, for then all of them may be one off:
+    labels that count from 1 beside names that count from 0.
+    """
 
-        Raises:
-            DataError: it can't be read.
-        """
-        self._path = folder / chosen if chosen else label_map_beside(folder)
-        self._names = read_label_map(self._path) if self._path else {}
+    def __init__(self, names: Mapping[int, str], source: str) -> None:
+        """`source` is where the names are from, for messages."""
+        self._names, self._source = names, source
+        self._seen: set[int] = set()
 
     def of(self, number: int) -> str:
-        """The name of a class.
+        """The name of a class; the number where it has none.
 
         Raises:
-            ValueError: the label map has none for it, or the number says that there is no class.
+            ValueError: the number says that there is no class.
         """
         if number < 0:
             raise ValueError(f"its class is {number}: not labelled")
-        if self._path and number not in self._names:
-            known = f"{min(self._names)} to {max(self._names)}"
-            raise ValueError(f"its class is {number}, and {self._path} names {known}")
+        self._seen.add(number)
         return self._names.get(number, str(number))
+
+    def check(self, name: str) -> None:
+        """Refuse numbers that don't fit the names.
+
+        Raises:
+            DataError: there are some; `name` is how it calls the data set.
+        """
+        unknown = self._seen - self._names.keys()
+        if self._names and unknown:
+            seen, known = (f"{min(numbers)} to {max(numbers)}" for numbers in (self._seen, self._names))
+            raise DataError(
+                f"{name}: its labels number the classes {seen}, and {self._source} names {known}; every name may be "
+                "one off: correct the labels or the names (a text can have number:name in each line)"
+            )
+
+    def ordered(self, labels: Collection[str]) -> tuple[str, ...]:
+        """The classes in the order of their numbers, all that have a name; then further labels, sorted."""
+        if not self._names:
+            return tuple(
+                sorted(labels, key=lambda label: (not label.isdecimal(), label.isdecimal() and int(label), label))
+            )
+        named = tuple(dict.fromkeys(name for _, name in sorted(self._names.items())))
+        return (*named, *sorted(set(labels).difference(named)))
+
+
+def names_beside(folder: Path, chosen: str) -> Names:
+    """Of the label map that is chosen, relative to the folder; empty for the one in it, if there is one.
+
+    Raises:
+        DataError: it can't be read.
+    """
+    path = folder / chosen if chosen else label_map_beside(folder)
+    return Names(read_label_map(path) if path else {}, str(path))
 
 
 def read_classmap(path: Path) -> tuple[str, ...]:
@@ -109,8 +140,7 @@ def _items(text: str, path: Path) -> dict[int, str]:
         fields = syntax.parse(text, max_pieces=_MAX_PIECES)
         return dict(_item(one) for one in fields if one.name == "item")
     except syntax.TextFormatError as error:
-        (line, column), problem = error.problem.place, error.problem.text
-        raise DataError(f"{path}:{line}:{column}: {problem}") from error
+        raise DataError(f"{path}:{error.place.line}:{error.place.column}: {error.text}") from error
 
 
 def _item(item: syntax.Field) -> tuple[int, str]:

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -137,6 +137,13 @@ class Chooser:
             else:
                 examples.append(replace(frame, label=label, box=box))
         return examples
+
+
+def renamed(names: Iterable[str], labels: Collection[str], kitti: KittiOptions) -> tuple[str, ...]:
+    """The classes that these names mean in the network, in their order, without those that are left out."""
+    meant = (kitti.class_mapping.get(name, name) for name in names)
+    out = kitti.ignored_classes | {DONT_CARE}
+    return tuple(dict.fromkeys(name for name in meant if name in labels or name not in out))
 
 
 def crop(box: Box, size: tuple[int, int], kitti: KittiOptions) -> tuple[int, int, int, int] | None:

@@ -1,7 +1,7 @@
 """FORMATS: the layouts of a data set on disk that can be read. A new one is a file with `read` and a row here."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from tao_lite.data.example import Example, Options
@@ -19,9 +19,22 @@ FORMATS: Mapping[str, Reader] = {
 }
 
 
+# Where the data set itself says its classes and their order, by what it says and the labels found.
+_ORDERS: Mapping[str, Callable[[Path, Options, Collection[str]], tuple[str, ...]]] = {
+    "TFRECORD": tfrecord.class_names,
+    "YOLO": yolo.class_names,
+}
+
+
+def class_names(root: Path, kind: str, options: Options, labels: Collection[str]) -> tuple[str, ...]:
+    """The classes of a data set in its own order, those without an example too; else the labels found, sorted."""
+    kind = detect(root, options) if kind == "AUTO" else kind
+    return _ORDERS[kind](root, options, labels) if kind in _ORDERS else tuple(sorted(labels))
+
+
 def detect(root: Path, options: Options) -> str:
-    """The name in FORMATS of what `root` is: YOLO with a data.yaml, KITTI with its two folders, TFRECORD with record
-    files, else IMAGE_FOLDER.
+    """The name in FORMATS of what `root` is: YOLO with a data.yaml of objects, KITTI with two folders, TFRECORD with
+    record files, else IMAGE_FOLDER.
 
     Raises:
         DataError: it is none of them.

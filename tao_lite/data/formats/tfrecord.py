@@ -11,13 +11,13 @@ files and are read where they lie. What a record is, its features say:
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from tao_lite.data.example import Example, Options, Span
-from tao_lite.data.formats.class_names import Names
+from tao_lite.data.formats.class_names import names_beside
 from tao_lite.data.formats.listing import SUFFIXES, visible
-from tao_lite.data.formats.objects import Chooser, LabelledObject
+from tao_lite.data.formats.objects import Chooser, LabelledObject, renamed
 from tao_lite.data.formats.tfrecord_example import Feature, features
 from tao_lite.data.formats.tfrecord_file import Record, is_record_file, records
 from tao_lite.data.formats.tfrecord_objects import Pictures, clean, detected, labelled_by_tao, one
@@ -38,8 +38,9 @@ def read(root: Path, options: Options) -> list[Example]:
     files = record_files(root)
     if not files:
         raise DataError(f"{options.name}: no record files at {root}; give a file, a folder or how their names begin")
-    reader = _Reader(root if root.is_dir() else root.parent, options)
+    reader = _Reader(_folder(root), options)
     examples = [example for file in files for example in reader.examples(file)]
+    reader.names.check(options.name)
     reader.chooser.log_unmatched()
     if not examples:
         raise reader.chooser.nothing_left(f"the {reader.num_records} records of {root}")
@@ -48,6 +49,16 @@ def read(root: Path, options: Options) -> list[Example]:
     )
     _log.info("%s: left out: %s", root, reader.chooser.left_out)
     return examples
+
+
+def class_names(root: Path, options: Options, labels: Collection[str]) -> tuple[str, ...]:
+    """The classes in the order of the label map, all of them; without one in that of the numbers.
+
+    Raises:
+        DataError: the label map can't be read.
+    """
+    names = names_beside(_folder(root), options.tfrecord.label_map)
+    return renamed(names.ordered(labels), labels, options.kitti)
 
 
 def record_files(root: Path) -> list[Path]:
@@ -69,6 +80,10 @@ def may_hold_records(path: Path) -> bool:
     return path.suffix[1:].lower() not in _NO_RECORDS and is_record_file(path)
 
 
+def _folder(root: Path) -> Path:
+    return root if root.is_dir() else root.parent
+
+
 class _Reader:
     """Makes examples of records, whatever they are."""
 
@@ -76,7 +91,7 @@ class _Reader:
         self.chooser = Chooser(options)
         self.num_records = 0
         self._report = options.report
-        self._names = Names(folder, options.tfrecord.label_map)
+        self.names = names_beside(folder, options.tfrecord.label_map)
         image_dir = options.tfrecord.image_dir
         self._pictures = Pictures([folder / image_dir] if image_dir else [folder, folder.parent])
 
@@ -97,10 +112,10 @@ class _Reader:
             return self._classified(_frame(place, file, record, found["image/encoded"], _group(found, place)), found)
         if "image/encoded" in found and "image/object/bbox/xmin" in found:
             frame = _frame(place, file, record, found["image/encoded"], _group(found, place))
-            return self._choose(frame, detected(found, place, self._names, self._report), relative=True)
+            return self._choose(frame, detected(found, place, self.names, self._report), relative=True)
         if "frame/id" in found and "target/coordinates_x1" in found:
             name, pixels = one(found, "frame/id"), found.get("frame/encoded")
-            objects = labelled_by_tao(found, place, self._names, self._report)
+            objects = labelled_by_tao(found, place, self.names, self._report)
             if pixels:
                 return self._choose(_frame(place, file, record, pixels, name), objects, relative=True)
             return self._choose(Example(self._pictures.find(name), "", name), objects, relative=False)
@@ -113,7 +128,7 @@ class _Reader:
             numbers = found["image/class/label"].ints() if "image/class/label" in found else []
             if len(numbers) != 1:
                 raise ValueError(f"has {len(numbers)} classes, must be one")
-            name = self._names.of(numbers[0])
+            name = self.names.of(numbers[0])
         label = self.chooser.label(clean(name))
         return [Example(frame.path, label, frame.group, span=frame.span)] if label else []
 

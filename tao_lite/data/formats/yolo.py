@@ -3,12 +3,13 @@
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 from tao_lite.data.example import Example, Options, Report
-from tao_lite.data.formats.objects import Box, Chooser, LabelledObject, checked_box, label_lines
-from tao_lite.data.formats.yolo_yaml import FILE_NAMES, LABELS, DataFile, data_file, has_labels, load
+from tao_lite.data.formats.class_names import Names
+from tao_lite.data.formats.objects import Box, Chooser, LabelledObject, checked_box, label_lines, renamed
+from tao_lite.data.formats.yolo_yaml import FILE_NAMES, LABELS, data_file, has_labels, load
 from tao_lite.errors import DataError
 
 __all__ = ["data_file", "is_at", "read", "read_labels", "split_names"]
@@ -22,7 +23,7 @@ _log = logging.getLogger(__name__)
 def read(root: Path, options: Options) -> list[Example]:
     """One example per labelled object that passes the filters of `options.kitti`, of the split in `options.split`.
 
-    The group of a picture is its path, less what Roboflow adds to the name of each augmented copy.
+    The group of a picture is its path without suffix.
 
     Raises:
         DataError: the data.yaml or a folder can't be used, or no object is left.
@@ -31,6 +32,7 @@ def read(root: Path, options: Options) -> list[Example]:
     if path is None:
         raise DataError(f"{options.name}: {root} is no data.yaml and holds none ({', '.join(FILE_NAMES)})")
     data = load(path, options)
+    names = Names(data.names, str(path))
     pictures = data.pictures(options.split, options.report)
     chooser = Chooser(options)
     examples: list[Example] = []
@@ -41,10 +43,11 @@ def read(root: Path, options: Options) -> list[Example]:
         if not label.is_file():
             options.report(str(picture), f"has no label file {label}")
             continue
-        objects = read_labels(label, data, options.report)
+        objects = read_labels(label, names, options.report, data.num_keypoint_columns)
         if not objects:
             chooser.leave_out("pictures without objects")
         examples += chooser.examples(Example(picture, "", _group(picture, data.root)), objects, relative=True)
+    names.check(options.name)
     _report_unused(used, pictures, options.report)
     chooser.log_unmatched()
     if not examples and not any(label.is_file() for label in used):
@@ -77,21 +80,32 @@ def split_names(root: Path, options: Options) -> list[str]:
     return list(load(path, options).splits) if path else []
 
 
-def read_labels(path: Path, data: DataFile, report: Report) -> list[LabelledObject]:
+def class_names(root: Path, options: Options, labels: Collection[str]) -> tuple[str, ...]:
+    """The classes of the data.yaml in its order, all of them.
+
+    Raises:
+        DataError: it can't be read.
+    """
+    path = data_file(root)
+    assert path is not None  # as for read
+    return renamed(Names(load(path, options).names, str(path)).ordered(labels), labels, options.kitti)
+
+
+def read_labels(path: Path, names: Names, report: Report, num_keypoint_columns: int = 0) -> list[LabelledObject]:
     """The objects of a label file, boxes relative. Lines of another format are reported."""
     objects = []
     for number, line in enumerate(label_lines(path, report), 1):
         place, columns = f"{path}:{number}", line.split()
         try:
             if columns:
-                name = _class(columns[0], data.names)
-                objects.append(LabelledObject(place, name, _box(columns, data.num_keypoint_columns)))
+                name = names.of(_class(columns[0]))
+                objects.append(LabelledObject(place, name, _box(columns, num_keypoint_columns)))
         except ValueError as error:
             report(place, str(error))
     return objects
 
 
-def _class(text: str, names: Mapping[int, str]) -> str:
+def _class(text: str) -> int:
     try:
         number = float(text)
     except ValueError:
@@ -99,9 +113,7 @@ def _class(text: str, names: Mapping[int, str]) -> str:
     if not number.is_integer():
         looks = "; it looks like a KITTI label" if re.fullmatch(r"[A-Za-z_]\w*", text) else ""
         raise ValueError(f"column 1 is {text!r}, must be the number of a class{looks}")
-    if number not in names:
-        raise ValueError(f"class {number:g} has no name in the data.yaml, which has {min(names)} to {max(names)}")
-    return names[int(number)]
+    return int(number)
 
 
 def _box(columns: list[str], num_keypoint_columns: int) -> Box:
@@ -136,7 +148,7 @@ def _label_file(picture: Path, root: Path) -> Path:
 
 def _group(picture: Path, root: Path) -> str:
     relative = picture.relative_to(root)
-    return str(relative.with_name(re.sub(r"\.rf\.\w+$", "", relative.stem)))
+    return str(relative.with_name(relative.stem))
 
 
 def _report_unused(used: set[Path], pictures: list[Path], report: Report) -> None:

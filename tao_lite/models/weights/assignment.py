@@ -12,7 +12,7 @@ from tao_lite.models.weights.recognise import looks_like
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Assignment:
     """What became of every tensor. Each one of the network is in exactly one of the first six."""
 
     source: str
@@ -34,6 +34,8 @@ class Report:
     new_head: tuple[str, ...]
     # What the file's tensor names and shapes look like, or "".
     looks_like: str
+    # Classes of the file's own head, where they are not those of the network and so the head was not taken.
+    other_classes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """One to four lines for the log."""
@@ -48,7 +50,9 @@ class Report:
             first += f"; {len(self.neutral)} that the file lacks start neutral (identity or zero)"
         lines = [first]
         if self.new_head:
-            lines.append(f"New head, left at its initialisation: {listed(map(self._shapes, self.new_head))}")
+            tensors = listed(self.new_head if self.other_classes else map(self._shapes, self.new_head))
+            why = f"; the file's is for other classes: {listed(self.other_classes)}" if self.other_classes else ""
+            lines.append(f"New head, left at its initialisation: {tensors}{why}")
         left = [name for name in (*self.missing, *self.mismatched) if name not in self.new_head]
         if left:
             lines.append(f"Left at their initialisation: {len(left)} tensors, {listed(map(self._shapes, left))}")
@@ -64,7 +68,7 @@ class Report:
         return "{} ({} in the file, {} here)".format(name, *map(list, self.mismatched[name]))
 
 
-def assign(network: nn.Module, state_dict: Mapping[str, Tensor], *, head: str, source: str = "weights") -> Report:
+def assign(network: nn.Module, state_dict: Mapping[str, Tensor], *, head: str, source: str = "weights") -> Assignment:
     """Account of copying into the network all tensors whose name and shape fit; the network is untouched on errors.
 
     Where the file lacks an added projection (all_projections) or bias, it is set so that the function in evaluation
@@ -80,7 +84,7 @@ def assign(network: nn.Module, state_dict: Mapping[str, Tensor], *, head: str, s
     given = {**state_dict, **converted, **folded}
     neutral = {name: tensor for name, tensor in _neutral(network, state_dict, head).items() if name not in given}
     fitting = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
-    report = Report(
+    report = Assignment(
         source=source,
         matched=tuple(name for name in fitting if name not in converted and name not in folded),
         converted=tuple(converted),
@@ -165,7 +169,7 @@ def _identity(projection: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _refuse_misfit(report: Report, network_looks_like: str) -> None:
+def _refuse_misfit(report: Assignment, network_looks_like: str) -> None:
     taken = len(report.matched) + len(report.converted) + len(report.folded)
     expected = taken + len(report.missing) + len(report.mismatched)
     if 2 * taken < expected:

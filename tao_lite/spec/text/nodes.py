@@ -8,7 +8,8 @@ from typing import NamedTuple
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from tao_lite.spec import schema
-from tao_lite.spec.text.syntax import Field, Place, Scalar, TextFormatError
+from tao_lite.spec.findings import Place
+from tao_lite.spec.text.syntax import Field, Scalar, TextFormatError
 
 # The kind of a word without quotes in YAML, which may be anything that its field may hold.
 PLAIN = "plain"

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from google.protobuf import text_encoding
 
+from tao_lite.spec.findings import COMMAND_LINE, Place
+
 MAX_DEPTH = 32
 # Words, marks, comments and blanks; so many are read in half a second.
 MAX_PIECES = 100_000
@@ -25,25 +27,6 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _CLOSING = {"{": "}", "<": ">", "[": "]"}
-
-
-class Place(NamedTuple):
-    """Line and column, from 1; line 0 is the command line."""
-
-    line: int
-    column: int
-
-
-COMMAND_LINE = Place(0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong where: `path` is the field, such as train_config.n_epochs."""
-
-    place: Place
-    path: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +65,11 @@ class Document:
 
 
 class TextFormatError(Exception):
-    """The text is not text format; carries the one problem that stopped the parser."""
+    """The text is not text format; carries the place and the problem that stopped the parser."""
 
     def __init__(self, place: Place, text: str) -> None:
         super().__init__(text)
-        self.problem = Problem(place, "", text)
+        self.place, self.text = place, text
 
 
 def document(text: str, *, max_pieces: int = MAX_PIECES) -> Document:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import yaml
 from yaml import events
 
+from tao_lite.spec.findings import Place
 from tao_lite.spec.text.nodes import PLAIN, Entry, Leaf, Named, Node, Sequenced
-from tao_lite.spec.text.syntax import MAX_DEPTH, Place, Scalar, TextFormatError
+from tao_lite.spec.text.syntax import MAX_DEPTH, Scalar, TextFormatError
 
 # The reader takes about a second for so many.
 MAX_CHARACTERS = 100_000

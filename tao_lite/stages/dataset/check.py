@@ -5,60 +5,70 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tao_lite.data import look_alikes
 from tao_lite.data.example import Example
 from tao_lite.errors import DataError
-from tao_lite.stages.dataset.pictures import ERROR, REMARK, Finding, pictures
+from tao_lite.stages.dataset.pictures import ERROR, REMARK, Observation, depths, pictures
 from tao_lite.stages.dataset.sources import Source
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """All findings, errors first, and how many examples and pictures were looked at."""
+    """All observations, errors first, and how many examples and pictures were looked at."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Observation, ...]  # as --json calls them
     num_examples: int
     num_pictures: int
 
     @property
     def num_errors(self) -> int:
-        return sum(finding.severity == ERROR for finding in self.findings)
+        return sum(observation.severity == ERROR for observation in self.findings)
 
 
 def check(sources: Sequence[Source], reported: list[tuple[str, str]]) -> Result:
     """Look at every example of these data sets. `reported`: the list to which their reports go."""
-    findings: list[Finding] = []
+    observations: list[Observation] = []
     examples: dict[str, list[Example]] = {}
     for source in sources:
         try:
             examples[source.name] = source.read()
         except DataError as error:
-            findings.append(Finding(ERROR, "dataset", str(source.root), str(error)))
-    findings += labels(examples, reported)
+            observations.append(Observation(ERROR, "dataset", str(source.root), str(error)))
+    observations += labels(examples, reported)
     frames: dict[Path, list[Example]] = {}
     for example in (example for side in examples.values() for example in side):
         frames.setdefault(example.path, []).append(example)
     found = dict(zip(frames, pictures(list(frames.values())), strict=True))
-    findings += [finding for picture in found.values() for finding in picture.findings]
-    findings += _doubles(examples, {path: picture.digest for path, picture in found.items()})
+    observations += [observation for picture in found.values() for observation in picture.observations]
+    for name, side in examples.items():
+        looked_at = [found[path] for path in dict.fromkeys(example.path for example in side)]
+        observations += depths(looked_at, side[0].full_scale if side else 0, name)
+    observations += _doubles(examples, {path: picture.digest for path, picture in found.items()})
     num_examples = sum(map(len, examples.values()))
     # A picture in two splits is found twice.
-    findings = sorted(set(findings))
-    return Result(findings=tuple(findings), num_examples=num_examples, num_pictures=len(found))
+    observations = sorted(set(observations))
+    return Result(findings=tuple(observations), num_examples=num_examples, num_pictures=len(found))
 
 
-def labels(examples: Mapping[str, Sequence[Example]], reported: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+def labels(examples: Mapping[str, Sequence[Example]], reported: Iterable[tuple[str, str]]) -> Iterator[Observation]:
     """What readers reported, and classes that training does not have: such a training would not start."""
     for place, problem in reported:
-        yield Finding(ERROR, "label", place, problem)
+        yield Observation(ERROR, "label", place, problem)
     known = {example.label for example in examples.get("train", [])}
     for name, side in examples.items():
         counts = Counter(example.label for example in side if known and example.label not in known)
         for label, count in sorted(counts.items()):
             text = f"{count} examples of {label!r}, a class that training does not have"
-            yield Finding(ERROR, "mislabelled", name, text)
+            yield Observation(ERROR, "mislabelled", name, f"{text}{look_alikes.difference([label], known)}")
+        names = {example.label for example in side}
+        for pair in look_alikes.pairs(names, names):
+            yield Observation(REMARK, "names", name, f"{look_alikes.told_apart(*pair)}; they are two classes")
+        if name in ("train", "data") and len(names) == 1:
+            words = f"holds one class only ({', '.join(names)}), and training needs two"
+            yield Observation(ERROR, "dataset", name, words)
 
 
-def _doubles(examples: dict[str, list[Example]], digests: dict[Path, bytes]) -> Iterator[Finding]:
+def _doubles(examples: dict[str, list[Example]], digests: dict[Path, bytes]) -> Iterator[Observation]:
     """Equal pictures: under different classes one label is wrong; in training and beside, its score means little."""
     seen: dict[bytes, tuple[str, Example]] = {}
     for name, side in examples.items():
@@ -72,10 +82,10 @@ def _doubles(examples: dict[str, list[Example]], digests: dict[Path, bytes]) -> 
             same = f"the same picture as {first.path}"
             if example.box is None and first.box is None and example.label != first.label:
                 text = f"{same}, which is {first.label!r} and not {example.label!r}"
-                yield Finding(ERROR, "mislabelled", str(example.path), text)
+                yield Observation(ERROR, "mislabelled", str(example.path), text)
             else:
                 where = f", once in {first_name} and once in {name}" if name != first_name else ""
-                yield Finding(REMARK, "double", str(example.path), same + where)
+                yield Observation(REMARK, "double", str(example.path), same + where)
 
 
 def _one_per_picture(examples: Iterable[Example]) -> Iterable[Example]:

@@ -1,7 +1,7 @@
 """Every picture of a data set decoded once: what is wrong or unexpected in it, its size, digest and fingerprints."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +9,8 @@ from itertools import combinations, islice
 
 from PIL import Image
 
-from tao_lite.data.decode import decode, header, open_picture
+from tao_lite.data.decode import Depth, decode, depth, header, picture_bytes
+from tao_lite.data.depth import remark
 from tao_lite.data.example import Example
 from tao_lite.data.similar import Fingerprint, fingerprint
 from tao_lite.errors import DataError
@@ -43,7 +44,7 @@ _MAX_COMPARED = 200
 
 
 @dataclass(frozen=True, order=True)
-class Finding:
+class Observation:
     """Something about one place.
 
     kind: dataset, broken, label or mislabelled, which are errors; suffix, mode or double, which are remarks.
@@ -60,12 +61,20 @@ class Picture:
     """What was found in one picture; unless it is broken, a digest of its bytes, its width and height.
 
     fingerprints: one for each of its examples, None for a box that reaches outside; empty where none were asked for.
+    depth: of one of more than 8 bits.
     """
 
-    findings: tuple[Finding, ...]
+    observations: tuple[Observation, ...]
     digest: bytes = b""
     size: tuple[int, int] | None = None
     fingerprints: tuple[Fingerprint | None, ...] = ()
+    depth: Depth | None = None
+
+
+def depths(found: Iterable[Picture], full_scale: float, place: str) -> Iterator[Observation]:
+    """What the pictures of more than 8 bits make of their range, all together."""
+    if text := remark([picture.depth for picture in found if picture.depth], full_scale):
+        yield Observation(REMARK, "depth", place, text)
 
 
 def pictures(frames: Sequence[Sequence[Example]], *, with_fingerprints: bool = False) -> Iterator[Picture]:
@@ -84,24 +93,24 @@ def pictures(frames: Sequence[Sequence[Example]], *, with_fingerprints: bool = F
 def _look(with_fingerprints: bool, examples: Sequence[Example]) -> Picture:
     path, span = examples[0].path, examples[0].span
     try:
-        with open_picture(path, span) as file:
-            digest = hashlib.blake2b(file.read(), digest_size=16).digest()
+        digest = hashlib.blake2b(picture_bytes(path, span), digest_size=16).digest()
         head = header(path, span)
-        pixels = decode(path, 3, span)
+        pixels = decode(path, 3, span, examples[0].full_scale)
+        deep = depth(path, span)
     except DataError as error:
-        return Picture((Finding(ERROR, "broken", str(path), str(error).removeprefix(f"{path}: ")),))
+        return Picture((Observation(ERROR, "broken", str(path), str(error).removeprefix(f"{path}: ")),))
     height, width, _ = pixels.shape
-    findings = []
+    observations = []
     suffix = path.suffix[1:].lower()
     if span is None and suffix not in _SUFFIXES[head.format]:
-        findings.append(Finding(REMARK, "suffix", str(path), f"holds {head.format}, read as that"))
+        observations.append(Observation(REMARK, "suffix", str(path), f"holds {head.format}, read as that"))
     if head.is_animated and head.format != "MPO":
-        findings.append(Finding(REMARK, "mode", str(path), "an animation, of which the first picture is taken"))
+        observations.append(Observation(REMARK, "mode", str(path), "an animation, of which the first picture is taken"))
     if head.mode in _MODES or head.mode.startswith("I"):
         text = _MODES.get(head.mode, "more than 8 bits, of which the high ones are taken")
-        findings.append(Finding(REMARK, "mode", str(path), text))
-    findings += [
-        Finding(ERROR, "label", str(path), f"the box {example.box} lies outside the picture of {width} x {height}")
+        observations.append(Observation(REMARK, "mode", str(path), text))
+    observations += [
+        Observation(ERROR, "label", str(path), f"the box {example.box} lies outside the picture of {width} x {height}")
         for example in examples
         if _is_outside(example, width, height)
     ]
@@ -111,20 +120,20 @@ def _look(with_fingerprints: bool, examples: Sequence[Example]) -> Picture:
         fingerprints = tuple(
             None if _is_outside(example, width, height) else fingerprint(image, example.box) for example in examples
         )
-    return Picture((*findings, *_contradictions(examples)), digest, (width, height), fingerprints)
+    return Picture((*observations, *_contradictions(examples)), digest, (width, height), fingerprints, deep)
 
 
 def _is_outside(example: Example, width: int, height: int) -> bool:
     return example.box is not None and (example.box[2] > width or example.box[3] > height)
 
 
-def _contradictions(examples: Sequence[Example]) -> Iterator[Finding]:
+def _contradictions(examples: Sequence[Example]) -> Iterator[Observation]:
     """Boxes of one picture that are nearly the same and of different classes."""
     boxed = [(example, example.box) for example in examples if example.box][:_MAX_COMPARED]
     for (one, box), (other, other_box) in combinations(boxed, 2):
         if one.label != other.label and _overlap(box, other_box) > _SAME_OBJECT:
             text = f"{one.label!r} and {other.label!r} are labels of nearly the same box, {box} and {other_box}"
-            yield Finding(ERROR, "mislabelled", str(one.path), text)
+            yield Observation(ERROR, "mislabelled", str(one.path), text)
 
 
 def _overlap(box: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> float:

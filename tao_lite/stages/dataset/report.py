@@ -11,7 +11,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.dataset import advice, stats
 from tao_lite.stages.dataset.check import labels
 from tao_lite.stages.dataset.duplicates import Entry, Fingerprints, duplicates, leakage
-from tao_lite.stages.dataset.pictures import Finding, pictures
+from tao_lite.stages.dataset.pictures import Observation, Picture, depths, pictures
 from tao_lite.stages.dataset.sources import Sides
 
 _WEIGHTINGS = {"BALANCED": pb.ClassWeighting.BALANCED, "EFFECTIVE_NUMBER": pb.ClassWeighting.EFFECTIVE_NUMBER}
@@ -31,8 +31,8 @@ def report(
         SpecError: a class weight of the spec is wrong.
     """
     entries = [Entry(name, example) for name, side in sides.items() for example in side]
-    findings, sizes, prints = _looked_at(entries)
-    findings |= set(labels(sides, reported))
+    observations, sizes, prints = _looked_at(entries)
+    observations |= set(labels(sides, reported))
     class_names = sorted({entry.example.label for entry in entries})
     splits = {}
     rest = iter(sizes)
@@ -42,7 +42,7 @@ def report(
     values = {
         "class_names": class_names,
         "splits": splits,
-        "problems": [dataclasses.asdict(finding) for finding in sorted(findings)],
+        "problems": [dataclasses.asdict(observation) for observation in sorted(observations)],
         "duplicates": found,
         "leakage": leakage(found, list(sides)),
         "imbalance": _imbalance(sides, splits, experiment),
@@ -50,24 +50,29 @@ def report(
     return {**values, "advice": advice.advice(values, experiment)}
 
 
-def _looked_at(entries: list[Entry]) -> tuple[set[Finding], list[tuple[int, int] | None], Fingerprints]:
-    """Findings in the pictures; of each entry the size, None if its picture is broken, and what is compared."""
+def _looked_at(entries: list[Entry]) -> tuple[set[Observation], list[tuple[int, int] | None], Fingerprints]:
+    """Observations in the pictures; of each entry the size, None if its picture is broken, and what is compared."""
     frames: dict[Path, list[int]] = {}
     for index, entry in enumerate(entries):
         frames.setdefault(entry.example.path, []).append(index)
     examples = [[entries[index].example for index in indices] for indices in frames.values()]
-    findings: set[Finding] = set()
+    observations: set[Observation] = set()
+    deep: dict[str, list[Picture]] = {}
     sizes: list[tuple[int, int] | None] = [None] * len(entries)
     prints = Fingerprints(len(entries))
     for indices, cut, picture in zip(
         frames.values(), examples, pictures(examples, with_fingerprints=True), strict=True
     ):
-        findings.update(picture.findings)
+        observations.update(picture.observations)
+        deep.setdefault(entries[indices[0]].split, []).append(dataclasses.replace(picture, fingerprints=()))
         prints.put(indices, cut, picture)
         for index, example in zip(indices, cut, strict=True):
             left, top, right, bottom = example.box or (0, 0, *(picture.size or (0, 0)))
             sizes[index] = (right - left, bottom - top) if picture.size else None
-    return findings, sizes, prints
+    full_scale = entries[0].example.full_scale if entries else 0
+    for name, found in deep.items():
+        observations.update(depths(found, full_scale, name))
+    return observations, sizes, prints
 
 
 def _imbalance(

@@ -93,8 +93,7 @@ def test_lines_of_each_kind_become_boxes(tmp_path: Path) -> None:
         ("0 0.5 0.5 x 0.5", "column 4 is 'x', must be a number"),
         ("cat 0.5 0.5 0.5 0.5", "column 1 is 'cat', must be the number of a class; it looks like a KITTI label"),
         ("0.5 0.5 0.5 0.5 0.5", "column 1 is '0.5', must be the number of a class"),
-        ("2 0.5 0.5 0.5 0.5", "class 2 has no name in the data.yaml, which has 0 to 1"),
-        ("-1 0.5 0.5 0.5 0.5", "class -1 has no name in the data.yaml, which has 0 to 1"),
+        ("-1 0.5 0.5 0.5 0.5", "its class is -1: not labelled"),
         ("nan 0.5 0.5 0.5 0.5", "column 1 is 'nan', must be the number of a class; it looks like a KITTI label"),
         ("0 0.5 0.5 0 0.5", "the box is empty: left 0.5, top 0.25, right 0.5, bottom 0.75"),
         ("0 0.5 0.5 -1 0.5", "the box is empty: left 1, top 0.25, right 0, bottom 0.75"),
@@ -262,12 +261,6 @@ def test_labels_may_lie_beside_their_pictures(tmp_path: Path) -> None:
     assert paths(root) == [str(root / "data/1.png")]
 
 
-def test_copies_that_roboflow_made_of_one_picture_are_one_group(tmp_path: Path) -> None:
-    names = ("a_jpg.rf.0123abc.png", "a_jpg.rf.4567def.png", "b_jpg.rf.0123abc.png")
-    root = made(tmp_path, f"train: images\n{NAMES}", {f"images/{name}": "0 0.5 0.5 1 1" for name in names})
-    assert [one.group for one in read(root, Options())] == ["images/a_jpg", "images/a_jpg", "images/b_jpg"]
-
-
 def test_real_export_is_read_in_all_its_splits(shared: Path) -> None:
     root = shared / "data/yolo/sign6"
     classes = yaml.safe_load((root / "data.yaml").read_text())["names"]
@@ -301,3 +294,11 @@ def test_every_real_yaml_finds_its_folder_beside_it(
     assert paths(root) == [str(root / folder / "1.png")]
     names = load(root / "data.yaml", Options()).names
     assert (names[0], names[max(names)]) == classes
+
+
+def test_labels_that_count_from_one_are_refused(tmp_path: Path) -> None:
+    """FIELD.md E2: the class behind the last name shows that the others are one off."""
+    root = made(tmp_path, f"train: images\n{NAMES}", {"images/1.png": MIDDLE, "images/2.png": "2 0.5 0.5 1 1"})
+    assert problem(root).startswith(
+        f"{NAME}: its labels number the classes 0 to 2, and {root}/data.yaml names 0 to 1; every name may be one off"
+    )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tao_lite.errors import CheckpointError
 from tao_lite.models import architectures, head
 from tao_lite.models.weights import weight_files
-from tao_lite.models.weights.assignment import Report, assign
+from tao_lite.models.weights.assignment import Assignment, assign
 from tao_lite.models.weights.weights import Weights, read
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.train import pretrained
@@ -32,7 +32,7 @@ def config(arch: str, n_layers: int = 0, activation: str = "", **switches: Any) 
     return model
 
 
-def loaded(path: Path, model: pb.ModelConfig) -> tuple[nn.Module, Report, Weights]:
+def loaded(path: Path, model: pb.ModelConfig) -> tuple[nn.Module, Assignment, Weights]:
     found = read(str(path), model)
     network = architectures.build(model, NUM_CLASSES)
     return network, assign(network, found.tensors, head=head.find(network), source="x.hdf5"), found

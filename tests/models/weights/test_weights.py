@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tao_lite.errors import CheckpointError
 from tao_lite.models.architectures import Options
 from tao_lite.models.families.resnet import build
-from tao_lite.models.weights.assignment import Report, assign
+from tao_lite.models.weights.assignment import Assignment, assign
 from tao_lite.models.weights.recognise import looks_like
 from tao_lite.models.weights.weights import read
 from tao_lite.spec import classification_pb2 as pb
@@ -333,7 +333,7 @@ def test_families_of_torchvision_are_recognised(model: str, family: str) -> None
 
 
 def test_report_has_at_most_four_lines() -> None:
-    report = Report(
+    report = Assignment(
         source="x.pth",
         matched=("a",),
         converted=("b",),

@@ -98,7 +98,7 @@ def problem(name: str, text: str) -> str:
     """`line:column: text` of the one problem that stops the reader."""
     with pytest.raises(TextFormatError) as caught:
         forms.document(text, Path(name))
-    found = caught.value.problem
+    found = caught.value
     return f"{found.place.line}:{found.place.column}: {found.text}"
 
 

@@ -4,11 +4,10 @@ import time
 
 import pytest
 
+from tao_lite.spec.findings import COMMAND_LINE, Place
 from tao_lite.spec.text.syntax import (
-    COMMAND_LINE,
     MAX_PIECES,
     Field,
-    Place,
     Scalar,
     TextFormatError,
     document,
@@ -121,4 +120,4 @@ def test_a_spec_of_sixty_lines_is_read_in_less_than_five_milliseconds() -> None:
 def test_reading_stops_in_a_text_that_no_spec_is_as_long_as() -> None:
     with pytest.raises(TextFormatError, match=r"^100,000 words up to here") as caught:
         parse("a:1\n" * MAX_PIECES)
-    assert caught.value.problem.place == Place(25_001, 1)
+    assert caught.value.place == Place(25_001, 1)

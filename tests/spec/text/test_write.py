@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tao_lite.spec.findings import Place
 from tao_lite.spec.text import write
-from tao_lite.spec.text.syntax import Document, Field, Place, Scalar, document
+from tao_lite.spec.text.syntax import Document, Field, Scalar, document
 
 ROOT = Path(__file__).resolve().parents[3]
 
