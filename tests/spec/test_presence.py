@@ -24,10 +24,12 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import resolved, schema
 from tao_lite.spec.bind import join
 from tao_lite.spec.load import Spec, examine, load_text
-from tao_lite.stages.prune import choice, subject
+from tao_lite.stages.prune import choice
+from tao_lite.stages.prune.subject import load_subject
 from tao_lite.stages.train import phases
 from tao_lite.training import preparation
-from tao_lite.training.loops import EpochStats, Interval, train_epoch
+from tao_lite.training.interval import EpochStats, Interval
+from tao_lite.training.loops import train_epoch
 from tao_lite.training.precision import Precision
 
 if TYPE_CHECKING:
@@ -149,7 +151,7 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Computed:
             )
             checkpoints.save(run.best, found)
         try:
-            return str(choice.choose(subject.load(Spec(experiment, Path("x.cfg")), run)).plan)
+            return str(choice.choose(load_subject(Spec(experiment, Path("x.cfg")), run)).plan)
         except TaoLiteError as error:
             return str(error)
 
