@@ -245,7 +245,9 @@ def _join(device: "torch.device", place: _Place, timeout_seconds: int) -> Peers:
             raise ValueError(f"{', '.join(missing)} not set")
         torch.distributed.init_process_group(backend, rank=rank, world_size=world_size, timeout=timeout)
         # A connection of its own: those of the process group are held while it waits.
-        store = torch.distributed.TCPStore(str(host), int(str(port)), is_master=False, timeout=timeout)
+        store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
+            str(host), int(str(port)), is_master=False, timeout=timeout
+        )
     except (ValueError, RuntimeError) as error:
         raise RunError(
             f"rank {rank} of {world_size}: can't join the others at {host}:{port} ({error}); "
