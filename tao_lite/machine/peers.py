@@ -53,7 +53,7 @@ class Peers:
         self._thread.join(2 * _BEAT_SECONDS)
         # The rank that holds the store may have left before.
         with suppress(RuntimeError):
-            self._store.set(_key(self._rank), _LEFT)
+            self._store.set(_key(self._rank), _LEFT.decode())
 
     def explained(self, error: RuntimeError) -> RunError | None:
         """What the others have to do with the error; None where they have not. Takes some seconds.
