@@ -24,6 +24,18 @@ ROOT = Path(__file__).resolve().parent.parent
 COLOURS = {"blue": (60, 80, 200), "green": (70, 180, 60), "red": (200, 60, 70)}
 
 
+def process_of_rank(rank: int, results: Path) -> int:
+    """Number of the process that trains in the folder as that rank."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command_line, variables = (folder / "cmdline").read_text(), (folder / "environ").read_text().split("\0")
+        except OSError:
+            continue
+        if str(results) in command_line and f"RANK={rank}" in variables:
+            return int(folder.name)
+    raise AssertionError(f"no process of rank {rank}")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real spec files and data sets beside the project; the test is skipped where it is not there."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import process_of_rank
 
 SPEC = """
 model_config { arch: "resnet" n_layers: 10 use_batch_norm: true input_image_size: "3,32,32" }
@@ -24,36 +27,29 @@ train_config {
 """
 
 
-@pytest.fixture
-def training(colours: Path, tmp_path: Path) -> "subprocess.Popen[str]":
-    """Two processes that have an epoch behind them."""
-    spec = tmp_path / "spec.cfg"
+def started(colours: Path, folder: Path, *options: str) -> "subprocess.Popen[str]":
+    """Two processes that train."""
+    spec = folder / "spec.cfg"
     spec.write_text(SPEC % {"data": colours})
-    arguments = ("train", "-e", str(spec), "-r", str(tmp_path / "results"), "--gpus", "0", "-np", "2")
-    process = subprocess.Popen(
+    arguments = ("train", "-e", str(spec), "-r", str(folder / "results"), "--gpus", "0", "-np", "2", *options)
+    return subprocess.Popen(
         [sys.executable, "-m", "tao_lite.cli", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
     )
+
+
+@pytest.fixture
+def training(colours: Path, tmp_path: Path) -> "subprocess.Popen[str]":
+    """Two processes that have an epoch behind them."""
+    process = started(colours, tmp_path)
     csv = tmp_path / "results" / "training.csv"
     while not (csv.is_file() and len(csv.read_text().splitlines()) > 1):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     return process
-
-
-def process_of_rank(rank: int, results: Path) -> int:
-    """Number of the process that trains in the folder as that rank."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command_line, variables = (folder / "cmdline").read_text(), (folder / "environ").read_text().split("\0")
-        except OSError:
-            continue
-        if str(results) in command_line and f"RANK={rank}" in variables:
-            return int(folder.name)
-    raise AssertionError(f"no process of rank {rank}")
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -86,3 +82,28 @@ def test_the_one_left_names_the_rank_that_died(
     assert f"rank 1 was killed by {number.name}\n" in errors
     assert "Traceback" not in errors
     assert "fault of tao_lite" not in errors
+
+
+def test_an_error_of_one_rank_ends_both(colours: Path, tmp_path: Path) -> None:
+    """FAULTS.md 18: only the rank that is dealt the picture meets it."""
+    data = tmp_path / "data"
+    shutil.copytree(colours, data)
+    (data / "red" / "000.png").write_bytes(b"broken")
+    process = started(data, tmp_path, "--set", "dataset_config.on_bad_example=FAIL")
+    _, errors = process.communicate()
+    assert process.returncode == 2, errors
+    assert f"Error: {data}/red/000.png: " in errors
+    assert re.search(r"Error: rank [01] has ended, or can't be reached any more, after step", errors)
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_two_processes_save_when_they_are_asked_to_stop(
+    training: "subprocess.Popen[str]", tmp_path: Path, number: signal.Signals
+) -> None:
+    """FIELD.md B9."""
+    training.send_signal(number)
+    _, errors = training.communicate()
+    assert training.returncode == 128 + signal.SIGTERM, errors
+    assert "the same command goes on there" in errors
+    assert list((tmp_path / "results" / "weights").glob("*.pth"))

@@ -16,6 +16,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tao_lite import checkpoint as checkpoints
+from tests.conftest import process_of_rank
 
 SPEC = """
 model_config {
@@ -210,7 +211,7 @@ def wait_for(condition: str, path: Path, process: subprocess.Popen[str]) -> None
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)],
+    [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)],
     ids=str,
 )
 def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(
@@ -371,18 +372,6 @@ def test_two_processes_train_one_network(trained: Path, trained_by_two: Path) ->
         for results in (trained_by_two, trained)
     )
     assert done == alone
-
-
-def process_of_rank(rank: int, results: Path) -> int:
-    """Number of the process that trains in the folder as that rank."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command_line, variables = (folder / "cmdline").read_text(), (folder / "environ").read_text().split("\0")
-        except OSError:
-            continue
-        if str(results) in command_line and f"RANK={rank}" in variables:
-            return int(folder.name)
-    raise AssertionError(f"no process of rank {rank}")
 
 
 PROGRAM = "import sys, tao_lite.cli; words, sys.argv = sys.argv[1:], ['prog', 'word']; tao_lite.cli.main(words)"

@@ -230,7 +230,6 @@ def _check_gpu(local_rank: int) -> None:
 
 def _join(device: "torch.device", place: _Place, timeout_seconds: int) -> Peers:
     import torch.distributed
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     # gloo beside nccl: a vote is about the host and must not wait for the kernels queued on the device.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -246,7 +245,9 @@ def _join(device: "torch.device", place: _Place, timeout_seconds: int) -> Peers:
             raise ValueError(f"{', '.join(missing)} not set")
         torch.distributed.init_process_group(backend, rank=rank, world_size=world_size, timeout=timeout)
         # A connection of its own: those of the process group are held while it waits.
-        store = TCPStore(str(host), int(str(port)), is_master=False, timeout=timeout)
+        store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
+            str(host), int(str(port)), is_master=False, timeout=timeout
+        )
     except (ValueError, RuntimeError) as error:
         raise RunError(
             f"rank {rank} of {world_size}: can't join the others at {host}:{port} ({error}); "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tao_lite.errors import USER_ERROR, RunError
 
 if TYPE_CHECKING:
-    import torch._C._distributed_c10d
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Peers:
 
     def __init__(
         self,
-        store: "torch._C._distributed_c10d.Store",
+        store: "Store",
         rank: int,
         world_size: int,
         *,
