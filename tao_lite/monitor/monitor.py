@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from tao_lite.errors import RunError
-from tao_lite.files import writing
+from tao_lite.files import reading, writing
 from tao_lite.monitor.console import clock
 from tao_lite.monitor.events import Events
 from tao_lite.run import Run
@@ -129,7 +129,7 @@ class Monitor:
 
     def _read_rows(self) -> None:
         with suppress(FileNotFoundError):
-            text = self._run.training_csv.read_text(encoding="utf-8", errors="replace")
+            text = reading.read_text(self._run.training_csv, RunError, errors="replace")
             self._rows = [row for row in csv.reader(text.splitlines()) if _is_before(row, self._resumed_epoch)]
 
     def _write_row(self, row: EpochRow) -> None:
@@ -174,7 +174,7 @@ def _is_before(row: list[str], resumed_epoch: int) -> bool:
 
 def _append_line(path: Path, text: str) -> None:
     """Add the line to the file, below a last line that a crash may have torn."""
-    with path.open("a+b") as file:
+    with writing.open_to_append(path) as file:
         start = b""
         if file.tell() > 0:
             file.seek(-1, os.SEEK_END)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tao_lite import compat
-from tao_lite.errors import RunError, TaoLiteError
+from tao_lite.errors import ReadError, RunError, SpecError
 from tao_lite.files import reading
 from tao_lite.machine.distributed import World
 from tao_lite.run import Run
@@ -84,9 +84,9 @@ def _attempt(record: Record, path: Path, read_file: Callable[[Path], None]) -> N
         return
     try:
         read_file(path)
-    except TaoLiteError as error:
+    except (SpecError, ReadError) as error:
         record.problems.append(str(error))
-    except (ValueError, csv.Error) as error:
+    except (RunError, ValueError, csv.Error) as error:
         record.problems.append(f"{path.name} is not what a run of tao_lite writes: {error}")
 
 
