@@ -6,11 +6,12 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from tao_lite.errors import RunError
+from tao_lite.errors import RunError, printable
+from tao_lite.files import writing
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +34,8 @@ class Run:
 
     results: Path
     world: "World"
+    _held: list[BinaryIO] = field(init=False, repr=False, compare=False, default_factory=list)
+    """The lock's file while the folder is held."""
 
     @property
     def device(self) -> "torch.device":
@@ -141,6 +144,10 @@ class Run:
         """Folder of the checkpoints that a run left behind when it last went back to an earlier epoch."""
         return self.weights / "abandoned"
 
+    def set_aside(self, number: int) -> Path:
+        """Where the weights of a run go that was begun anew; numbers are counted from 1."""
+        return self.results / f"weights_before_{number}"
+
     @property
     def pruned(self) -> Path:
         """Where a pruned network is written unless the user names a file."""
@@ -150,6 +157,8 @@ class Run:
     def hold(self) -> Iterator[None]:
         """Keep the results folder for this run until the block ends; the kernel frees it if the process dies.
 
+        What writers that were killed have left there is removed.
+
         Raises:
             RunError: another process holds it, or the folder can't be made.
         """
@@ -158,21 +167,59 @@ class Run:
             return
         try:
             self.results.mkdir(parents=True, exist_ok=True)
-            lock = self.lock.open("a+")
         except OSError as error:
             raise RunError(
                 f"{self.results}: can't write there ({error.strerror}); choose another folder with -r"
             ) from error
-        with lock:
+        with writing.open_to_append(self.lock) as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._take(lock)
             except OSError as error:
-                lock.seek(0)
-                holder = lock.read().strip() or "another run"
-                raise RunError(
-                    f"{self.results}: in use by {holder}; wait for it or choose another folder with -r"
-                ) from error
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-            lock.flush()
-            yield
+                raise RunError(f"{self.lock}: could not be locked and written ({error.strerror})") from error
+            self._held.append(lock)
+            try:
+                for folder in (self.results, self.weights):
+                    writing.remove_dead(folder)
+                yield
+            finally:
+                self._held.remove(lock)
+
+    def check_held(self) -> None:
+        """Return if the folder still is the one that is held, or none is.
+
+        Raises:
+            RunError: it was removed or moved, and what is at its path now may be another run's.
+        """
+        if not self.is_held:
+            raise RunError(
+                f"{self.results}: was removed or moved while this run was at work, so another run may be there now; "
+                "nothing more was saved"
+            )
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the lock's path still leads to the file that this run has locked; true too where it locked none."""
+        for lock in self._held:
+            try:
+                there = self.lock.lstat()
+            except FileNotFoundError:
+                return False
+            except OSError:  # can't be told now
+                continue
+            if not os.path.samestat(there, os.fstat(lock.fileno())):
+                return False
+        return True
+
+    def _take(self, lock: BinaryIO) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            holder = printable(lock.read(200).decode("utf-8", "replace").strip()) or "another run"
+            raise RunError(
+                f"{self.results}: in use by {holder}; wait for it or choose another folder with -r"
+            ) from error
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()} since {now}".encode())
+        lock.flush()

@@ -21,6 +21,7 @@ from tao_lite.errors import CheckpointError, RunError
 from tao_lite.files import writing
 from tao_lite.models import architectures
 from tao_lite.spec import classification_pb2 as pb
+from tests.checkpoints import training
 
 MODEL = pb.ModelConfig(arch="resnet", n_layers=10, input_image_size="3,32,32", use_batch_norm=True)
 
@@ -36,7 +37,7 @@ def checkpoint() -> Checkpoint:
         network=network.state_dict(),
         epoch=3,
         metrics={"val_accuracy": 0.5},
-        training={"optimizer": {}},
+        training=training(),
     )
 
 
@@ -45,8 +46,9 @@ def test_a_checkpoint_comes_back_whole(tmp_path: Path, checkpoint: Checkpoint) -
     checkpoints.save(path, checkpoint)
     loaded = checkpoints.load(path)
     for field in dataclasses.fields(Checkpoint):
-        if field.name != "network":
+        if field.name not in ("network", "training"):
             assert getattr(loaded, field.name) == getattr(checkpoint, field.name), field.name
+    assert repr(loaded.training) == repr(checkpoint.training)
     images = torch.randn(2, 3, 32, 32)
     network, same = (checkpoints.network(one).eval() for one in (checkpoint, loaded))
     assert torch.equal(network(images), same(images))

@@ -56,8 +56,8 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
     if num_processes > 1 and not distributed.launched():
         return distributed.launch(num_processes, options.arguments)
     is_gpu_wanted = False if options.gpus == 0 else bool(options.gpus or options.gpu_index) or None
-    world = start_world(is_gpu_wanted)
-    try:
+    world = start_world(is_gpu_wanted, spec.experiment.train_config.communication_timeout_seconds)
+    with world.together():
         if world.is_main:
             if options.key:
                 _log.info("-k is not needed: the files of tao_lite are not encrypted")
@@ -66,8 +66,6 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
             for warning in spec.warnings:
                 _log.warning("%s", warning)
         stage(spec, Run(results=results_folder(options.results_dir, spec_file, model), world=world))
-    finally:
-        world.stop()
     return 0
 
 
@@ -102,7 +100,7 @@ def results_folder(results_dir: Path | None, spec_file: Path | None, model: Path
     return Path("results") / (spec_file or model or Path("run")).stem
 
 
-def start_world(is_gpu_wanted: bool | None = None) -> "World":
+def start_world(is_gpu_wanted: bool | None = None, timeout_seconds: int = 300) -> "World":
     """This process's place among the others, ready to compute; None takes the first GPU if there is one."""
     host.keep_freed_memory()
     import torch
@@ -111,7 +109,7 @@ def start_world(is_gpu_wanted: bool | None = None) -> "World":
         is_gpu_wanted = torch.cuda.is_available()
     # The fastest kernels of convolutions are found by trial, once for each shape.
     torch.backends.cudnn.benchmark = True
-    world = distributed.start("cuda" if is_gpu_wanted else "cpu")
+    world = distributed.start("cuda" if is_gpu_wanted else "cpu", timeout_seconds)
     if not distributed.launched():
         host.set_threads()
     return world

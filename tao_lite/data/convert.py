@@ -101,7 +101,7 @@ def write_kitti(root: Path, pictures: Sequence[Frame], class_names: Sequence[str
             return
         try:
             suffix, content = _whole(first)
-            height, width, _ = decode(first.path, 3, first.span).shape
+            height, width, _ = decode(first.path, 3, first.span, first.full_scale).shape
         except DataError as error:
             _report(report, first, error)
             return
@@ -155,7 +155,7 @@ def _contents(frame: Frame, report: Report) -> Iterator[tuple[Item, str, bytes]]
     first = frame[0].example
     try:
         suffix, content = _whole(first) if first.box is None else ("", b"")
-        pixels = decode(first.path, 3, first.span)
+        pixels = decode(first.path, 3, first.span, first.full_scale)
     except DataError as error:
         _report(report, first, error)
         return

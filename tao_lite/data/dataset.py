@@ -4,17 +4,19 @@ import hashlib
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from tao_lite.data import depth, look_alikes
 from tao_lite.data.example import Example, KittiOptions, Options, Report, Split, TfrecordOptions
 from tao_lite.data.formats import split_folders, table
 from tao_lite.data.formats.class_names import read_classmap
 from tao_lite.data.formats.table import FORMATS, detect, has_splits
 from tao_lite.data.formats.tfrecord import record_files
+from tao_lite.data.grouping import grouped
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
 
@@ -126,11 +128,16 @@ def load(root: Path, kind: str, options: Options) -> list[Example]:
         if root.is_dir() or not (root.is_file() or record_files(root)):
             next(root.iterdir(), None)
     except OSError as error:
-        raise DataError(f"{options.name}: {root} can't be read ({error.strerror})") from error
+        where = f"; the spec says {options.written}, which is sought from the current folder" if options.written else ""
+        raise DataError(f"{options.name}: {root} can't be read ({error.strerror}){where}") from error
     if kind == "AUTO":
         kind = detect(root, options)
         _log.info("%s: recognised as %s", root, kind)
-    examples = FORMATS[kind](root, options)
+    examples = grouped(FORMATS[kind](root, options), options.group_pattern)
+    if options.full_scale:
+        examples = [replace(example, full_scale=options.full_scale) for example in examples]
+    if said := depth.remark(depth.sampled(examples), options.full_scale):
+        _log.warning("%s: %s", options.name, said)
     if options.report.count:
         _log.warning("%s: left out %d images, labels or folders that could not be used", root, options.report.count)
     return examples
@@ -191,6 +198,9 @@ def options_of(experiment: pb.Experiment, field: str, report: Report | None = No
         ),
         tfrecord=TfrecordOptions(image_dir=config.tfrecord.image_dir, label_map=config.tfrecord.label_map),
         yolo_root=config.yolo_root,
+        group_pattern=config.group_pattern,
+        full_scale=config.full_scale,
+        written=_if_relative(paths(experiment).get(field, "")),
     )
 
 
@@ -202,6 +212,10 @@ def report_of(experiment: pb.Experiment) -> Report:
 def root_of(path: str) -> Path:
     """The path of a spec as an absolute one."""
     return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+
+
+def _if_relative(path: str) -> str:
+    return "" if Path(path).is_absolute() or path.startswith("~") else path
 
 
 def _examples(experiment: pb.Experiment, field: str, path: str) -> list[Example]:
@@ -247,7 +261,10 @@ def _compare_classes(
     if unknown:
         raise DataError(
             f"{field}: holds classes that {owner} does not have: {', '.join(unknown)}; "
-            f"has no examples of: {', '.join(missing) or 'none missing'}; names must match exactly{remedy}"
+            f"has no examples of: {', '.join(missing) or 'none missing'}; names must match exactly"
+            f"{look_alikes.difference(unknown, names)}{remedy}"
         )
+    for pair in look_alikes.pairs(labels, labels):
+        _log.warning("%s: %s; they are two classes", field, look_alikes.told_apart(*pair))
     if missing:
         _log.warning("%s: held no example of %s", field, ", ".join(missing))

@@ -11,34 +11,57 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
-from tao_lite.errors import USER_ERROR, RunError
+from tao_lite.errors import USER_ERROR, Interrupted, RunError
+from tao_lite.machine import signals
+from tao_lite.machine.peers import Peers
 
 if TYPE_CHECKING:
     import torch
 
 _log = logging.getLogger(__name__)
 
-INTERRUPTED = 130
 _PARENT = "TAO_LITE_PARENT_PROCESS"
+_LOOPBACK = "127.0.0.1"
+# Seconds after which it is said what is waited for.
+_PATIENCE = 10
+
+
+class _Place(NamedTuple):
+    """What torchrun's environment says of this rank; a local_world_size of 0 is unknown."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_world_size: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """This process among those that train together. Every method but is_main must be called by all ranks alike."""
+    """This process among those that train together. Its methods must be called by all ranks alike, but for reached."""
 
     rank: int
     world_size: int
     local_rank: int
     device: "torch.device"
+    local_world_size: int = 0  # ranks on this machine, where the launcher says so
+    peers: Peers | None = None
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    @property
+    def num_neighbours(self) -> int:
+        """Ranks that share this machine's cores and memory, this one among them."""
+        return self.local_world_size or self.world_size
 
     def sum_(self, tensor: "torch.Tensor") -> "torch.Tensor":
         """The tensor, replaced in place by its sum over all ranks."""
@@ -70,8 +93,34 @@ class World:
         """Return when all ranks have come here."""
         self.any(False)
 
+    def reached(self, step: int) -> None:
+        """Note how many steps of the run are done, for what is said where another rank is lost."""
+        if self.peers:
+            self.peers.step = step
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What the ranks do together; they part in order, unless an error ends one of them.
+
+        Raises:
+            RunError: another rank has ended or does not answer.
+        """
+        try:
+            yield
+        except Interrupted:
+            self.stop()
+            raise
+        except RuntimeError as error:
+            lost = self.peers and self.peers.explained(error)
+            if lost:
+                raise lost from error
+            raise
+        self.stop()
+
     def stop(self) -> None:
         """Leave the process group."""
+        if self.peers:
+            self.peers.leave()
         if self.world_size > 1:
             import torch.distributed
 
@@ -89,54 +138,72 @@ def is_main() -> bool:
     Raises:
         RunError: the environment is not torchrun's.
     """
-    return _number("RANK", 0) == 0
+    return _place().rank == 0
 
 
-def start(device_kind: str) -> World:
+def start(device_kind: str, timeout_seconds: int = 300) -> World:
     """Join the other ranks that torchrun's environment names; alone without it. device_kind is "cpu" or "cuda".
+
+    A rank that does not answer for timeout_seconds ends the others.
 
     Raises:
         RunError: the environment is not torchrun's, there is no GPU for this rank, or the others can't be reached.
     """
     import torch
 
-    rank, world_size, local_rank = (_number(*item) for item in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    place = _place()
     # Only under torchrun: a rank started by hand may outlive its shell.
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _die_with_parent()
     device = torch.device("cpu")
     if device_kind == "cuda":
-        _check_gpu(local_rank)
-        device = torch.device("cuda", local_rank)
+        _check_gpu(place.local_rank)
+        device = torch.device("cuda", place.local_rank)
         torch.cuda.set_device(device)
-    if world_size > 1:
-        _join(device, rank, world_size)
-    return World(rank=rank, world_size=world_size, local_rank=local_rank, device=device)
+    peers = _join(device, place, timeout_seconds) if place.world_size > 1 else None
+    return World(**place._asdict(), device=device, peers=peers)
 
 
 def launch(num_processes: int, arguments: Sequence[str], *, module: str = "tao_lite.cli") -> int:
     """Run `python -m module arguments` as that many ranks on this machine; their exit code.
 
-    SIGINT and SIGTERM are passed on; the ranks then have torchrun's 30 seconds to save, and the code is 130.
+    SIGINT, SIGTERM and SIGHUP are passed on; the ranks then have torchrun's 30 seconds to save.
     """
-    torchrun = ["--standalone", "--nproc_per_node", str(num_processes), "-m", module, *arguments]
+    # As --standalone, by number: the machine's own name and localhost need not resolve.
+    rendezvous = ["--rdzv_backend", "c10d", "--rdzv_endpoint", f"{_LOOPBACK}:0", "--rdzv_id", str(uuid.uuid4())]
+    here = ["--nnodes", "1", "--nproc_per_node", str(num_processes), *rendezvous, "--local_addr", _LOOPBACK]
+    torchrun = [*here, "-m", module, *arguments]
     threads = max(1, len(os.sched_getaffinity(0)) // num_processes)
-    environment = {"OMP_NUM_THREADS": str(threads), **os.environ, _PARENT: str(os.getpid())}
+    # gloo would look for the address of the machine's own name.
+    own = {"OMP_NUM_THREADS": str(threads), **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {})}
+    environment = {**own, **os.environ, _PARENT: str(os.getpid())}
     # A session of its own: Ctrl-C at the terminal would reach the agent twice, and a second signal means "now".
     agent = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
         [sys.executable, "-m", "tao_lite.machine.distributed", *torchrun], env=environment, start_new_session=True
     )
+    with signals.taken(agent.send_signal):
+        return _shell_code(agent.wait())
 
-    def pass_on(number: int, _: FrameType | None) -> None:
-        agent.send_signal(number)
 
-    previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        code = agent.wait()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    return _shell_code(code)
+def _place() -> _Place:
+    """Raises RunError where the environment is not torchrun's."""
+    numbers = {name: _number(name, 0) for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")}
+    numbers["WORLD_SIZE"] = _number("WORLD_SIZE", 1)
+    place = _Place(**{field: numbers[field.upper()] for field in _Place._fields})
+    here = place.local_world_size or place.world_size
+    wrong = {
+        "WORLD_SIZE must be at least 1": place.world_size < 1,
+        "RANK must be below WORLD_SIZE": place.rank >= place.world_size,
+        "LOCAL_WORLD_SIZE must be 1 to WORLD_SIZE": not 1 <= here <= place.world_size,
+        # Without the other ranks' variables it only names a GPU.
+        "LOCAL_RANK must be below LOCAL_WORLD_SIZE": launched() and place.local_rank >= here,
+        "MASTER_PORT must be 1 to 65535": not 1 <= _number("MASTER_PORT", 1) <= 65535,
+    }
+    rule = next((rule for rule, is_broken in wrong.items() if is_broken), None)
+    if rule:
+        given = (f"{name}={os.environ[name]}" for name in (*numbers, "MASTER_PORT") if name in os.environ)
+        raise RunError(f"environment: {' '.join(given)}, but {rule}; unset them or start with --gpus")
+    return place
 
 
 def _number(name: str, default: int) -> int:
@@ -161,19 +228,40 @@ def _check_gpu(local_rank: int) -> None:
         )
 
 
-def _join(device: "torch.device", rank: int, world_size: int) -> None:
+def _join(device: "torch.device", place: _Place, timeout_seconds: int) -> Peers:
     import torch.distributed
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     # gloo beside nccl: a vote is about the host and must not wait for the kernels queued on the device.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    # gloo raises in the main thread, which then says who was lost. NCCL would abort the process; the peers' thread has
+    # to end it before, for a wait for a device can't be broken off.
+    timeout = timedelta(seconds=timeout_seconds + 30 if device.type == "cuda" else timeout_seconds * 0.9)
+    rank, world_size = place.rank, place.world_size
+    host, port = (os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT"))
+    waiting = threading.Timer(_PATIENCE, _log.warning, ("rank %d of %d waits for the others at %s", *place[:2], host))
+    waiting.start()
     try:
-        torch.distributed.init_process_group(backend, rank=rank, world_size=world_size)
+        if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+            raise ValueError(f"{', '.join(missing)} not set")
+        torch.distributed.init_process_group(backend, rank=rank, world_size=world_size, timeout=timeout)
+        # A connection of its own: those of the process group are held while it waits.
+        store = TCPStore(str(host), int(str(port)), is_master=False, timeout=timeout)
     except (ValueError, RuntimeError) as error:
-        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise RunError(
-            f"rank {rank} of {world_size}: can't join the others at {where} ({error}); "
+            f"rank {rank} of {world_size}: can't join the others at {host}:{port} ({error}); "
             "start all ranks with --gpus or torchrun, and check that this address can be reached"
         ) from error
+    finally:
+        waiting.cancel()
+    return Peers(
+        store,
+        rank,
+        world_size,
+        timeout_seconds=timeout_seconds,
+        is_one_machine="TORCHELASTIC_RUN_ID" in os.environ and place.local_world_size == world_size,
+        ends_process=device.type == "cuda",
+    )
 
 
 def _die_with_parent() -> None:
@@ -199,14 +287,14 @@ def _agent(arguments: list[str]) -> int:
     logging.disable(logging.ERROR)
     try:
         run.run(run.parse_args(arguments))  # type: ignore[no-untyped-call]
-    except SignalException:
-        return INTERRUPTED
+    except SignalException as error:
+        return 128 + signals.STOPPING.get(error.sigval, error.sigval)
     except ChildFailedError as error:
         codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
-        cause = max(codes, key=lambda rank: _weight(codes[rank]))
-        if codes[cause] < 0:
-            _log.critical("rank %d was killed by %s", cause, signal.Signals(-codes[cause]).name)
-        return _shell_code(codes[cause])
+        for rank, code in codes.items():
+            if code < 0 and -code not in signals.STOPPING:
+                _log.critical("rank %d was killed by %s", rank, signal.Signals(-code).name)
+        return _shell_code(max(codes.values(), key=_weight))
     return 0
 
 
@@ -214,15 +302,13 @@ def _weight(code: int) -> int:
     """How well an exit code explains the end of all ranks. torchrun stops those that are left with SIGTERM."""
     if code == USER_ERROR:
         return 3
-    if code in (INTERRUPTED, -signal.SIGTERM):
+    if _shell_code(code) - 128 in signals.STOPPING:
         return 0
     return 2 if code < 0 else 1
 
 
 def _shell_code(code: int) -> int:
-    """The exit code as a shell shows it, 128 + number for a process that a signal ended; SIGTERM counts as Ctrl-C."""
-    if -code in (signal.SIGINT, signal.SIGTERM):
-        return INTERRUPTED
+    """The exit code as a shell shows it, 128 + number for a process that a signal ended."""
     return code if code >= 0 else 128 - code
 
 

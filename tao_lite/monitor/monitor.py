@@ -6,7 +6,6 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,7 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Literal, Self
 
-from tao_lite.errors import RunError
+from tao_lite.errors import RunError, TaoLiteError
 from tao_lite.files import reading, writing
 from tao_lite.monitor.console import clock
 from tao_lite.monitor.events import Events
@@ -116,11 +115,11 @@ class Monitor:
 
     def attempt(self, sink: Path, write: Callable[[], None]) -> None:
         """Let `write` add to one of the run's files or folders, unless that was given up, or is to be now."""
-        if sink in self._off:
+        if sink in self._off or not self._run.is_held:
             return
         try:
             write()
-        except (OSError, RunError, ImportError) as error:
+        except (OSError, ImportError, TaoLiteError) as error:
             self._off.add(sink)
             _log.warning("%s was given up: %s; the training goes on without it", sink, error)
 
@@ -128,9 +127,9 @@ class Monitor:
         self._events = Events(self._run.events, self._resumed_step)
 
     def _read_rows(self) -> None:
-        with suppress(FileNotFoundError):
-            text = reading.read_text(self._run.training_csv, RunError, errors="replace")
-            self._rows = [row for row in csv.reader(text.splitlines()) if _is_before(row, self._resumed_epoch)]
+        if self._run.training_csv.exists():
+            lines = reading.read_text(self._run.training_csv, RunError, errors="replace").splitlines()
+            self._rows = [row for row in csv.reader(lines) if _is_before(row, self._resumed_epoch)]
 
     def _write_row(self, row: EpochRow) -> None:
         numbers = row.train_accuracy, row.train_loss, row.learning_rate, row.val_accuracy, row.val_loss
@@ -176,7 +175,7 @@ def _append_line(path: Path, text: str) -> None:
     """Add the line to the file, below a last line that a crash may have torn."""
     with writing.open_to_append(path) as file:
         start = b""
-        if file.tell() > 0:
+        if file.seek(0, os.SEEK_END) > 0:
             file.seek(-1, os.SEEK_END)
             start = b"" if file.read() == b"\n" else b"\n"
         file.write(start + text.encode() + b"\n")

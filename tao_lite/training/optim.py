@@ -111,10 +111,12 @@ def load_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
         raise _misfit("other parameters are trained or penalised")
     if any(set(memory) != _MEMORY[type(optimizer)] for memory in state["state"].values()):
         raise _misfit(f"it is not of {type(optimizer).__name__.removeprefix('Fused')}")
+    if not state["state"].keys() <= {number for group in groups for number in group["params"]}:
+        raise _misfit("it remembers parameters that there are not")
     optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
     for parameter, memory in optimizer.state.items():
         for name, value in memory.items():
-            memory[name] = _laid_out_like(parameter, value) if value.ndim else value.clone()
+            memory[name] = value.clone() if name == "step" and not value.ndim else _laid_out_like(parameter, value)
 
 
 def _split(network: nn.Module, scope: str) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

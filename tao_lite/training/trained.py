@@ -54,6 +54,8 @@ class Trained:
         merged.CopyFrom(experiment or found.experiment)
         # Its input size and kind are facts, not wishes.
         merged.model_config.CopyFrom(found.experiment.model_config)
+        if not merged.dataset_config.HasField("full_scale"):  # so is what was white in its deep pictures
+            merged.dataset_config.full_scale = found.experiment.dataset_config.full_scale
         _see_as_validation(merged, found.experiment.train_config.enable_center_crop, path)
         network = on_device(checkpoints.network(found).eval(), device)
         return cls(path=path, found=found, experiment=compat.effective(merged), device=device, network=network)

@@ -28,7 +28,7 @@ train_config {
   batch_size_per_gpu: 4
   n_epochs: 2
   precision: FP32
-  lr_config { cosine { learning_rate: 0.001 } }
+  lr_config { cosine { learning_rate: 0.00001 } }
 }
 dataset_config { val_split: 0.25 cache: MEMORY }
 """

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,7 +62,7 @@ from pathlib import Path
 from tao_lite.machine import distributed
 
 signals = []
-for number in (signal.SIGINT, signal.SIGTERM):
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, lambda number, frame: signals.append(number))
 world = distributed.start("cpu")
 world.barrier()
@@ -158,13 +159,19 @@ def test_the_exit_code_is_the_ranks_own(launch: Launch, codes: str, expected: in
         assert errors == said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_reaches_every_rank_once_and_they_may_save(launch: Launch, tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize(
+    ("sent", "number"),
+    [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM), (signal.SIGHUP, signal.SIGTERM)],
+)
+def test_a_signal_reaches_every_rank_once_and_they_may_save(
+    launch: Launch, tmp_path: Path, sent: signal.Signals, number: signal.Signals
+) -> None:
+    """FIELD.md B9."""
     process = launch(WAITS, str(tmp_path))
     ready_processes(tmp_path)
-    process.send_signal(number)
+    process.send_signal(sent)
     assert process.communicate()[1] == ""
-    assert process.returncode == distributed.INTERRUPTED
+    assert process.returncode == 128 + number
     assert [(tmp_path / f"saved.{rank}").read_text() for rank in (0, 1)] == [str([int(number)])] * 2
 
 
@@ -208,6 +215,63 @@ def test_a_foreign_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     assert str(caught.value) == (
         "environment variable WORLD_SIZE is 'two', must be a whole number; unset it or start with --gpus"
     )
+
+
+@pytest.mark.parametrize(
+    ("environment", "rule"),
+    [
+        ("RANK=5 WORLD_SIZE=2", "RANK must be below WORLD_SIZE"),
+        ("RANK=1", "RANK must be below WORLD_SIZE"),
+        ("RANK=0 WORLD_SIZE=0", "WORLD_SIZE must be at least 1"),
+        ("RANK=0 LOCAL_WORLD_SIZE=4 WORLD_SIZE=2", "LOCAL_WORLD_SIZE must be 1 to WORLD_SIZE"),
+        ("RANK=1 LOCAL_RANK=1 LOCAL_WORLD_SIZE=1 WORLD_SIZE=2", "LOCAL_RANK must be below LOCAL_WORLD_SIZE"),
+        ("RANK=0 WORLD_SIZE=2 MASTER_PORT=65536", "MASTER_PORT must be 1 to 65535"),
+    ],
+)
+def test_variables_that_contradict_each_other_are_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, environment: str, rule: str
+) -> None:
+    """FIELD.md B9: such ranks waited for others that never come."""
+    for name, value in (item.split("=") for item in environment.split()):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RunError) as caught:
+        distributed.start("cpu")
+    assert str(caught.value) == f"environment: {environment}, but {rule}; unset them or start with --gpus"
+    with pytest.raises(RunError):
+        distributed.is_main()
+
+
+@pytest.mark.parametrize("missing", ["RANK", "MASTER_ADDR", "MASTER_PORT"])
+def test_a_rank_without_all_of_the_variables_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """FIELD.md B9."""
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(missing)
+    with pytest.raises(RunError, match=rf"^rank 0 of 2: can't join the others at \S+ \({missing} not set\); start all"):
+        distributed.start("cpu")
+
+
+def test_ranks_start_where_no_name_resolves(tmp_path: Path) -> None:
+    """FIELD.md B2: neither the machine's own name nor that of the loopback."""
+    names = ("unshare", "--user", "--map-root-user", "--uts", "--mount")
+    if not shutil.which("unshare") or subprocess.run([*names, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs unshare and namespaces of a user's own")
+    (tmp_path / "hosts").touch()
+    (tmp_path / "probe.py").write_text(WAITS.replace("while not world.any(bool(signals))", "if False"))
+    launching = (
+        "import sys; from tao_lite.machine.distributed import launch; sys.exit(launch(2, sys.argv[1:], module='probe'))"
+    )
+    script = 'hostname nowhere && mount --bind "$0/hosts" /etc/hosts && exec "$1" -c "$2" "$0"'
+    finished = subprocess.run(
+        [*names, "sh", "-c", script, str(tmp_path), sys.executable, launching],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert {path.name for path in tmp_path.glob("saved.*")} == {"saved.0", "saved.1"}
 
 
 def test_ranks_that_cannot_be_reached_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

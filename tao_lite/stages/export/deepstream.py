@@ -39,7 +39,7 @@ def config(preprocess: Preprocess, shape: Shape, num_classes: int, *, raw_input:
     colours = _GREY if preprocess.channels == 1 else _BGR if is_bgr else _RGB
     values = {
         "net-scale-factor": f"{scale:.10g}",
-        "offsets": ";".join(f"{offset:.6g}" for offset in offsets),
+        "offsets": ";".join(f"{offset:.7g}" for offset in offsets),
         "infer-dims": ";".join(map(str, shape)),
         "network-type": "1",
         "num-detected-classes": str(num_classes),

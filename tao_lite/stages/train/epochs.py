@@ -3,15 +3,15 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.errors import Interrupted
+from tao_lite.errors import Interrupted, RunError, SpecError
 from tao_lite.files import writing
 from tao_lite.machine import energy
 from tao_lite.metrics.counts import Evaluation
@@ -23,6 +23,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.stages.train import phases
 from tao_lite.stages.train import summary as training_summary
+from tao_lite.stages.train.fingerprint import Prints
 from tao_lite.stages.train.phases import Phase, Phases
 from tao_lite.stages.train.restart import Progress
 from tao_lite.stages.train.saver import Saver
@@ -43,6 +44,7 @@ class Training:
     progress: Progress
     request: StopRequest
     saver: Saver
+    prints: Prints
     phase: Phase | None = None  # of the epoch that runs
 
     @property
@@ -126,7 +128,7 @@ class Training:
         batches, is_stopped = phase.train.epoch(self.progress.epoch, start=stats.batches), False
         freeze.train_mode(phase.network, phase.frozen)
         steps = train_epoch(phase.trained, batches, phase.recipe, interval, first_step=self._step(0))
-        with closing(steps):
+        with closing(steps), _clear_errors():
             for batch in steps:
                 watch.first_images(batch)
                 if interval.is_due:
@@ -181,6 +183,9 @@ class Training:
         return penalised(result, phase.recipe.penalty)
 
     def _finish_epoch(self, result: Evaluation, watch: Watch, bar: console.Progress, seconds: float) -> None:
+        if not math.isfinite(result.loss):
+            raise RunError(self._broken(f"the validation loss is {result.loss}"))
+        self.run.check_held()
         self._sum_over_processes()
         progress, stats = self.progress, self.progress.stats
         is_best = progress.validated(result.top1, result.loss, self.config.early_stopping.min_delta)
@@ -210,6 +215,9 @@ class Training:
 
     def _stop(self, started: float) -> None:
         """Save inside the epoch and end the run."""
+        if not all(parameter.isfinite().all() for parameter in self.phases.network.parameters()):
+            raise RunError(self._broken("a weight is no longer finite"))
+        self.run.check_held()
         self._sum_over_processes()
         self.progress.total_seconds += time.perf_counter() - started
         self.saver.settle()
@@ -220,6 +228,13 @@ class Training:
         raise Interrupted(
             self.request.signal_number or signal.SIGTERM,
             f"stopped in epoch {self.progress.epoch + 1}, saved in {self.run.weights}; the same command goes on there",
+        )
+
+    def _broken(self, what: str) -> str:
+        """The message where the network is past use; it is not saved."""
+        return (
+            f"{what} in epoch {self.progress.epoch + 1}, which was not saved; lower the learning rate or set "
+            f"train_config.max_grad_norm; the newest checkpoint in {self.run.weights} is the one before"
         )
 
     def _checkpoint(self, metrics: Mapping[str, float]) -> Checkpoint:
@@ -239,6 +254,22 @@ class Training:
                 "precision": recipe.precision.state_dict(),
                 "progress": asdict(self.progress),
                 "threads": torch.get_num_threads(),
+                "data": self.prints.to_dict(),
                 **averaged,
             },
         )
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Say what batch norm's refusal of a single value asks for."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise SpecError(
+            "train_config.batch_size_per_gpu: a batch of one image leaves batch norm one value for each channel, where "
+            "maps have shrunk to 1x1; set it to 2 or more, with as many training images for each process, or set "
+            "model_config.freeze_bn or a larger input_image_size"
+        ) from error

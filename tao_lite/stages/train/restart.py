@@ -2,17 +2,19 @@
 
 import logging
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 from tao_lite import checkpoint as checkpoints
-from tao_lite.checkpoint import Checkpoint
+from tao_lite.checkpoint import Checkpoint, DamagedError
 from tao_lite.errors import CheckpointError, RunError
-from tao_lite.files import writing
+from tao_lite.files import reading, writing
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import resolved
@@ -67,8 +69,10 @@ def resume_point(run: Run, experiment: pb.Experiment, class_names: tuple[str, ..
     """The checkpoint to go on from, or nothing where the folder holds none.
 
     Raises:
-        CheckpointError: init_epoch asks for a checkpoint that is not there, is damaged, or is not of that epoch.
-        RunError: the folder belongs to another experiment.
+        CheckpointError: init_epoch asks for a checkpoint that is not there, is damaged, or is not of that epoch; or
+            one is of a newer version.
+        ReadError: the system can't read one now.
+        RunError: the folder belongs to another experiment, or all its checkpoints are damaged.
     """
     arch, init_epoch = experiment.model_config.arch, experiment.train_config.checkpoint.init_epoch
     if init_epoch == 1 and _numbered(run):
@@ -93,45 +97,84 @@ def resume_point(run: Run, experiment: pb.Experiment, class_names: tuple[str, ..
 
 def go_back(run: Run, arch: str, progress: Progress) -> None:
     """Make the folder that of a run which has just done the epoch: what was saved later moves to `abandoned`."""
-    later = [path for path, _ in _points(run, [path for epoch, path in _own(run, arch) if epoch > progress.epoch])]
+    numbered = [path for epoch, path in _own(run, arch) if epoch > progress.epoch]
+    later = [path for path, _ in _points(run, numbered, [])]
     later += [run.interrupted] if run.interrupted.is_file() else []
-    if not later:
+    if later:
+        path = run.checkpoint(arch, progress.epoch)
+        _point(run.latest, path)
+        if _target(run.best) in later:
+            _point(run.best, path)
+        run.abandoned.mkdir(exist_ok=True)
+        for one in later:
+            one.replace(run.abandoned / one.name)
+        names = ", ".join(one.name for one in later)
+        _log.warning("Went back to epoch %d: %s moved to %s, where no run looks", progress.epoch, names, run.abandoned)
+    mend_links(run, arch, progress)
+
+
+def set_aside(run: Run) -> None:
+    """Move the weights of the run before, and what it says of its end, to where no run looks."""
+    if not _names(run.weights):
         return
-    path = run.checkpoint(arch, progress.epoch)
-    writing.link(run.latest, path)
-    if run.best.resolve() in [one.resolve() for one in later]:
-        writing.link(run.best, path)
-    run.abandoned.mkdir(exist_ok=True)
-    for one in later:
-        one.replace(run.abandoned / one.name)
-    names = ", ".join(one.name for one in later)
-    _log.warning("Went back to epoch %d: %s moved to %s, where no run looks", progress.epoch, names, run.abandoned)
-    _link_best(run, arch, checkpoints.load(path), progress.best_epoch)
+    number = next(number for number in count(1) if not os.path.lexists(run.set_aside(number)))
+    aside = run.weights.rename(run.set_aside(number))
+    with suppress(FileNotFoundError):
+        run.summary("train").rename(aside / run.summary("train").name)
+    writing.sync_folder(run.results)
+    _log.warning("Begun anew: the weights of the run before moved to %s, where no run looks", aside)
 
 
 def save(run: Run, arch: str, checkpoint: Checkpoint, keep_last: int, best_epoch: int) -> None:
-    """Save after a whole epoch, point `latest` and `best` to the right files, and remove what is no longer kept."""
+    """Save after a whole epoch, point `latest` and `best` to the right files, and remove what is no longer kept.
+
+    Raises:
+        RunError: the disk refuses, or the folder is no longer this run's.
+    """
+    run.check_held()
     path = run.checkpoint(arch, checkpoint.epoch)
     checkpoints.save(path, checkpoint)
-    writing.link(run.latest, path)
-    _link_best(run, arch, checkpoint, best_epoch)
+    _point(run.latest, path)
+    _link_best(run, arch, checkpoint.epoch, best_epoch)
     run.interrupted.unlink(missing_ok=True)
-    best = run.best.resolve()
-    done = [path for epoch, path in _own(run, arch) if epoch <= checkpoint.epoch and path.resolve() != best]
+    best = _target(run.best)
+    done = [path for epoch, path in _own(run, arch) if epoch <= checkpoint.epoch and path != best]
     for old in done[:-keep_last]:
         old.unlink()
 
 
-def _link_best(run: Run, arch: str, checkpoint: Checkpoint, best_epoch: int) -> None:
-    """Point `best` to the best epoch; where that has no file, to the better of the given one and what it points to."""
+def mend_links(run: Run, arch: str, progress: Progress) -> None:
+    """Point `latest` and `best` to what a run that got so far left there, unless they do."""
+    newest = run.checkpoint(arch, progress.epoch)
+    if newest.is_file():
+        _point(run.latest, newest)
+        _link_best(run, arch, progress.epoch, progress.best_epoch)
+
+
+def _point(alias: Path, path: Path) -> None:
+    if _target(alias) != path:
+        writing.link(alias, path)
+
+
+def _target(alias: Path) -> Path | None:
+    """The file of the same folder that a link leads to."""
+    try:
+        return alias.parent / alias.readlink()
+    except OSError:
+        return None
+
+
+def _link_best(run: Run, arch: str, epoch: int, best_epoch: int) -> None:
+    """Point `best` to the best epoch; where that has no file, to the better of this one and what it points to."""
     best = run.checkpoint(arch, best_epoch)
     if not best.is_file():
-        given = run.checkpoint(arch, checkpoint.epoch)
-        points = [(given, checkpoint), *_points(run, [run.best.resolve()])]
+        candidates = [run.checkpoint(arch, epoch), *filter(None, [_target(run.best)])]
+        points = list(_points(run, candidates, []))
+        if not points:
+            return
         best = max(points, key=lambda one: _merit(one[1]))[0]
         _log.warning("epoch %d, the best, has no checkpoint; %s is %s", best_epoch, run.best, best.name)
-    if best.resolve() != run.best.resolve():
-        writing.link(run.best, best)
+    _point(run.best, best)
 
 
 def _merit(checkpoint: Checkpoint) -> tuple[float, float]:
@@ -140,15 +183,25 @@ def _merit(checkpoint: Checkpoint) -> tuple[float, float]:
 
 
 def _newest(run: Run, arch: str) -> tuple[Path, Checkpoint] | None:
-    """The checkpoint of this network that is furthest, else the newest of another, which is to be refused."""
+    """The checkpoint of this network that is furthest, else the newest of another, which is to be refused.
+
+    Raises:
+        RunError: there are some, and all are damaged.
+    """
+    damaged: list[Path] = []
     own = [path for _, path in _own(run, arch)]
     others = [path for _, path in _numbered(run) if path not in own]
-    points = [*islice(_points(run, [run.interrupted]), 1), *islice(_points(run, reversed(own)), 1)]
-    return max(
-        points or islice(_points(run, reversed(others)), 1),
-        key=lambda one: (one[1].epoch, one[1].batch),
-        default=None,
-    )
+
+    def first(paths: Iterable[Path]) -> list[tuple[Path, Checkpoint]]:
+        return list(islice(_points(run, paths, damaged), 1))
+
+    points = first([run.interrupted]) + first(reversed(own)) or first(reversed(others))
+    if damaged and not points:
+        raise RunError(
+            f"{run.weights}: all checkpoints there are damaged ({', '.join(path.name for path in damaged)}), and none "
+            "was trained over; bring copies of them back, or begin anew with --fresh, which moves them aside"
+        )
+    return max(points, key=lambda one: (one[1].epoch, one[1].batch), default=None)
 
 
 def _own(run: Run, arch: str) -> list[tuple[int, Path]]:
@@ -158,18 +211,30 @@ def _own(run: Run, arch: str) -> list[tuple[int, Path]]:
 
 def _numbered(run: Run) -> list[tuple[int, Path]]:
     """Files with a name like those of whole epochs, of any network, with their numbers; lowest first."""
-    matches = ((re.fullmatch(r".+_(\d{3,})\.pth", path.name), path) for path in run.weights.glob("*.pth"))
-    return sorted((int(match[1]), path) for match, path in matches if match)
+    matches = (re.fullmatch(r".+_(\d{3,})\.pth", name) for name in _names(run.weights))
+    return sorted((int(match[1]), run.weights / match[0]) for match in matches if match)
 
 
-def _points(run: Run, paths: Iterable[Path]) -> Iterator[tuple[Path, Checkpoint]]:
-    """Those that a training saved under their names and that can be loaded; others are named in the log."""
+def _names(folder: Path) -> list[str]:
+    """What is in a folder; nothing where there is none. `glob` would say so of one that can't be read now, too."""
+    try:
+        return reading.retried(folder, lambda: [path.name for path in folder.iterdir()])
+    except OSError:
+        return []
+
+
+def _points(run: Run, paths: Iterable[Path], damaged: list[Path]) -> Iterator[tuple[Path, Checkpoint]]:
+    """Those that a training saved under their names and that are whole; others are named in the log.
+
+    Those that are damaged are put into the list.
+    """
     for path in paths:
         if not path.is_file():
             continue
         try:
             found = checkpoints.load(path)
-        except CheckpointError as error:
+        except DamagedError as error:
+            damaged.append(path)
             _log.warning("%s; passed over", error)
             continue
         names = run.interrupted.name, run.checkpoint(found.experiment.model_config.arch, found.epoch).name

@@ -26,6 +26,7 @@ class Saver:
     arch: str  # in the files' names
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"))
     _pending: Future[None] | None = None
+    _unsaved: list[Checkpoint] = field(default_factory=list)  # what is pending, or could not be saved
     _failed: int = 0
 
     def __enter__(self) -> Self:
@@ -45,7 +46,9 @@ class Saver:
         self.settle()
         if self.run.is_main:
             copied = replace(checkpoint, network=_on_host(checkpoint.network), training=_on_host(checkpoint.training))
-            self._pending = self._thread.submit(restart.save, self.run, self.arch, copied, keep_last, best_epoch)
+            # What could not be saved is tried again while it is the best.
+            self._unsaved = [*(one for one in self._unsaved if one.epoch == best_epoch), copied]
+            self._pending = self._thread.submit(self._save_all, keep_last, best_epoch)
 
     def settle(self, *, is_last: bool = False) -> None:
         """Return when the file is on disk. A failure is logged, for the last checkpoint stays.
@@ -63,6 +66,11 @@ class Saver:
             if is_last or self._failed >= ATTEMPTS:
                 raise
             _log.error("%s; the last checkpoint stays, the training goes on", error)
+
+    def _save_all(self, keep_last: int, best_epoch: int) -> None:
+        while self._unsaved:
+            restart.save(self.run, self.arch, self._unsaved[0], keep_last, best_epoch)
+            del self._unsaved[0]
 
 
 def _on_host(value: Any) -> Any:

@@ -5,6 +5,8 @@ from contextlib import suppress
 
 import torch
 
+from tao_lite.errors import RunError
+from tao_lite.files import reading
 from tao_lite.machine import energy, usage
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
@@ -37,11 +39,16 @@ def summary(progress: Progress, phases: Phases, joules_before: float | None) -> 
 
 
 def read(progress: Progress, run: Run) -> Summary | None:
-    """The train.json in the folder, if it is of a training that got exactly so far."""
-    with suppress(OSError, ValueError):
-        found: Summary = json.loads(run.summary("train").read_text())
+    """The train.json in the folder, if it is of a training that got exactly so far.
+
+    Raises:
+        ReadError: the system can't read it now.
+    """
+    with suppress(RunError, ValueError):
+        found = json.loads(reading.read_text(run.summary("train"), RunError))
         # Seconds tell a training from another one in the same folder with as many epochs.
-        if (found.get("epochs"), found.get("duration_seconds")) == (progress.epoch, progress.total_seconds):
+        expected = {"epochs": progress.epoch, "duration_seconds": progress.total_seconds}
+        if isinstance(found, dict) and expected.items() <= found.items():
             return found
     return None
 

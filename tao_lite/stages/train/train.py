@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -17,10 +17,12 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.stages.train import phases, pretrained, restart
 from tao_lite.stages.train.epochs import Training
+from tao_lite.stages.train.fingerprint import Prints
 from tao_lite.stages.train.phases import Phases
 from tao_lite.stages.train.restart import Progress
 from tao_lite.stages.train.saver import Saver
 from tao_lite.training import optim, preparation, trial
+from tao_lite.training.interval import EpochStats
 from tao_lite.training.loops import Recipe
 from tao_lite.training.precision import Precision
 from tao_lite.training.stop import StopRequest, stop_request
@@ -29,7 +31,15 @@ from tao_lite.training.trained import on_device
 _log = logging.getLogger(__name__)
 
 
-def train(spec: Spec, run: Run) -> Summary:
+@dataclass(frozen=True, kw_only=True)
+class Demands:
+    """What may not be, or has to be, of an earlier run in the folder."""
+
+    is_fresh: bool = False  # its weights are moved aside, and the training begins anew
+    same_data: bool = False  # a changed data set is refused
+
+
+def train(spec: Spec, run: Run, demands: Demands = Demands()) -> Summary:
     """Train the spec's network, going on where an earlier run in the folder stopped; the summary is train.json.
 
     Raises:
@@ -41,19 +51,21 @@ def train(spec: Spec, run: Run) -> Summary:
             _say_differences(spec.experiment)
         spec = replace(spec, experiment=compat.effective(spec.experiment))
         preparation.draw_sample(spec.experiment, run)
-        training = _prepare(spec, run, request)
+        training = _prepare(spec, run, request, demands)
         if found := training.found_over():
             return found
         if run.is_main:
-            _claim(training)
+            _claim(training, demands)
         return training.run_epochs()
 
 
-def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
+def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Training:
     """All that the epochs work with, at the place where the run stands: first it is built, then it is changed."""
     experiment = spec.experiment
     train_loader, val_loader = preparation.loaders(experiment, run)
-    resumed = restart.resume_point(run, experiment, train_loader.class_names)
+    resumed = None if demands.is_fresh else restart.resume_point(run, experiment, train_loader.class_names)
+    prints = Prints.of(experiment, train_loader.data_set, val_loader.data_set)
+    is_begun_anew = resumed is not None and prints.compare(resumed, run, same_data=demands.same_data)
     # It turns TensorFloat-32 on or off for the whole process.
     precision = Precision.of(experiment.train_config, run.device)
     network = _network(experiment, train_loader.class_names, resumed, run)
@@ -63,6 +75,8 @@ def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
     precision.store(network)
     trial.set_threads(network, experiment, precision, run, resumed.training.get("threads") if resumed else None)
     progress = _restore(resumed, network, recipe, run) if resumed else Progress()
+    if is_begun_anew:
+        progress.stats = EpochStats()
 
     training = Training(
         spec=spec,
@@ -73,15 +87,20 @@ def _prepare(spec: Spec, run: Run, request: StopRequest) -> Training:
         progress=progress,
         request=request,
         saver=Saver(run, experiment.model_config.arch),
+        prints=prints,
     )
     if run.is_main:
+        if resumed and training.config.checkpoint.init_epoch <= 1:
+            restart.mend_links(run, experiment.model_config.arch, progress)
         _announce(training, is_resumed=resumed is not None)
     return training
 
 
-def _claim(training: Training) -> None:
+def _claim(training: Training, demands: Demands) -> None:
     """Make the folder this run's, once nothing more can refuse it."""
     run, class_names = training.run, training.phases.train.class_names
+    if demands.is_fresh:
+        restart.set_aside(run)
     if training.config.checkpoint.init_epoch > 1:
         restart.go_back(run, training.spec.experiment.model_config.arch, training.progress)
     writing.write(run.spec, training.spec.text())

@@ -262,12 +262,6 @@ def test_labels_may_lie_beside_their_pictures(tmp_path: Path) -> None:
     assert paths(root) == [str(root / "data/1.png")]
 
 
-def test_copies_that_roboflow_made_of_one_picture_are_one_group(tmp_path: Path) -> None:
-    names = ("a_jpg.rf.0123abc.png", "a_jpg.rf.4567def.png", "b_jpg.rf.0123abc.png")
-    root = made(tmp_path, f"train: images\n{NAMES}", {f"images/{name}": "0 0.5 0.5 1 1" for name in names})
-    assert [one.group for one in read(root, Options())] == ["images/a_jpg", "images/a_jpg", "images/b_jpg"]
-
-
 def test_real_export_is_read_in_all_its_splits(shared: Path) -> None:
     root = shared / "data/yolo/sign6"
     classes = yaml.safe_load((root / "data.yaml").read_text())["names"]

@@ -14,6 +14,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.train import restart
 from tao_lite.stages.train.restart import Progress
 from tao_lite.training.interval import EpochStats
+from tests.checkpoints import training
 
 
 def experiment(n_epochs: int = 5, arch: str = "resnet") -> pb.Experiment:
@@ -29,7 +30,7 @@ def checkpoint(epoch: int, batch: int = 0, n_epochs: int = 5) -> Checkpoint:
         network={"fc.weight": torch.zeros(2)},
         epoch=epoch,
         batch=batch,
-        training={"optimizer": {}},
+        training=training(),
     )
 
 

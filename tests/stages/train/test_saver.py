@@ -12,6 +12,7 @@ from tao_lite import checkpoint as checkpoints
 from tao_lite.errors import RunError
 from tao_lite.run import Run
 from tao_lite.stages.train.saver import ATTEMPTS, Saver
+from tests.checkpoints import training
 from tests.stages.train.test_restart import checkpoint
 
 
@@ -32,18 +33,19 @@ def save(saver: Saver, epoch: int) -> None:
 
 def test_what_is_saved_is_what_was_there_at_that_moment(run: Run) -> None:
     weights = torch.arange(200_000.0).reshape(2, 100, 1000)
-    moments = {"state": {0: {"step": torch.tensor(3.0), "momentum": weights + 1}}, "groups": [{"lr": 0.1}]}
-    given = replace(checkpoint(1), network={"w": weights}, training={"optimizer": moments, "threads": 2})
+    state = {0: {"step": torch.tensor(3.0), "momentum": weights + 1}}
+    moments = {"state": state, "param_groups": [{"lr": 0.1, "params": [0]}]}
+    given = replace(checkpoint(1), network={"w": weights}, training=training(optimizer=moments, threads=2))
     with Saver(run, "resnet") as saver:
         saver.save(given, 1, 1)
-        for tensor in (weights, moments["state"][0]["momentum"], moments["state"][0]["step"]):  # type: ignore[index]
+        for tensor in (weights, state[0]["momentum"], state[0]["step"]):
             tensor.zero_()
         saver.settle(is_last=True)
     found = checkpoints.load(run.best)
     assert torch.equal(found.network["w"], torch.arange(200_000.0).reshape(2, 100, 1000))
     assert torch.equal(found.training["optimizer"]["state"][0]["momentum"], found.network["w"] + 1)
     assert found.training["optimizer"]["state"][0]["step"] == 3
-    assert found.training["optimizer"]["groups"] == [{"lr": 0.1}]
+    assert found.training["optimizer"]["param_groups"] == [{"lr": 0.1, "params": [0]}]
     assert found.training["threads"] == 2
 
 
@@ -64,6 +66,17 @@ def test_a_failed_save_is_logged_and_the_training_goes_on(run: Run, caplog: pyte
             saver.settle(is_last=True)
     assert caplog.text.count("the last checkpoint stays, the training goes on") == ATTEMPTS
     assert checkpoints.load(run.latest).epoch == 2 * ATTEMPTS
+
+
+def test_the_best_epoch_that_could_not_be_saved_is_saved_with_the_next(run: Run) -> None:
+    with Saver(run, "resnet") as saver:
+        with full_disk(run):
+            save(saver, 1)
+            saver.settle()
+        saver.save(checkpoint(2), 1, 1)
+        saver.settle(is_last=True)
+    assert checkpoints.load(run.best).epoch == 1
+    assert checkpoints.load(run.latest).epoch == 2
 
 
 def test_a_disk_that_stays_full_ends_the_training(run: Run) -> None:

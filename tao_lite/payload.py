@@ -1,0 +1,73 @@
+"""What is in a checkpoint's file: the version of the format, and each field with its type."""
+
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor, int64
+
+from tao_lite.files.plain import Check, fields, listed, mapped, none_or, of, or_empty
+
+VERSION = 2
+"""Of the format. 1, of before there were others, may lack what came later: see `_training`."""
+
+
+def check(version: int) -> Check:
+    """What has to be in a file of that version of the format, besides its name."""
+    numbers = listed(of(float))
+    preprocess = fields({"mode": of(str), "channels": of(int, minimum=1), "mean": none_or(numbers)}, {"std": numbers})
+    return fields(
+        {
+            "spec": of(str),
+            "class_names": listed(of(str), least=1),
+            "preprocess": or_empty(preprocess),
+            "network": mapped(str, of(Tensor)),
+            "epoch": of(int, minimum=0),
+            "batch": of(int, minimum=0),
+            "metrics": mapped(str, of(float)),
+            "training": or_empty(_training(version)),
+        }
+    )
+
+
+def _training(version: int) -> Check:
+    """What a training goes on from."""
+    count, amount = of(int, minimum=0), of(float)
+    moments = mapped(int, mapped(str, of(Tensor)))
+    groups = listed(fields({"params": listed(of(int))}, is_open=True))
+    scaler = dict.fromkeys(("scale", "growth_factor", "backoff_factor"), amount)
+    scaler |= dict.fromkeys(("growth_interval", "_growth_tracker"), count)
+    stats = dict.fromkeys(("correct", "images", "batches"), count)
+    stats |= dict.fromkeys(("loss_sum", "seconds", "wait_seconds"), amount)
+    progress = dict.fromkeys(("epoch", "best_epoch", "stale_epochs", "images"), count)
+    progress |= dict.fromkeys(("best_accuracy", "best_loss", "reference_accuracy"), amount)
+    progress |= dict.fromkeys(("train_seconds", "wait_seconds", "total_seconds"), amount)
+    progress |= {"stats": fields(stats)}
+    precision = {"scaler": or_empty(fields(scaler)), "overflows": count}
+    later = {"underflow": listed(amount, least=2, most=2), "num_measured": count}
+    later_progress = {"best_train_loss": none_or(amount), "epoch_train_seconds": listed(amount)}
+    return _grown(
+        version,
+        {
+            "optimizer": fields({"state": moments, "param_groups": groups}),
+            "precision": _grown(version, precision, later),
+            "progress": _grown(version, progress, later_progress),
+        },
+        {"threads": of(int, minimum=1), "data": fields({"train": _fingerprint, "val": _fingerprint})},
+        {"network": mapped(str, of(Tensor))},
+    )
+
+
+def _grown(
+    version: int, always: Mapping[str, Check], later: Mapping[str, Check], optional: Mapping[str, Check] | None = None
+) -> Check:
+    """Fields of which the later ones may be missing in version 1, and the optional ones in each."""
+    required = {**always, **later} if version > 1 else always
+    return fields(required, {**later, **(optional or {})})
+
+
+def _fingerprint(value: object, name: str) -> Iterator[str]:
+    """Of a data set: int64 hashes of its examples, and how many each class has."""
+    yield from fields({"counts": listed(of(int, minimum=0)), "hashes": of(Tensor)})(value, name)
+    assert isinstance(value, Mapping)
+    hashes, total = value["hashes"], sum(value["counts"])
+    if hashes.dtype != int64 or list(hashes.shape) != [total]:
+        yield f"{name}.hashes is {hashes.dtype} {list(hashes.shape)}, must be torch.int64 [{total}]"

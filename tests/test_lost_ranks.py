@@ -1,0 +1,88 @@
+"""Two processes train, and one of them is lost: what the other says, how the program ends, and what goes on after."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SPEC = """
+model_config { arch: "resnet" n_layers: 10 use_batch_norm: true input_image_size: "3,32,32" }
+train_config {
+  train_dataset_path: "%(data)s"
+  optimizer { sgd { momentum: 0.9 } }
+  batch_size_per_gpu: 4
+  n_epochs: 1000
+  preprocess_mode: "torch"
+  lr_config { cosine { learning_rate: 0.01 } }
+  communication_timeout_seconds: 12
+}
+"""
+
+
+@pytest.fixture
+def training(colours: Path, tmp_path: Path) -> "subprocess.Popen[str]":
+    """Two processes that have an epoch behind them."""
+    spec = tmp_path / "spec.cfg"
+    spec.write_text(SPEC % {"data": colours})
+    arguments = ("train", "-e", str(spec), "-r", str(tmp_path / "results"), "--gpus", "0", "-np", "2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tao_lite.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+    csv = tmp_path / "results" / "training.csv"
+    while not (csv.is_file() and len(csv.read_text().splitlines()) > 1):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    return process
+
+
+def process_of_rank(rank: int, results: Path) -> int:
+    """Number of the process that trains in the folder as that rank."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command_line, variables = (folder / "cmdline").read_text(), (folder / "environ").read_text().split("\0")
+        except OSError:
+            continue
+        if str(results) in command_line and f"RANK={rank}" in variables:
+            return int(folder.name)
+    raise AssertionError(f"no process of rank {rank}")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_stands_still_ends_the_run_within_the_timeout_and_is_named(
+    training: "subprocess.Popen[str]", tmp_path: Path, rank: int
+) -> None:
+    """FIELD.md B1."""
+    os.kill(process_of_rank(rank, tmp_path / "results"), signal.SIGSTOP)
+    began = time.monotonic()
+    _, errors = training.communicate()
+    assert training.returncode == 2, errors
+    # Torch takes some seconds to end a process.
+    assert time.monotonic() - began < 12 + 5
+    assert re.search(
+        rf"Error: rank {rank} did not answer for 12 s, after step \d+ of the run, and rank {1 - rank} can't", errors
+    )
+    assert "raise train_config.communication_timeout_seconds (12)" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_the_one_left_names_the_rank_that_died(
+    training: "subprocess.Popen[str]", tmp_path: Path, number: signal.Signals
+) -> None:
+    """FIELD.md B6, FAULTS.md 18."""
+    os.kill(process_of_rank(1, tmp_path / "results"), number)
+    _, errors = training.communicate()
+    assert training.returncode == 2, errors
+    assert re.search(r"Error: rank 1 has ended, or can't be reached any more, after step \d+ of the run", errors)
+    assert f"rank 1 was killed by {number.name}\n" in errors
+    assert "Traceback" not in errors
+    assert "fault of tao_lite" not in errors
