@@ -10,8 +10,17 @@ TaoLiteError
 └── LaunchError       containers and processes
 """
 
+import reprlib
+from collections.abc import Iterable
+from itertools import islice
+
 USER_ERROR = 2
 """Exit code of the program for these."""
+
+
+_MOST_LISTED = 20
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 100
 
 
 class TaoLiteError(Exception):
@@ -60,3 +69,14 @@ def printable(text: str) -> str:
     Names of classes, files and fields come from others and may hold anything.
     """
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def brief(value: object) -> str:
+    """The value for a message, as repr has it: of a few words, however much it holds."""
+    return _BRIEF.repr(value)
+
+
+def listed(words: Iterable[str]) -> str:
+    """The words for a message, with commas; the first of them, where there are many."""
+    found = list(islice(words, _MOST_LISTED + 1))
+    return ", ".join([*found[:_MOST_LISTED], *(["..."] if len(found) > _MOST_LISTED else [])])

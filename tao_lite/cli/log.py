@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from tao_lite.errors import RunError
+from tao_lite.files import writing
 from tao_lite.machine import distributed
 from tao_lite.monitor import console
 
@@ -19,12 +19,9 @@ def log_to(path: Path | None = None, *, is_verbose: bool = False) -> None:
         RunError: the file can't be written, or the environment of this rank is not torchrun's.
     """
     if path:
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise RunError(f"--log_file {path}: can't be written ({error.strerror})") from error
-        os.dup2(descriptor, sys.stdout.fileno())
-        os.dup2(descriptor, sys.stderr.fileno())
+        with writing.open_to_append(path) as file:
+            os.dup2(file.fileno(), sys.stdout.fileno())
+            os.dup2(file.fileno(), sys.stderr.fileno())
     form = "%(asctime)s [%(levelname)s] %(message)s"
     logging.basicConfig(level=logging.WARNING, format=form, datefmt="%H:%M:%S", handlers=[console.log_handler()])
     level = logging.DEBUG if is_verbose else logging.INFO

@@ -5,7 +5,7 @@ Every file appears under its name when it is complete, so that what is there aft
 
 import io
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,7 +19,7 @@ from tao_lite.data.example import Example, Report
 from tao_lite.data.formats.tfrecord_example import encoded
 from tao_lite.data.formats.tfrecord_file import framed
 from tao_lite.errors import DataError
-from tao_lite.files.writing import new_file
+from tao_lite.files.writing import new_file, remove_dead
 from tao_lite.machine.host import usable_cores
 
 EXAMPLES_PER_SHARD = 1024
@@ -73,6 +73,7 @@ def write_image_folder(root: Path, pictures: Sequence[Frame], class_names: Seque
     folders = {root / item.example.label for frame in pictures for item in frame}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
+    _remove_dead(folders)
     done = {path.stem for folder in folders for path in folder.iterdir()}
 
     def write(frame: Frame) -> None:
@@ -91,6 +92,7 @@ def write_kitti(root: Path, pictures: Sequence[Frame], class_names: Sequence[str
     kitti_names(class_names)
     for name in ("image_2", "label_2"):
         (root / name).mkdir(parents=True, exist_ok=True)
+    _remove_dead([root / "image_2", root / "label_2"])
 
     def write(frame: Frame) -> None:
         first = frame[0].example
@@ -114,6 +116,7 @@ def write_kitti(root: Path, pictures: Sequence[Frame], class_names: Sequence[str
 def write_tfrecord(root: Path, pictures: Sequence[Frame], class_names: Sequence[str], report: Report) -> None:
     """Shards of classification records, root/part-00000-of-00003.tfrecord; a record for each example."""
     root.mkdir(parents=True, exist_ok=True)
+    _remove_dead([root])
     index_of = {name: index for index, name in enumerate(class_names)}
     items = [item for frame in pictures for item in frame]
     shards = [items[start : start + EXAMPLES_PER_SHARD] for start in range(0, len(items), EXAMPLES_PER_SHARD)]
@@ -206,6 +209,11 @@ def _put(path: Path, content: bytes | Iterator[bytes]) -> None:
     with new_file(path, is_synced=False) as file:
         for part in [content] if isinstance(content, bytes) else content:
             file.write(part)
+
+
+def _remove_dead(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        remove_dead(folder)
 
 
 def _for_each(write: Callable[[Frame], None], pictures: Sequence[Frame]) -> None:

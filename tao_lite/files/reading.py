@@ -6,6 +6,8 @@ system: a disk, a network, permissions - then whatever the file holds may be who
 
 import codecs
 import errno
+import hashlib
+import json
 import logging
 import os
 import stat
@@ -13,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from tao_lite.errors import ReadError, TaoLiteError
 
@@ -114,7 +116,7 @@ def read(path: Path, damaged: type[TaoLiteError], *, max_bytes: int) -> bytes:
 
     def content() -> bytes:
         with _open(path, damaged, path) as file:
-            return file.read(max_bytes + 1)
+            return file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
 
     try:
         found = retried(path, content)
@@ -125,19 +127,81 @@ def read(path: Path, damaged: type[TaoLiteError], *, max_bytes: int) -> bytes:
     return found
 
 
-def read_text(path: Path, damaged: type[TaoLiteError], *, max_bytes: int = MAX_TEXT_BYTES) -> str:
-    """The text of a UTF-8 file, without a byte order mark.
+def read_text(
+    path: Path, damaged: type[TaoLiteError], *, max_bytes: int = MAX_TEXT_BYTES, errors: str = "strict"
+) -> str:
+    """The text of a UTF-8 file without a byte order mark, or of a UTF-16 file with one, as Windows' Notepad writes it.
+
+    `errors`, as of bytes.decode, says what becomes of what is no UTF-8: names of files may be "surrogateescape".
 
     Raises:
-        damaged: as read, or it is no UTF-8.
+        damaged: as read, or it is no such text.
         ReadError: as retried.
     """
-    content = read(path, damaged, max_bytes=max_bytes).removeprefix(codecs.BOM_UTF8)
+    content = read(path, damaged, max_bytes=max_bytes)
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return content.decode("utf-8")
+        if is_wide:
+            return content.decode("utf-16")
+        return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", errors)
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise damaged(f"{path}:{line}: byte {content[error.start]:#04x} is not UTF-8; save it as UTF-8") from error
+        if is_wide:
+            raise damaged(f"{path}: is not UTF-16, as its first bytes say; save it as UTF-8") from error
+        found = content.removeprefix(codecs.BOM_UTF8)
+        line = found.count(b"\n", 0, error.start) + 1
+        raise damaged(f"{path}:{line}: byte {found[error.start]:#04x} is not UTF-8; save it as UTF-8") from error
+
+
+Pairs = list[tuple[str, Any]]
+
+
+def read_json(
+    path: Path,
+    damaged: type[TaoLiteError],
+    *,
+    max_bytes: int = MAX_TEXT_BYTES,
+    of_pairs: Callable[[Pairs], object] | None = None,
+) -> Any:
+    """The value in a JSON file; of_pairs makes something of an object's names and values, else it is a dict.
+
+    Raises:
+        damaged: as read_text, or it is no JSON.
+        ReadError: as retried.
+    """
+    return parse_json(read_text(path, damaged, max_bytes=max_bytes), path, damaged, of_pairs)
+
+
+def parse_json(
+    text: str, path: Path, damaged: type[TaoLiteError], of_pairs: Callable[[Pairs], object] | None = None
+) -> Any:
+    """As read_json, of a text that came from the path.
+
+    Raises:
+        damaged: it is no JSON.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=of_pairs)
+    except json.JSONDecodeError as error:
+        raise damaged(f"{path}:{error.lineno}:{error.colno}: not JSON ({error.msg})") from error
+    except RecursionError as error:
+        raise damaged(f"{path}: not JSON that anyone means: nested too deeply; is it the right file?") from error
+    except ValueError as error:  # a number of more digits than Python reads
+        raise damaged(f"{path}: not JSON that can be read ({error})") from error
+
+
+def digest(path: Path, damaged: type[TaoLiteError]) -> str:
+    """The sha256 of the file.
+
+    Raises:
+        damaged: as open_regular.
+        ReadError: as retried.
+    """
+
+    def found() -> str:
+        with open_regular(path, damaged) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return retried(path, found)
 
 
 def _open(path: Path, damaged: type[TaoLiteError], source: Path) -> BinaryIO:

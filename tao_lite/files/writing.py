@@ -45,6 +45,31 @@ def new_file(path: Path, num_bytes: int = 0, *, is_synced: bool = True) -> Itera
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill: it takes the place of `path`, an empty folder or nothing, when the block ends well.
+
+    What a writer that was killed has left beside it goes first. The disk gets it in its own time.
+
+    Raises:
+        RunError: the disk is full or refuses.
+    """
+    with _clear_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_dead(path.parent)
+        temporary = _part_of(path.parent)
+        temporary.mkdir()
+        lock = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield temporary
+            temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            os.close(lock)
+
+
 def write(path: Path, content: str | bytes) -> None:
     """Put the content at the path, as new_file does. Names that are no UTF-8 keep their bytes.
 
@@ -111,7 +136,7 @@ def remove_dead(folder: Path) -> None:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink(missing_ok=True)
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             except BlockingIOError:
                 pass
             finally:

@@ -58,6 +58,13 @@ def evaluation(result: "Evaluation") -> None:
     _confusion(result)
 
 
+def reopen_closed() -> None:
+    """Give the standard streams that the caller has closed to nowhere, lest the next file takes a stream's place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the process ends
+
+
 def log_handler() -> logging.Handler:
     """A handler that logs to standard error, above the bar while there is one on the same screen."""
     return logging.StreamHandler(_Stderr())

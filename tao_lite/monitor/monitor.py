@@ -128,8 +128,7 @@ class Monitor:
 
     def _read_rows(self) -> None:
         if self._run.training_csv.exists():
-            content = reading.read(self._run.training_csv, RunError, max_bytes=reading.MAX_TEXT_BYTES)
-            lines = content.decode("utf-8", "replace").splitlines()
+            lines = reading.read_text(self._run.training_csv, RunError, errors="replace").splitlines()
             self._rows = [row for row in csv.reader(lines) if _is_before(row, self._resumed_epoch)]
 
     def _write_row(self, row: EpochRow) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from tao_lite.errors import SpecError, printable
+from tao_lite.files import reading
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import dialects, paths, rules
 from tao_lite.spec.bind import MAX_PROBLEMS, Bound, Places, bind
@@ -206,7 +207,8 @@ def as_line(path: Path, finding: Finding) -> str:
 
 def _with_hint(stop: TextFormatError, text: str) -> str:
     """Why a text can't be parsed, and what the cause may be."""
-    line = text.split("\n")[stop.place.line - 1] if stop.place.line else ""
+    # What ends a line is another question in YAML.
+    line = next(islice(text.split("\n"), max(stop.place.line - 1, 0), None), "") if stop.place.line else ""
     hints = [words for pattern, words in _HINTS.items() if re.search(pattern, line)]
     return "; ".join([stop.text, *hints[:1]])
 
@@ -216,27 +218,15 @@ def read(path: Path) -> str:
 
     Raises:
         SpecError: missing, not a regular file, too large, or not text.
+        ReadError: the system can't read it now.
     """
     try:
-        if not path.is_file():
-            what = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
-            raise SpecError(f"{path}: {what}; -e takes a spec file such as specs/classification_spec.cfg")
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise SpecError(f"{path}: has {size:,} bytes; a spec file has at most {MAX_BYTES:,}")
-        text = _decoded(path.read_bytes())
-    except OSError as error:
-        raise SpecError(f"{path}: can't be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{path}: is not UTF-8 text (byte {error.start}); is it a spec file?") from error
+        text = reading.read_text(path, SpecError, max_bytes=MAX_BYTES)
+    except SpecError as error:
+        raise SpecError(f"{error}; -e takes a spec file such as specs/classification_spec.cfg") from error
     if "\0" in text:
         raise SpecError(f"{path}: is a binary file; a spec file is text")
     return text
-
-
-def _decoded(content: bytes) -> str:
-    """The text; UTF-16 where the file starts with its mark, as Windows' Notepad writes it."""
-    return content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
 
 
 def _override(tree: list[Field], override: str) -> None:

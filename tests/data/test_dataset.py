@@ -1,6 +1,8 @@
 """Data sets of a spec: formats recognised, classes compared by name, training and validation kept apart."""
 
+import json
 import logging
+import os
 import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +15,8 @@ from PIL import Image
 
 from tao_lite.data.dataset import DataSet, divide, evaluation, load, options_of, read_classmap, splits
 from tao_lite.data.example import Example, KittiOptions, Options, Report
+from tao_lite.data.formats import yolo_yaml
+from tao_lite.data.formats.class_names import read_label_map
 from tao_lite.data.formats.table import FORMATS, detect
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
@@ -418,7 +422,8 @@ def test_class_map_is_read_in_the_order_of_its_indices(tmp_path: Path) -> None:
     ("content", "expected"),
     [
         (b'{"cat": 0,\n "dog" 1}', ":2:8: not JSON (Expecting ':' delimiter)"),
-        (b"\xff\xfe", ": not JSON (byte 0 is not UTF-8)"),
+        (b"\xff", ":1: byte 0xff is not UTF-8; save it as UTF-8"),
+        (b"[" * 100_000, ": not JSON that anyone means: nested too deeply; is it the right file?"),
         (b'["cat", "dog"]', ': must be an object of class names and indices, such as {"cat": 0, "dog": 1}'),
         (b"{}", ': must be an object of class names and indices, such as {"cat": 0, "dog": 1}'),
         (b"7", ': must be an object of class names and indices, such as {"cat": 0, "dog": 1}'),
@@ -437,7 +442,7 @@ def test_class_map_that_is_none_is_refused_with_its_place(tmp_path: Path, conten
 
 def test_missing_class_map_is_named(tmp_path: Path) -> None:
     path = tmp_path / "classmap.json"
-    assert problem(lambda: read_classmap(path)) == f"{path}: can't be read (No such file or directory)"
+    assert problem(lambda: read_classmap(path)) == f"{path}: no such file; check the path"
 
 
 def test_real_kitti_frames_are_split_whole(shared: Path) -> None:
@@ -614,6 +619,38 @@ def test_classes_are_those_of_the_label_map_in_its_order(
         (tmp_path / name).write_text(lines.replace(",", "\n"))
     experiment = spec(tmp_path, tmp_path)
     assert splits(experiment, None)[0].class_names == expected
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("name", ["classmap.json", "labels.txt", "map.pbtxt", "data.yaml"])
+@pytest.mark.parametrize("kind", ["pipe", "zeros", "folder"])
+def test_names_in_what_is_no_regular_file_are_refused_at_once(tmp_path: Path, name: str, kind: str) -> None:
+    """FIELD.md B3."""
+    path = tmp_path / name
+    {"pipe": os.mkfifo, "zeros": lambda path: path.symlink_to("/dev/zero"), "folder": os.mkdir}[kind](path)
+    with pytest.raises(DataError, match=r"is a (named pipe|device|folder), not a regular file$"):
+        yolo_yaml.load(path, Options()) if name == "data.yaml" else read_label_map(path)
+
+
+@pytest.mark.timeout(20)
+def test_what_refers_to_itself_or_is_nested_deeply_is_refused_in_little_time_and_memory(tmp_path: Path) -> None:
+    """FIELD.md B3: nine aliases to nine make a billion."""
+    path = tmp_path / "data.yaml"
+    lines = ["names: &n0 [a, a, a, a, a, a, a, a, a]", *(f"n{k}: &n{k} [{f'*n{k - 1}, ' * 9}]" for k in range(1, 10))]
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"data\.yaml:2:10: \*n0 is an alias; write the value out"):
+        yolo_yaml.load(path, Options())
+    path.write_text(f"# {'x' * 200_000}\nnames: {'[' * 900}")  # long: libyaml reads it
+    with pytest.raises(DataError, match=r"data\.yaml:2:\d+: blocks are nested more than 32 deep"):
+        yolo_yaml.load(path, Options())
+
+
+def test_a_message_about_a_class_map_is_short_whatever_is_in_it(tmp_path: Path) -> None:
+    """FIELD.md B3."""
+    path = tmp_path / "classmap.json"
+    for values in (dict.fromkeys(map(str, range(100_000)), 0), {"x" * 10**6: "y" * 10**6}):
+        path.write_text(json.dumps(values))
+        assert len(problem(lambda: read_classmap(path))) < 500
 
 
 def test_relative_path_that_is_not_there_is_said_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

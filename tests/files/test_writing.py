@@ -111,6 +111,26 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_live_one_holds_is_not(t
     assert names(tmp_path) == {".mine.part"}
 
 
+def test_a_folder_appears_whole_and_what_a_killed_writer_left_of_one_is_removed(tmp_path: Path) -> None:
+    """FIELD.md B7, C4."""
+    code = (
+        "import time, sys; from pathlib import Path; from tao_lite.files import writing\n"
+        "with writing.new_folder(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'deep').mkdir(); print(1, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, tmp_path / "set"], stdout=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    writing.remove_dead(tmp_path)
+    assert len(names(tmp_path)) == 1
+    process.kill()
+    process.communicate()
+    with writing.new_folder(tmp_path / "set") as folder:
+        (folder / "a").touch()
+        assert not (tmp_path / "set").exists()
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["set", "set/a"]
+
+
 def test_a_disk_that_refuses_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     path.write_text("old")

@@ -292,16 +292,17 @@ def test_files_that_are_no_spec_are_named(tmp_path: Path) -> None:
     binary.write_bytes(b"PK\x03\x04\0\0")
     latin.write_bytes('arch: "\xe9"'.encode("latin-1"))
     large.write_bytes(b"#" * (MAX_BYTES + 1))
+    hint = "; -e takes a spec file such as specs/classification_spec.cfg"
     expected = {
-        tmp_path / "absent": "does not exist; -e takes a spec file such as specs/classification_spec.cfg",
-        tmp_path: "is a folder; -e takes a spec file such as specs/classification_spec.cfg",
-        Path("/dev/null"): "is not a regular file; -e takes a spec file such as specs/classification_spec.cfg",
-        binary: "is a binary file; a spec file is text",
-        latin: "is not UTF-8 text (byte 7); is it a spec file?",
-        large: "has 200,001 bytes; a spec file has at most 200,000",
+        tmp_path / "absent": f": no such file; check the path{hint}",
+        tmp_path: f": is a folder, not a regular file{hint}",
+        Path("/dev/null"): f": is a device, not a regular file{hint}",
+        binary: ": is a binary file; a spec file is text",
+        latin: f":1: byte 0xe9 is not UTF-8; save it as UTF-8{hint}",
+        large: f": has more than 200,000 bytes, which is more than is read; is it the right file?{hint}",
     }
     for path, text in expected.items():
-        with pytest.raises(SpecError, match=f"^{re.escape(f'{path}: {text}')}$"):
+        with pytest.raises(SpecError, match=f"^{re.escape(f'{path}{text}')}$"):
             load(path)
 
 
@@ -459,3 +460,12 @@ def test_float_fields_hold_the_nearest_32_bit_number(tmp_path: Path) -> None:
     rate = load(written(tmp_path, GOOD)).experiment.train_config.lr_config.cosine.learning_rate
     assert rate == struct.unpack("f", struct.pack("f", 0.1))[0]
     assert math.isclose(rate, 0.1, rel_tol=1e-7)
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\x85", "\u2028", "\u2029", "\f", "\x1c"])
+def test_an_error_in_yaml_is_told_whatever_ends_its_lines(tmp_path: Path, end: str) -> None:
+    """FIELD.md B6."""
+    path = tmp_path / "a.yaml"
+    path.write_text(f"train_config:{end}  n_epochs: 2{end}  n_workers: [", encoding="utf-8", newline="")
+    with pytest.raises(SpecError, match=rf"^{re.escape(str(path))}:\d+:\d+: "):
+        load(path)

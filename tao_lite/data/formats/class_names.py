@@ -1,12 +1,12 @@
 """Class names in files: a class map, or the label map that stands beside records with numbers for classes."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from tao_lite.errors import DataError
+from tao_lite.errors import DataError, brief, listed
+from tao_lite.files import reading
 from tao_lite.spec.text import syntax
 
 MAX_BYTES = 2**24
@@ -80,21 +80,16 @@ def read_classmap(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: the file can't be read, is no such JSON, or its indices are not 0, 1, 2, ... once each.
     """
-    try:
-        pairs = json.loads(_text(path), object_pairs_hook=list)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}:{error.colno}: not JSON ({error.msg})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not JSON (byte {error.start} is not UTF-8)") from error
+    pairs = reading.read_json(path, DataError, max_bytes=MAX_BYTES, of_pairs=list)
     if not isinstance(pairs, list) or not pairs or not all(isinstance(pair, tuple) for pair in pairs):
         raise DataError(f'{path}: must be an object of class names and indices, such as {{"cat": 0, "dog": 1}}')
     for name, index in pairs:
         if type(index) is not int:
-            raise DataError(f"{path}: the index of {name!r} is {index!r}, must be a whole number")
+            raise DataError(f"{path}: the index of {brief(name)} is {brief(index)}, must be a whole number")
     if twice := sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1):
-        raise DataError(f"{path}: {', '.join(map(repr, twice))} stands there more than once")
+        raise DataError(f"{path}: {listed(map(brief, twice))} stands there more than once")
     if sorted(index for _, index in pairs) != list(range(len(pairs))):
-        found = ", ".join(str(index) for _, index in sorted(pairs, key=lambda pair: pair[1]))
+        found = listed(brief(index) for index in sorted(index for _, index in pairs))
         raise DataError(f"{path}: the indices are {found}; must be 0 to {len(pairs) - 1}, each once")
     return tuple(name for name, _ in sorted(pairs, key=lambda pair: pair[1]))
 
@@ -116,23 +111,11 @@ def read_label_map(path: Path) -> Mapping[int, str]:
     """
     if path.suffix.lower() == ".json":
         return dict(enumerate(read_classmap(path)))
-    try:
-        text = _text(path)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: no label map (byte {error.start} is not UTF-8)") from error
+    text = reading.read_text(path, DataError, max_bytes=MAX_BYTES)
     names = _items(text, path) if path.suffix.lower() == ".pbtxt" else _lines(text)
     if not names:
         raise DataError(f"{path}: names no class; must hold {_ITEM}, or a name in each line")
     return names
-
-
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: of more than {MAX_BYTES:,} bytes, too long for a list of class names")
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror})") from error
 
 
 def _items(text: str, path: Path) -> dict[int, str]:

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from tao_lite.data.decode import image_size
 from tao_lite.data.example import Example, KittiOptions, Options, Report
-from tao_lite.errors import DataError
+from tao_lite.errors import DataError, ReadError
+from tao_lite.files import reading
 
 DONT_CARE = "DontCare"
+# Some 40,000 objects in one picture.
+_MAX_LABEL_BYTES = 2**22
 
 Box = tuple[float, float, float, float]
 
@@ -169,10 +172,10 @@ def crop(box: Box, size: tuple[int, int], kitti: KittiOptions) -> tuple[int, int
 def label_lines(path: Path, report: Report) -> list[str]:
     """The lines of a label file; a file that can't be read is reported."""
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        report(str(path), f"can't be read ({reason})")
+        return reading.read_text(path, DataError, max_bytes=_MAX_LABEL_BYTES).splitlines()
+    except (DataError, ReadError) as error:
+        line, _, problem = str(error).removeprefix(str(path)).partition(": ")
+        report(f"{path}{line}", problem)
         return []
 
 

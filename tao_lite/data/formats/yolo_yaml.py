@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-import yaml
-
 from tao_lite.data.example import Options, Report, Split
 from tao_lite.data.formats.listing import SUFFIXES, Walk, images_below, suffix, visible
 from tao_lite.data.formats.split_folders import ALIASES
-from tao_lite.errors import DataError
+from tao_lite.errors import DataError, brief
+from tao_lite.files import reading
+from tao_lite.spec.text import yaml_form
+from tao_lite.spec.text.nodes import Named, Node, Sequenced
+from tao_lite.spec.text.syntax import TextFormatError
 
 FILE_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 MAX_BYTES = 2**22
@@ -71,7 +73,7 @@ class DataFile:
         if place.suffix != ".txt":
             return [place]
         pictures = []
-        for number, line in enumerate(place.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+        for number, line in enumerate(reading.read_text(place, DataError, errors="surrogateescape").splitlines(), 1):
             if line.strip():
                 base = place.parent if line.startswith("./") else None
                 if picture := self._found(line.strip(), base):
@@ -192,23 +194,21 @@ def load(path: Path, options: Options) -> DataFile:
 
 def _content(path: Path) -> dict[str, Any]:
     """The top of the file, every scalar as its text: YAML takes an unquoted No, On or 1.0 for no text."""
+    text = reading.read_text(path, DataError, max_bytes=MAX_BYTES)
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
-        if len(text) > MAX_BYTES:
-            raise DataError(f"{path}: of more than {MAX_BYTES:,} bytes, too long for a data.yaml")
-        content = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - makes text, lists and dicts only
-    except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror})") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise DataError(f"{path}{place}: not YAML ({error.problem or error.context})") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: not YAML ({type(error).__name__})") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: must have names and train, val or test")
+        content = _plain(yaml_form.parse(text, MAX_BYTES))
+    except TextFormatError as error:
+        raise DataError(f"{path}:{error.place.line}:{error.place.column}: {error.text}") from error
+    assert isinstance(content, dict)
     return content
+
+
+def _plain(node: Node) -> Any:
+    if isinstance(node, Named):
+        return {entry.name: _plain(entry.node) for entry in node.entries}
+    if isinstance(node, Sequenced):
+        return [_plain(item) for item in node.items]
+    return node.value.text if node.value else ""
 
 
 def _names(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
@@ -223,7 +223,9 @@ def _names(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
         raise DataError(f"{path}: names is missing; must be a list of classes, or number: name of each")
     for number, name in names.items():
         if not re.fullmatch(r"\d{1,6}", number) or not isinstance(name, str) or not name.strip():
-            raise DataError(f"{path}: names has {number!r}: {name!r}; must be a number and the name of a class")
+            raise DataError(
+                f"{path}: names has {brief(number)}: {brief(name)}; must be a number and the name of a class"
+            )
     if count is not None and count != len(names):
         _log.warning("%s: nc is %d, but there are %d names, which were used", path, count, len(names))
     return {int(number): name.strip() for number, name in names.items()}

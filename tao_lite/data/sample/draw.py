@@ -1,7 +1,5 @@
 """The embedded sample data set: little street scenes drawn by rule, labelled as KITTI labels its frames."""
 
-import os
-import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +13,7 @@ from tao_lite.data.sample.paint import CAMERA_HEIGHT, HEIGHT, WIDTH, Array, Pose
 from tao_lite.data.sample.shapes import CLUTTER, OBJECTS, building
 from tao_lite.data.sample.solids import Piece, Shape
 from tao_lite.errors import DataError
+from tao_lite.files.writing import new_file, new_folder
 
 # Share of each class among the objects, mildly unbalanced.
 SHARES = {"Car": 0.3, "Pedestrian": 0.2, "Van": 0.18, "Cyclist": 0.17, "Truck": 0.15}
@@ -53,26 +52,25 @@ def write(root: Path, *, num_frames: int, seed: int) -> None:
     if num_frames < 1 or seed < 0:
         raise DataError(f"{root}: {num_frames} frames with seed {seed}; ask for at least 1 frame and a seed >= 0")
     target = root.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         if target.exists() and any(target.iterdir()):
             raise DataError(f"{root}: not empty; choose another folder or remove it first")
-        for folder in ("image_2", "label_2"):
-            (temporary / "training" / folder).mkdir(parents=True)
-        for index in range(num_frames):
-            _write_frame(temporary / "training", index, seed)
-        temporary.replace(target)
+        with new_folder(target) as temporary:
+            for folder in ("image_2", "label_2"):
+                (temporary / "training" / folder).mkdir(parents=True)
+            for index in range(num_frames):
+                _write_frame(temporary / "training", index, seed)
     except OSError as error:
         raise DataError(f"{root}: can't write the sample data set ({error.strerror}); choose another folder") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_frame(training: Path, index: int, seed: int) -> None:
     image, labels = draw_frame(np.random.default_rng((seed, index)))
     # Noise hardly compresses: a higher level costs time and saves little.
-    image.save(training / "image_2" / f"{index:06d}.png", compress_level=1)
-    (training / "label_2" / f"{index:06d}.txt").write_text("".join(f"{line}\n" for line in labels), encoding="utf-8")
+    with new_file(training / "image_2" / f"{index:06d}.png", is_synced=False) as file:
+        image.save(file, "PNG", compress_level=1)
+    with new_file(training / "label_2" / f"{index:06d}.txt", is_synced=False) as file:
+        file.write("".join(f"{line}\n" for line in labels).encode())
 
 
 def draw_frame(rng: np.random.Generator) -> tuple[Image.Image, list[str]]:

@@ -6,7 +6,7 @@ The stored description of the network, which may hold code, is never read; links
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +39,10 @@ Group = Any
 Dataset = Any
 
 
-def load(path: Path) -> Layers:
+def load(content: BinaryIO, path: Path) -> Layers:
     """Name of each layer with weights -> its tensors by torch's names (weight, bias, running_mean, running_var).
+
+    `path` is how messages call the file.
 
     Raises:
         CheckpointError: h5py is not installed, or the file is damaged, dangerous or not one of Keras 2.
@@ -50,7 +52,7 @@ def load(path: Path) -> Layers:
     except ImportError as error:
         needs = "Keras weights need h5py, which is not installed; pip install tao-lite[import]"
         raise CheckpointError(f"{path}: {needs}") from error
-    with h5py.File(path, "r") as file:
+    with h5py.File(content, "r") as file:
         found = dict(_datasets(file, path, h5py.HardLink))
         # A whole model keeps its weights in a group; other groups hold the optimizer's.
         of_model = {key.partition("/")[2]: found[key] for key in found if key.startswith("model_weights/")}

@@ -1,16 +1,19 @@
 """Weights files: what lies at a path becomes plain tensors or one clear error. Nothing in a file is ever executed."""
 
 import contextlib
+import os
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 import safetensors.torch
 import torch
 
-from tao_lite.errors import CheckpointError
+from tao_lite.errors import CheckpointError, ReadError
+from tao_lite.files import reading
 from tao_lite.models.weights import keras_files
 from tao_lite.spec.bind import did_you_mean
 
@@ -26,6 +29,10 @@ _KERAS = (
 )
 # A stored (not compressed) archive is larger than its members. More is a sign of a bomb.
 _MAX_EXPANSION = 1.1
+# Some 25 times the largest network of torchvision.
+_MAX_BYTES = 2**35
+
+T = TypeVar("T")
 
 
 def load(path: Path, *, mmap: bool = False) -> object:
@@ -40,16 +47,42 @@ def load(path: Path, *, mmap: bool = False) -> object:
         _refuse_by_name(path)
         refuse_by_content(path)
         if path.suffix.lower() == ".safetensors":
-            return safetensors.torch.load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            # Not mapped into memory: where the disk fails, a touch would end the process (SIGBUS).
+            return safetensors.torch.load(reading.read(path, CheckpointError, max_bytes=_MAX_BYTES))
+        return used(path, lambda file: torch.load(_name(file) if mmap else file, "cpu", weights_only=True, mmap=mmap))
+
+
+def used(path: Path, use: Callable[[BinaryIO], T]) -> T:
+    """What a library makes of the file, which is opened here and read anew where the system fails.
+
+    Raises:
+        CheckpointError: there is none, or it is no regular file.
+        ReadError: the system can't read it now.
+    """
+
+    def made() -> T:
+        with reading.open_regular(path, CheckpointError) as file:
+            try:
+                return use(file)
+            except Exception as error:
+                # Libraries put errors of their own before what the system says.
+                if isinstance(error.__context__, OSError) and error.__context__.errno is not None:
+                    raise error.__context__ from error
+                raise
+
+    return reading.retried(path, made)
+
+
+def _name(file: BinaryIO) -> str:
+    """A path of the open file, for what takes only paths."""
+    return f"/proc/self/fd/{file.fileno()}"
 
 
 def is_keras(path: Path) -> bool:
     """Whether the file has Keras's ending or HDF5's first bytes."""
     if path.suffix.lower() in keras_files.SUFFIXES or not path.is_file():
         return path.suffix.lower() in keras_files.SUFFIXES
-    with path.open("rb") as file:
-        return file.read(len(keras_files.SIGNATURE)) == keras_files.SIGNATURE
+    return _head(path).startswith(keras_files.SIGNATURE)
 
 
 def load_keras(path: Path) -> keras_files.Layers:
@@ -61,7 +94,7 @@ def load_keras(path: Path) -> keras_files.Layers:
     with clear_errors(path):
         _refuse_missing(path)
         _refuse_other_content(path)
-        return keras_files.load(path)
+        return used(path, lambda file: keras_files.load(file, path))
 
 
 @contextlib.contextmanager
@@ -72,10 +105,8 @@ def clear_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except CheckpointError:
+    except (CheckpointError, ReadError):
         raise
-    except PermissionError as error:
-        raise CheckpointError(f"{path}: can't be read ({error.strerror}); change its permissions") from error
     except Exception as error:
         raise CheckpointError(f"{path}: {_explanation(error)}") from error
 
@@ -95,8 +126,7 @@ def refuse_by_content(path: Path) -> None:
 
 def _refuse_other_content(path: Path) -> bytes:
     """First bytes of the file, which are of no text that stands in for it."""
-    with path.open("rb") as file:
-        head = file.read(256)
+    head = _head(path)
     if not head:
         raise CheckpointError(f"{path}: is empty; download or copy it again")
     if head.startswith(b"version https://git-lfs"):
@@ -104,6 +134,10 @@ def _refuse_other_content(path: Path) -> bytes:
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise CheckpointError(f"{path}: is a web page, not weights; check the address and download it again")
     return head
+
+
+def _head(path: Path) -> bytes:
+    return used(path, lambda file: file.read(256))
 
 
 def _refuse_by_name(path: Path) -> None:
@@ -127,9 +161,7 @@ def _refuse_missing(path: Path) -> None:
 
 
 def _refuse_bomb(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    size = path.stat().st_size
+    members, size = used(path, lambda file: (zipfile.ZipFile(file).infolist(), os.fstat(file.fileno()).st_size))
     expanded = sum(member.file_size for member in members)
     if any(member.compress_type != zipfile.ZIP_STORED for member in members) or expanded > _MAX_EXPANSION * size:
         raise CheckpointError(

@@ -1,7 +1,6 @@
 """The trainings of a benchmark: each a process of its own, one after the other, and none done twice."""
 
 import csv
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from tao_lite.errors import Interrupted, RunError
-from tao_lite.files import writing
+from tao_lite.files import reading, writing
 from tao_lite.monitor import console
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
@@ -83,7 +82,7 @@ def _claim(spec: Spec, run: Run) -> Path:
     text = replace(spec, experiment=experiment).text()
     load_text(text, spec.path, check=preflight.check, running=True)
     # The first line is a comment, with a path that may be written in several ways.
-    if path.is_file() and path.read_text().splitlines()[1:] != text.splitlines()[1:]:
+    if path.is_file() and _lines(path)[1:] != text.splitlines()[1:]:
         raise RunError(
             f"{path}: the folder holds a benchmark of another spec; choose another folder with -r, or delete this one"
         )
@@ -110,7 +109,8 @@ def _train(command: Sequence[str], folder: Path, request: StopRequest) -> str:
     """Run the command, its output in log.txt of the folder; what it said if it failed."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
-    with log.open("w", encoding="utf-8") as output:
+    with writing.open_to_append(log) as output:
+        output.truncate()
         # A session of its own: Ctrl-C at the terminal would reach it twice, and a second signal means "now".
         process = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
@@ -118,7 +118,7 @@ def _train(command: Sequence[str], folder: Path, request: StopRequest) -> str:
         code = _wait(process, request)
     if request.signal_number:
         raise Interrupted(request.signal_number, f"stopped in {folder}; the same command goes on there")
-    said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    said = [line for line in _lines(log, errors="replace") if line.strip()]
     errors = [line.removeprefix("Error: ") for line in said if line.startswith("Error: ")]
     return [f"ended with code {code}", *said[-1:], *errors][-1] if code else ""
 
@@ -136,9 +136,12 @@ def _wait(process: subprocess.Popen[bytes], request: StopRequest) -> int:
 
 def _read(one: Training, own: Run) -> Training:
     """The training with what it left in the folder of its own run."""
-    with own.training_csv.open(newline="", encoding="utf-8") as file:
-        curve = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    return replace(one, summary=json.loads(own.summary("train").read_text()), curve=curve)
+    curve = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(_lines(own.training_csv))]
+    return replace(one, summary=reading.read_json(own.summary("train"), RunError), curve=curve)
+
+
+def _lines(path: Path, errors: str = "surrogateescape") -> list[str]:
+    return reading.read_text(path, RunError, errors=errors).splitlines()
 
 
 def _result(one: Training) -> str:

@@ -1,7 +1,6 @@
 """A data set written in another format, then read back and compared: dataset_convert's part in TAO."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from tao_lite.data.decode import decode, picture_bytes
 from tao_lite.data.example import Example, KittiOptions, Options, Report
 from tao_lite.data.geometry import Pixels
 from tao_lite.errors import DataError
-from tao_lite.files import writing
+from tao_lite.files import reading, writing
 from tao_lite.machine.host import usable_cores
 from tao_lite.monitor import console
 from tao_lite.stages.dataset.sources import Sides
@@ -72,8 +71,8 @@ def _claim(output: Path, target: str, fingerprint: str) -> None:
     state = {"target": target, "fingerprint": fingerprint}
     path = output / _STATE
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (UnicodeDecodeError, json.JSONDecodeError):
+        found = reading.read_json(path, DataError) if path.is_file() else None
+    except DataError:
         found = "damaged"
     if found == state:
         _log.info("%s: went on with what is there", output)

@@ -1,12 +1,10 @@
 """Training of a pruned network in a folder of its own, that goes on where it stopped and is not done twice."""
 
-import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 
-from tao_lite.errors import RunError
-from tao_lite.files import writing
+from tao_lite.errors import CheckpointError, RunError
+from tao_lite.files import reading, writing
 from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec, load_text
@@ -44,7 +42,7 @@ def retrain(spec: Spec, run: Run, pruned: Path) -> Summary:
     """
     done = run.summary("train")
     if is_there(done, run):
-        found: Summary = json.loads(done.read_text())
+        found: Summary = reading.read_json(done, RunError)
         return found
     experiment = pb.Experiment()
     experiment.CopyFrom(spec.experiment)
@@ -64,8 +62,8 @@ def claim(run: Run, config: pb.PruneConfig, source: Path) -> None:
     asked.CopyFrom(config)
     for name in ("model_path", "output_path"):
         asked.ClearField(name)
-    settings = {"prune_config": str(asked), "model": _digest(source)}
-    if path.is_file() and (found := json.loads(path.read_text())) != settings:
+    settings = {"prune_config": str(asked), "model": reading.digest(source, CheckpointError)}
+    if path.is_file() and (found := reading.read_json(path, RunError)) != settings:
         names = " and ".join(name for name in settings if found.get(name) != settings[name])
         raise RunError(
             f"{run.results}: was begun with another {names}; choose another folder with -r, or delete this one"
@@ -81,9 +79,3 @@ def is_there(path: Path, run: Run) -> bool:
     found = path.is_file()
     run.world.barrier()
     return found
-
-
-def _digest(path: Path) -> str:
-    """What tells the file from any other."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,6 @@
 """What is in a results folder, read so that no file that is missing, torn or foreign stops a report."""
 
 import csv
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tao_lite import compat
-from tao_lite.errors import RunError, SpecError
+from tao_lite.errors import ReadError, RunError, SpecError
+from tao_lite.files import reading
 from tao_lite.machine.distributed import World
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
@@ -84,23 +84,21 @@ def _attempt(record: Record, path: Path, read_file: Callable[[Path], None]) -> N
         return
     try:
         read_file(path)
-    except SpecError as error:
+    except (SpecError, ReadError) as error:
         record.problems.append(str(error))
-    except OSError as error:
-        record.problems.append(f"{path.name} can't be read ({error.strerror})")
-    except (ValueError, csv.Error) as error:
+    except (RunError, ValueError, csv.Error) as error:
         record.problems.append(f"{path.name} is not what a run of tao_lite writes: {error}")
 
 
 def _read_summary(record: Record, stage: str, path: Path) -> None:
-    found = _object(path.read_text(encoding="utf-8"))
+    found = _object(reading.read_text(path, RunError), path)
     if not _fits(found, _FORMS[stage]):
         raise ValueError("its content has another form")
     record.summaries[stage] = found
 
 
 def _read_epochs(record: Record, path: Path) -> None:
-    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    rows = csv.DictReader(reading.read_text(path, RunError).splitlines())
     if "epoch" not in (rows.fieldnames or ()):
         raise ValueError("it has no column epoch")
     record.epochs = [{str(name): _number(text) for name, text in row.items()} for row in rows]
@@ -108,10 +106,10 @@ def _read_epochs(record: Record, path: Path) -> None:
 
 def _read_status(record: Record, path: Path) -> None:
     # A crash may have torn the last line.
-    for line in reversed(path.read_text(encoding="utf-8", errors="replace").splitlines()):
+    for line in reversed(reading.read_text(path, RunError, errors="replace").splitlines()):
         try:
-            record.status = _object(line)
-        except ValueError:
+            record.status = _object(line, path)
+        except (RunError, ValueError):
             continue
         return
 
@@ -121,9 +119,11 @@ def _read_spec(record: Record, path: Path) -> None:
     record.experiment = compat.effective(load_text(record.spec_text, path, stage=None).experiment)
 
 
-def _object(text: str) -> dict[str, Any]:
+def _object(text: str, path: Path) -> dict[str, Any]:
     # Nothing is as good as left out.
-    found = json.loads(text, object_hook=lambda block: {name: one for name, one in block.items() if one is not None})
+    found = reading.parse_json(
+        text, path, RunError, lambda pairs: {name: one for name, one in pairs if one is not None}
+    )
     if not isinstance(found, dict):
         raise ValueError("it holds no JSON object")
     return found

@@ -192,7 +192,7 @@ def test_file_without_any_label_is_reported_once(tmp_path: Path, caplog: pytest.
     assert problems(path, "version https://git-lfs.github.com/spec/v1\nsize 9\n", caplog) == [
         ": a Git LFS pointer, not labels; fetch it with: git lfs pull"
     ]
-    assert problems(path, b"\xff\xd8\xff\xe0", caplog) == [": can't be read (it is no text)"]
+    assert problems(path, b"\xff\xd8\xff\xe0", caplog) == [":1: byte 0xff is not UTF-8; save it as UTF-8"]
     assert problems(path, "", caplog) == []
     assert problems(path, DONT_CARE, caplog) == []
 

@@ -118,7 +118,7 @@ def test_label_map_that_is_none_is_refused_with_its_place(tmp_path: Path) -> Non
     path.write_text("# no item")
     with pytest.raises(DataError, match=r"map\.pbtxt: names no class; must hold item"):
         read(tmp_path, Options())
-    with pytest.raises(DataError, match=r"nowhere: can't be read"):
+    with pytest.raises(DataError, match=r"nowhere: no such file; check the path"):
         read(tmp_path, Options(tfrecord=TfrecordOptions(label_map="nowhere")))
 
 

@@ -144,7 +144,7 @@ def test_old_spellings_are_converted_in_every_form(tmp_path: Path) -> None:
         ("a: &x 1\nb: *x", "2:4: *x is an alias; write the value out"),
         ("a: !!python/object:os.system {}", "1:4: tag:yaml.org,2002:python/object:os.system is a tag; write the"),
         ("a: 1\n---\nb: 1", "2:1: a second document starts here; a spec is one"),
-        ("- a", "1:1: must be blocks by name, such as model_config:"),
+        ("- a", "1:1: must be values or blocks by name, with a colon after each name"),
         ("a: [[1]]", "1:5: a: a list holds values or blocks, not lists or null"),
         ("a: [~]", "1:5: a: a list holds values or blocks, not lists or null"),
         ("? [a]\n: 1", "1:3: a name must be a single word"),
@@ -191,7 +191,7 @@ def test_an_empty_yaml_file_is_an_empty_spec() -> None:
 
 def test_long_yaml_is_refused_before_it_is_read() -> None:
     start = time.perf_counter()
-    assert problem("a.yaml", "a: &a [*a]\n" * 100_000).startswith("1:1: the file has 1,100,000 characters; a spec in")
+    assert problem("a.yaml", "a: &a [*a]\n" * 100_000).startswith("1:1: the file has 1,100,000 characters; at most")
     assert time.perf_counter() - start < 0.5
 
 
