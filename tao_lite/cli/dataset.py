@@ -11,7 +11,7 @@ from tao_lite.cli.log import log_to
 from tao_lite.errors import USER_ERROR
 
 if TYPE_CHECKING:
-    from tao_lite.data.example import Report
+    from tao_lite.data.left_out import LeftOut
     from tao_lite.spec import classification_pb2 as pb
     from tao_lite.stages.dataset.sources import Sides, Source
 
@@ -55,14 +55,14 @@ def check(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...],
     """
     import dataclasses
 
-    from tao_lite.data.example import Report
+    from tao_lite.data.left_out import LeftOut
     from tao_lite.monitor import console
     from tao_lite.stages.dataset.check import check as check_stage
     from tao_lite.stages.dataset.pictures import REMARK
 
     log_to()
     reported: list[tuple[str, str]] = []
-    result = check_stage(_sources(path, spec_file, overrides, Report(kept=reported)), reported)
+    result = check_stage(_sources(path, spec_file, overrides, LeftOut(kept=reported)), reported)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(result), indent=2))
     else:
@@ -113,14 +113,14 @@ def report(
 
     Counts and sizes, problems, copies (exact and near) within and between splits and classes, class weights.
     """
-    from tao_lite.data.example import Report
+    from tao_lite.data.left_out import LeftOut
     from tao_lite.files import writing
     from tao_lite.stages.dataset import report as dataset_report
     from tao_lite.stages.dataset import report_text
 
     log_to()
     reported: list[tuple[str, str]] = []
-    sides, experiment = _sides(path, spec_file, overrides, Report(kept=reported))
+    sides, experiment = _sides(path, spec_file, overrides, LeftOut(kept=reported))
     values = dataset_report.report(sides, reported, experiment)
     if output_file:
         writing.write_json(output_file, values)
@@ -162,7 +162,7 @@ def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, targe
 
 
 def _sources(
-    path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], report: "Report | None"
+    path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], report: "LeftOut | None"
 ) -> "list[Source]":
     from tao_lite.stages.dataset import sources
 
@@ -177,7 +177,7 @@ def _sources(
 
 
 def _sides(
-    path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], report: "Report | None" = None
+    path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], report: "LeftOut | None" = None
 ) -> "tuple[Sides, pb.Experiment | None]":
     """The examples by split, as a training with the spec would have them; and the spec, if one was given."""
     from tao_lite.stages.dataset import sources

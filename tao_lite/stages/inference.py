@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tao_lite.data.dataset import DataSet
-from tao_lite.data.example import Example, Report
+from tao_lite.data.example import Example
 from tao_lite.data.formats import listing
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 from tao_lite.files import writing
 from tao_lite.monitor import console
@@ -45,7 +46,7 @@ def inference(spec: Spec, run: Run, source: Path) -> Summary:
 def _paths(source: Path) -> list[Path]:
     if not source.exists():
         raise DataError(f"{source}: no such image or folder; check the path")
-    paths = listing.images_below(source, Report()) if source.is_dir() else [source]
+    paths = listing.images_below(source, LeftOut()) if source.is_dir() else [source]
     if not paths:
         raise DataError(f"{source}: holds no image; suffixes are {', '.join(sorted(listing.SUFFIXES))}")
     return paths

@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from tao_lite.data.example import Report
+from tao_lite.data.left_out import SYSTEM, LeftOut
 
-# TAO's, and WebP. In any case.
-SUFFIXES = frozenset({"png", "jpg", "jpeg", "bmp", "ppm", "tif", "tiff", "webp"})
+# TAO's, WebP, and other names of the same formats. In any case.
+SUFFIXES = frozenset(
+    {"png", "apng", "jpg", "jpeg", "jpe", "jfif", "mpo", "bmp", "dib", "tif", "tiff", "webp"}
+    | {"ppm", "pgm", "pbm", "pnm"}
+)
 
 NO_FILE = "not a file, or a link to nothing"
 
@@ -29,7 +32,7 @@ _log = logging.getLogger(__name__)
 class Walk:
     """Goes through folders; state, for it counts by name what systems put there, to be said once."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: LeftOut) -> None:
         self._report = report
         self._of_systems: Counter[str] = Counter()
 
@@ -50,8 +53,11 @@ class Walk:
                     folders.append(entry)
         return files, sorted(folders, key=lambda entry: entry.name)
 
-    def below(self, folder: Path) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-        """Each folder from this one down with its files. Links are followed, a folder is listed once."""
+    def below(self, folder: Path, label: str = "") -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+        """Each folder from this one down with its files. Links are followed, a folder is listed once.
+
+        `label` is the class of what is in it, if that is one.
+        """
         seen: set[tuple[int, int]] = set()
         pending = [str(folder)]
         while pending:
@@ -64,7 +70,7 @@ class Walk:
                 seen.add(identity)
                 files, folders = self.entries(current)
             except OSError as error:
-                self._report(current, f"can't be listed ({error.strerror})")
+                self._report(current, f"can't be listed ({error.strerror})", labels=[label])
                 continue
             pending += [entry.path for entry in reversed(folders)]
             yield current, files
@@ -81,6 +87,8 @@ class Walk:
         if self._of_systems:
             counts = ", ".join(f"{count} x {name}" for name, count in sorted(self._of_systems.items()))
             _log.info("%s: passed over what systems and programs put there: %s", root, counts)
+        for name, count in self._of_systems.items():
+            self._report.count(SYSTEM, place=name, number=count)
 
 
 def visible(folder: Path) -> list[Path]:
@@ -89,11 +97,11 @@ def visible(folder: Path) -> list[Path]:
     Raises:
         OSError: it can't be listed.
     """
-    files, folders = Walk(Report()).entries(folder)
+    files, folders = Walk(LeftOut()).entries(folder)
     return sorted(Path(entry.path) for entry in (*files, *folders) if not _OF_SYSTEMS.fullmatch(entry.name.lower()))
 
 
-def images_below(folder: Path, report: Report) -> list[Path]:
+def images_below(folder: Path, report: LeftOut) -> list[Path]:
     """Every visible image below the folder, by its suffix, sorted; what can't be one is reported."""
     walk = Walk(report)
     images = [entry for _, files in walk.below(folder) for entry in files if suffix(entry.name) in SUFFIXES]

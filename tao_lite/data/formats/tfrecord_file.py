@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 import google_crc32c
 
 from tao_lite.data.decode import open_picture
-from tao_lite.data.example import Report
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 
 # What protobuf can hold; nobody is to make this process ask for more memory.
@@ -30,7 +30,7 @@ class Record(NamedTuple):
     content: bytes
 
 
-def records(path: Path, report: Report) -> Iterator[Record]:
+def records(path: Path, report: LeftOut) -> Iterator[Record]:
     """The intact records of a file, in order; each other one is reported as file#number.
 
     A wrong content costs one record. After a wrong length nobody knows where the next record starts: the rest of the

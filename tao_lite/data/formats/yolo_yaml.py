@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from tao_lite.data.example import Options, Report, Split
+from tao_lite.data.example import Options, Split
 from tao_lite.data.formats.listing import SUFFIXES, Walk, images_below, suffix
 from tao_lite.data.formats.split_folders import ALIASES
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 
 FILE_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -45,7 +46,7 @@ class DataFile:
     prefix: str
     num_keypoint_columns: int
 
-    def pictures(self, split: Split, report: Report) -> list[Path]:
+    def pictures(self, split: Split, report: LeftOut) -> list[Path]:
         """The pictures of a split, each once, folder by folder; for a test split that is not there, those of val.
 
         Raises:
@@ -64,7 +65,7 @@ class DataFile:
         places = [self._place(given[0], entry) for entry in self.splits[given[0]]]
         return list(dict.fromkeys(picture for place in places for picture in self._pictures_at(place, report)))
 
-    def _pictures_at(self, place: Path, report: Report) -> list[Path]:
+    def _pictures_at(self, place: Path, report: LeftOut) -> list[Path]:
         """The pictures in a folder, or those listed in a text."""
         if place.is_dir():
             return images_below(place, report)
@@ -143,7 +144,7 @@ def has_labels(path: Path) -> bool:
     if any(folder.is_dir() for folder in (root / LABELS, *(root.glob(f"*/{LABELS}")))):
         return True
     num_folders = 0
-    for place, files in Walk(Report()).below(root):
+    for place, files in Walk(LeftOut()).below(root):
         stems: dict[bool, set[str]] = {True: set(), False: set()}
         for name in (entry.name for entry in files if suffix(entry.name) in SUFFIXES | {"txt"}):
             stems[suffix(name) == "txt"].add(name.rpartition(".")[0])

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from tao_lite.data.dataset import DataSet
-from tao_lite.data.example import Report
 from tao_lite.data.from_spec import loader
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError, SpecError
 from tao_lite.machine import distributed
 from tao_lite.monitor import console
@@ -16,7 +16,7 @@ from tao_lite.stages.dataset.sources import Sides
 _SPLITS: Mapping[str, Literal["train", "val", "eval"]] = {"train": "train", "val": "val", "test": "eval"}
 
 
-def fill(experiment: pb.Experiment, sides: Sides, folder: Path, report: Report) -> dict[str, int]:
+def fill(experiment: pb.Experiment, sides: Sides, folder: Path, report: LeftOut) -> dict[str, int]:
     """Put the images of the spec's data sets, as its training wants them, into `folder`; how many, by split.
 
     Goes on where an earlier call was interrupted. What can't be decoded is reported and left out.

@@ -13,8 +13,9 @@ import numpy as np
 from tao_lite.data import dataset
 from tao_lite.data.convert import TARGETS, Frame, frames, kitti_names
 from tao_lite.data.decode import decode, open_picture
-from tao_lite.data.example import Example, KittiOptions, Options, Report
+from tao_lite.data.example import Example, KittiOptions, Options
 from tao_lite.data.geometry import Pixels
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 from tao_lite.files import writing
 from tao_lite.machine.host import usable_cores
@@ -28,7 +29,7 @@ _STATE = "convert.json"
 _log = logging.getLogger(__name__)
 
 
-def convert(sides: Sides, output: Path, target: str, report: Report) -> dict[str, int]:
+def convert(sides: Sides, output: Path, target: str, report: LeftOut) -> dict[str, int]:
     """Write each split to a folder of `output` and compare what is read from there; its examples by split.
 
     Goes on where an earlier call was interrupted. What can't be decoded is reported and left out.
@@ -104,7 +105,7 @@ def _verified(root: Path, target: str, pictures: Sequence[Frame]) -> int:
     Raises:
         DataError: one is not, or is missing although its picture can be decoded.
     """
-    options = Options(report=Report(fail=True), name=str(root), kitti=_AS_WRITTEN)
+    options = Options(report=LeftOut(fail=True), name=str(root), kitti=_AS_WRITTEN)
     found: dict[str, list[Example]] = {}
     for example in dataset.load(root, target.upper(), options):
         found.setdefault(example.group if example.span else example.path.stem, []).append(example)

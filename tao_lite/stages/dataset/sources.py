@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tao_lite.data import dataset
-from tao_lite.data.example import Example, Options, Report
+from tao_lite.data.example import Example, Options
 from tao_lite.data.formats import split_folders, yolo
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
 
@@ -36,7 +37,7 @@ class Source:
         return dataset.load(self.root, self.kind, self.options)
 
 
-def of_spec(experiment: pb.Experiment, report: Report | None = None) -> list[Source]:
+def of_spec(experiment: pb.Experiment, report: LeftOut | None = None) -> list[Source]:
     """The data sets that a spec names, each once.
 
     Raises:
@@ -55,14 +56,14 @@ def of_spec(experiment: pb.Experiment, report: Report | None = None) -> list[Sou
     return sources
 
 
-def of_path(root: Path, report: Report | None = None) -> list[Source]:
+def of_path(root: Path, report: LeftOut | None = None) -> list[Source]:
     """What is at a path, its format recognised: the splits of a data.yaml or of a folder of splits, else one data set.
 
     Raises:
         DataError: a data.yaml can't be read.
     """
     root = dataset.root_of(str(root))
-    options = Options(report=report or Report(), name="the data set")
+    options = Options(report=report or LeftOut(), name="the data set")
     if yolo.is_at(root):
         named = yolo.split_names(root, options)
         return [
@@ -82,7 +83,7 @@ def of_path(root: Path, report: Report | None = None) -> list[Source]:
     return [Source(name="data", root=root, kind="AUTO", options=options)]
 
 
-def sides(experiment: pb.Experiment, report: Report | None = None) -> Sides:
+def sides(experiment: pb.Experiment, report: LeftOut | None = None) -> Sides:
     """The examples of training, validation and test as a training would have them: val_split where no path is named.
 
     Raises:
