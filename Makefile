@@ -23,7 +23,7 @@ PORT    ?= 6006
 PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train evaluate prune retrain export inference tensorboard sample-data test test-all test-oldest test-container test-podman bench lint format proto lock wheel clean image up down doctor launcher
+.PHONY: help install train evaluate prune retrain export inference tensorboard sample-data test test-all faults test-oldest test-container test-podman bench lint format proto lock wheel clean image up down doctor launcher
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ test: $(INSTALLED) ## Run the tests, but those that are marked slow
 
 test-all: $(INSTALLED) ## Run every test; ARGS=--cov says how much of the code they run
 	$(BIN)/$(PYTEST) $(ARGS)
+
+faults: $(INSTALLED) ## Let every system call on the results folder fail in turn, an hour; `make test-all` tries a sample
+	FAULTS=all $(BIN)/$(PYTEST) tests/faults $(ARGS)
 
 test-oldest: $(OLDEST)/installed ## Run every test with the oldest versions that pyproject.toml allows (Python 3.11)
 	$(OLDEST)/bin/$(PYTEST) $(ARGS)

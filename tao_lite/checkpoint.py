@@ -26,6 +26,7 @@ from tao_lite.models import architectures
 from tao_lite.models.weights import weight_files
 from tao_lite.pruning import surgery
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec import paths
 
 FORMAT = "tao_lite checkpoint 1"
 
@@ -49,8 +50,10 @@ class Checkpoint:
 
     @cached_property
     def experiment(self) -> pb.Experiment:
-        """The resolved spec that the network was trained with; not to be changed."""
-        return text_format.Parse(self.spec, pb.Experiment())
+        """The spec that the network was trained with, its paths as they are here and now; not to be changed."""
+        experiment = text_format.Parse(self.spec, pb.Experiment())
+        paths.resolve(experiment, "")
+        return experiment
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:

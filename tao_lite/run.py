@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 Summary = Mapping[str, object]
 
+_WEIGHTS = "weights"
+
+
+def best_of(results: Path) -> Path:
+    """The best checkpoint of a results folder."""
+    return results / _WEIGHTS / "best.pth"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -41,7 +48,7 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        return self.results / "weights"
+        return self.results / _WEIGHTS
 
     @property
     def classmap(self) -> Path:
@@ -122,7 +129,7 @@ class Run:
     @property
     def best(self) -> Path:
         """Link to the checkpoint with the highest validation accuracy."""
-        return self.weights / "best.pth"
+        return best_of(self.results)
 
     @property
     def latest(self) -> Path:

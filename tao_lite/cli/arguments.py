@@ -6,7 +6,17 @@ from typing import Any
 
 import click
 
-PATH = click.Path(path_type=Path)
+
+class _Path(click.Path):
+    """A path that is not empty, as a shell's variable may be: pathlib takes that for the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("'' is no path; is a variable of the shell empty? '.' is the current folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path)
 
 overrides = click.option(
     "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec."

@@ -155,7 +155,7 @@ def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, targe
         lines = [f'dataset_config {{ cache: DISK cache_dir: "{output}" }}']
     else:
         counts = dataset_convert.convert(sides, output, target, report)
-        lines = dataset_convert.fields(output, target, counts)
+        lines = dataset_convert.fields(output, target, counts, experiment.dataset_config.full_scale)
     found = ", ".join(f"{count} examples for {split}" for split, count in counts.items())
     click.echo(f"Wrote {found} in {output}, read back and compared. For a spec:")
     click.echo("\n".join(lines))

@@ -91,8 +91,14 @@ def _launch(context: click.Context, own: Mapping[str, Any], given: Mapping[str, 
         **{name: own[name] for name in ("mounts", "memory", "cpus", "shm_size", "allow_privileged")},
     )
     stage = str(context.command.name)
-    results = session.results_folder(given["results_dir"], given.get("spec_file"), given.get("model"))
-    command = Command(stage=stage, options=given, arguments=words(context.command, given), results=results)
+    places = given["results_dir"], given.get("spec_file"), given.get("model")
+    command = Command(
+        stage=stage,
+        options=given,
+        arguments=words(context.command, given),
+        results=session.results_folder(*places),
+        source=session.spec_source(*places),
+    )
     return launch.launch(command, choice)
 
 

@@ -159,15 +159,15 @@ def inference(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
 @click.option("--raw_input", is_flag=True, help="Put normalisation into the graph: it then takes uint8 RGB or grey.")
 @click.option("--gen_ds_config", is_flag=True, help="Write labels.txt and nvinfer_config.txt for DeepStream too.")
 @click.option("--classmap_json", type=PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
-@click.option("--target_opset", type=int, help="Accepted for TAO's sake; the opset is PyTorch's.")
+@click.option("--target_opset", "opset", type=click.IntRange(1), help="Opset of the file.  [default: PyTorch's]")
 @common
 def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
     """Export a checkpoint to ONNX, checked against PyTorch."""
-    for name in ("classmap_json", "target_opset"):
-        if rest.pop(name) is not None:
-            click.echo(f"--{name} is not needed here", err=True)
-    output, size = rest.pop("output_file"), rest.pop("static_batch_size")
-    raw_input, for_deepstream = rest.pop("raw_input"), rest.pop("gen_ds_config")
+    if rest.pop("classmap_json") is not None:
+        click.echo("--classmap_json is not needed here", err=True)
+    output = rest.pop("output_file")
+    form_options = {"raw_input": rest.pop("raw_input"), "for_deepstream": rest.pop("gen_ds_config")}
+    form_options |= {"batch_size": rest.pop("static_batch_size"), "opset": rest.pop("opset")}
 
     def stage(_: "Spec", run: "Run") -> "Summary":
         from tao_lite.stages.export.export import Form
@@ -177,8 +177,7 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
         path = output or source.with_suffix(".onnx")
         if "onnx" not in path.name:
             path = path.with_name(f"{path.name}.onnx")  # as in TAO
-        form = Form(path=path, batch_size=size, raw_input=raw_input, for_deepstream=for_deepstream)
-        return export_stage(run, source, form)
+        return export_stage(run, source, Form(path=path, **form_options))
 
     return start("export", stage, options(rest, {}), spec_file=spec_file, model=model)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tao_lite.cli.log import log_to
 from tao_lite.errors import RunError
 from tao_lite.machine import distributed, host
-from tao_lite.run import Run, Summary
+from tao_lite.run import Run, Summary, best_of
 from tao_lite.spec.load import Spec, load_text, read
 from tao_lite.spec.stages import STAGES
 from tao_lite.stages import preflight
@@ -47,7 +47,7 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
         TaoLiteError: as the stage, and for a spec, device or folder that can't be used.
     """
     log_to(options.log_file, is_verbose=options.verbose)
-    spec = _spec(stage_name, options.overrides, spec_file, model)
+    spec = _spec(stage_name, options, spec_file, model)
     if options.gpu_index:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, options.gpu_index))
     num_processes = options.num_processes or max(options.gpus or len(options.gpu_index), 1)
@@ -71,15 +71,26 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
     return 0
 
 
-def _spec(stage_name: str, overrides: tuple[str, ...], spec_file: Path | None, model: Path | None) -> Spec:
-    load_spec = partial(load_text, stage=stage_name, overrides=overrides, check=preflight.check, running=True)
-    if spec_file:
-        return load_spec(read(spec_file), spec_file)
-    if model is None:
-        raise RunError("give a spec file with -e or a checkpoint with -m")
+def _spec(stage_name: str, options: Options, spec_file: Path | None, model: Path | None) -> Spec:
+    load_spec = partial(load_text, stage=stage_name, overrides=options.overrides, check=preflight.check, running=True)
+    source = spec_source(options.results_dir, spec_file, model)
+    if source == spec_file:
+        return load_spec(read(source), source)
     from tao_lite import checkpoint
 
-    return load_spec(checkpoint.spec(model), model)
+    return load_spec(checkpoint.spec(source), source)
+
+
+def spec_source(results_dir: Path | None, spec_file: Path | None, model: Path | None) -> Path:
+    """What holds the spec: the file, else the model, else the best network of the results folder.
+
+    Raises:
+        RunError: none of them is given.
+    """
+    source = spec_file or model or (best_of(results_dir) if results_dir else None)
+    if source is None:
+        raise RunError("give a spec file with -e or a checkpoint with -m, or the results folder of a run with -r")
+    return source
 
 
 def results_folder(results_dir: Path | None, spec_file: Path | None, model: Path | None) -> Path:

@@ -63,7 +63,7 @@ def check(files: tuple[Path, ...], stage: str, overrides: tuple[str, ...], as_js
 def show(spec: Path, overrides: tuple[str, ...]) -> None:
     """Print the spec with every default filled in and the origin of each value. The output is a spec."""
     from tao_lite import compat
-    from tao_lite.spec import resolved, starting
+    from tao_lite.spec import paths, resolved, starting
 
     report = _report(spec, overrides)
     running = compat.effective(report.experiment)
@@ -79,7 +79,7 @@ def show(spec: Path, overrides: tuple[str, ...]) -> None:
         return f"line {place.line}{', converted' * (place.line in converted)}" if place.line else "--set"
 
     click.echo("\n".join([*starting.HEADER, f"# Resolved from {spec}", ""]))
-    click.echo(resolved.text(running, "train", origin), nl=False)
+    click.echo(resolved.text(paths.as_written(running, report.replaced), "train", origin), nl=False)
 
 
 @spec_group.command()
@@ -128,9 +128,7 @@ def diff(a: Path, b: Path) -> int:
     from tao_lite import compat
     from tao_lite.spec import resolved
 
-    in_a, in_b = (resolved.values(compat.effective(_report(path, ()).experiment)) for path in (a, b))
-    rows = [(path, in_a.get(path, resolved.NOT_SET), in_b.get(path, resolved.NOT_SET)) for path in {**in_a, **in_b}]
-    different = [row for row in rows if row[1] != row[2]]
+    different = resolved.differences(*(compat.effective(_report(path, ()).experiment) for path in (a, b)))
     width = max((len(path) for path, _, _ in different), default=0)
     for path, one, other in different:
         click.echo(f"{path:<{width}}  {one}  {other}")

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from PIL import Image
 
-from tao_lite.data.decode import decode, header, open_picture
+from tao_lite.data.decode import decode, header, picture_bytes
 from tao_lite.data.example import Example
 from tao_lite.data.formats.tfrecord_example import encoded
 from tao_lite.data.formats.tfrecord_file import framed
@@ -100,7 +100,7 @@ def write_kitti(root: Path, pictures: Sequence[Frame], class_names: Sequence[str
             return
         try:
             suffix, content = _whole(first)
-            height, width, _ = decode(first.path, 3, first.span).shape
+            height, width, _ = decode(first.path, 3, first.span, first.full_scale).shape
         except DataError as error:
             _report(report, first, error)
             return
@@ -153,7 +153,7 @@ def _contents(frame: Frame, report: LeftOut) -> Iterator[tuple[Item, str, bytes]
     first = frame[0].example
     try:
         suffix, content = _whole(first) if first.box is None else ("", b"")
-        pixels = decode(first.path, 3, first.span)
+        pixels = decode(first.path, 3, first.span, first.full_scale)
     except DataError as error:
         _report(report, first, error)
         return
@@ -170,8 +170,7 @@ def _contents(frame: Frame, report: LeftOut) -> Iterator[tuple[Item, str, bytes]
 def _whole(example: Example) -> tuple[str, bytes]:
     """Suffix, by the content, and bytes of the whole picture."""
     form = header(example.path, example.span).format
-    with open_picture(example.path, example.span) as file:
-        return _SUFFIXES.get(form, form.lower()), file.read()
+    return _SUFFIXES.get(form, form.lower()), picture_bytes(example.path, example.span)
 
 
 def _record(item: Item, suffix: str, content: bytes, index_of: Mapping[str, int]) -> bytes:

@@ -5,17 +5,19 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from tao_lite.data import depth, look_alikes
 from tao_lite.data.example import Example, KittiOptions, Options, Split, TfrecordOptions
 from tao_lite.data.formats import split_folders, table
 from tao_lite.data.formats.class_names import read_classmap
 from tao_lite.data.formats.table import FORMATS, detect, has_splits
 from tao_lite.data.formats.tfrecord import record_files
+from tao_lite.data.grouping import grouped
 from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
@@ -38,6 +40,8 @@ VALIDATION = "train_config.val_dataset_path"
 EVALUATION = "eval_config.eval_dataset_path"
 
 _SPLITS: Mapping[str, Split] = {TRAIN: "train", VALIDATION: "val", EVALUATION: "test"}
+
+_FOR_THE_NETWORK = "; to teach a network another class, train with its checkpoint as train_config.pretrained_model_path"
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +113,7 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     report = report_of(experiment, field)
     examples = _examples(experiment, field, eval_path or train.val_dataset_path, report)
     names = tuple(class_names or own_names(experiment, field, eval_path or train.val_dataset_path, examples))
-    _compare_classes(field, examples, names, "the network")
+    _compare_classes(field, examples, names, "the network", _FOR_THE_NETWORK)
     return DataSet(tuple(examples), names, report)
 
 
@@ -129,11 +133,16 @@ def load(root: Path, kind: str, options: Options) -> list[Example]:
         if root.is_dir() or not (root.is_file() or record_files(root)):
             next(root.iterdir(), None)
     except OSError as error:
-        raise DataError(f"{options.name}: {root} can't be read ({error.strerror})") from error
+        where = f"; the spec says {options.written}, which is sought from the current folder" if options.written else ""
+        raise DataError(f"{options.name}: {root} can't be read ({error.strerror}){where}") from error
     if kind == "AUTO":
         kind = detect(root, options)
         _log.info("%s: recognised as %s", root, kind)
-    examples = FORMATS[kind](root, options)
+    examples = grouped(FORMATS[kind](root, options), options.group_pattern)
+    if options.full_scale:
+        examples = [replace(example, full_scale=options.full_scale) for example in examples]
+    if said := depth.remark(depth.sampled(examples), options.full_scale):
+        _log.warning("%s: %s", options.name, said)
     if options.report.total:
         level = logging.WARNING if options.report.problems else logging.INFO
         _log.log(level, "%s: left out %d: %s", root, options.report.total, options.report)
@@ -195,6 +204,9 @@ def options_of(experiment: pb.Experiment, field: str, report: LeftOut | None = N
         ),
         tfrecord=TfrecordOptions(image_dir=config.tfrecord.image_dir, label_map=config.tfrecord.label_map),
         yolo_root=config.yolo_root,
+        group_pattern=config.group_pattern,
+        full_scale=config.full_scale,
+        written=_if_relative(paths(experiment).get(field, "")),
     )
 
 
@@ -215,6 +227,10 @@ def report_of(experiment: pb.Experiment, name: str, *, is_logged: bool = True) -
 def root_of(path: str) -> Path:
     """The path of a spec as an absolute one."""
     return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+
+
+def _if_relative(path: str) -> str:
+    return "" if Path(path).is_absolute() or path.startswith("~") else path
 
 
 def _examples(experiment: pb.Experiment, field: str, path: str, report: LeftOut) -> list[Example]:
@@ -253,7 +269,9 @@ def _deeper(path: str) -> str:
     return f"; there are several folders in {found}: if those are the classes, give that" if found else ""
 
 
-def _compare_classes(field: str, examples: Collection[Example], names: Sequence[str], owner: str) -> None:
+def _compare_classes(
+    field: str, examples: Collection[Example], names: Sequence[str], owner: str, remedy: str = ""
+) -> None:
     """Compare the examples' labels with the class names: unknown ones are an error, missing ones a warning."""
     labels = {example.label for example in examples}
     unknown, missing = sorted(labels.difference(names)), sorted(set(names) - labels)
@@ -261,6 +279,9 @@ def _compare_classes(field: str, examples: Collection[Example], names: Sequence[
         raise DataError(
             f"{field}: holds classes that {owner} does not have: {', '.join(unknown)}; "
             f"has no examples of: {', '.join(missing) or 'none missing'}; names must match exactly"
+            f"{look_alikes.difference(unknown, names)}{remedy}"
         )
+    for pair in look_alikes.pairs(labels, labels):
+        _log.warning("%s: %s; they are two classes", field, look_alikes.told_apart(*pair))
     if missing:
         _log.warning("%s: held no example of %s", field, ", ".join(missing))

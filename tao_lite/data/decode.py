@@ -4,20 +4,21 @@ import contextlib
 import io
 import os
 import re
-import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from tao_lite.data.example import Span
-from tao_lite.errors import DataError
+from tao_lite.errors import DataError, ReadError
+from tao_lite.files import reading
 
 try:
     import simplejpeg  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -26,6 +27,9 @@ except ImportError:  # With it, photos decode 1.2 to 1.5 times as fast; the bits
 
 # So many take 1.3 GiB while they are decoded (measured).
 MAX_PIXELS = 2**27
+
+# Twice what so many pixels take that are not compressed, of four channels and 16 bits.
+MAX_BYTES = 2**31
 
 # By content, not by suffix. Naming them keeps Pillow from trying its riskier ones, such as EPS, which runs Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "GIF", "TIFF", "WEBP")
@@ -42,12 +46,16 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_MAX_8_BIT, _MAX_16_BIT = 255, 65535
+_REMEDY = "save as 8 or 16 bit, or set dataset_config.full_scale"
 _END_OF_IMAGE = b"\xff\xd9"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNK_BYTES = 12  # length, kind and checksum
 _SAY_ORIENTATION = (b"eXIf", b"zTXt", b"tEXt", b"iTXt")  # EXIF; as ImageMagick wrote it as text; XMP
 _FROM_PILLOW = re.compile(r"PIL\.")
 _warnings_lock = threading.Lock()
+
+T = TypeVar("T")
 
 
 class Header(NamedTuple):
@@ -58,7 +66,15 @@ class Header(NamedTuple):
     is_animated: bool
 
 
-def decode(path: Path, channels: int, span: Span | None = None) -> npt.NDArray[np.uint8]:
+class Depth(NamedTuple):
+    """The least and the largest value in a picture of more than 8 bits, and what is white by its type."""
+
+    low: float
+    high: float
+    full: float
+
+
+def decode(path: Path, channels: int, span: Span | None = None, full_scale: float = 0) -> npt.NDArray[np.uint8]:
     """The picture, upright, as uint8 [H, W, C] with C = `channels`: 3 is RGB, 1 is luma (ITU-R 601-2, as in TAO).
 
     `span` says where its bytes are, if not in a file of its own. The array is contiguous and may be written to. May be
@@ -70,18 +86,24 @@ def decode(path: Path, channels: int, span: Span | None = None) -> npt.NDArray[n
       square and brings back backgrounds that were cut out. (The colour key of a 16-bit grey file is not honoured.)
     * 16-bit grey becomes 8-bit by its high byte, as Pillow does with 16-bit colour, so that both look alike (12-bit
       TIFF likewise); plain convert("RGB") would turn nearly all of it white. Floating point counts as 0 to 1. Other
-      deep pixels have no known full scale and are refused.
+      deep pixels have no known full scale and are refused. `full_scale`, where it is not 0, is white instead.
 
     Raises:
         DataError: the file can't be read, is not a whole image, or has more than MAX_PIXELS.
     """
-    with _opened(path, span) as (image, file):
+
+    def pixels(image: Image.Image, file: BinaryIO) -> npt.NDArray[np.uint8]:
         fast = _plain_jpeg(image, file) if channels == 3 else None
         if fast is not None:
             upright = _UPRIGHT.get(_orientation(image))
             return fast if upright is None else np.array(Image.fromarray(fast).transpose(upright))
+        deep = full_scale and _deep_samples(image, file)
         _load(image, file)
-        return _pixels(image, channels)
+        upright = _UPRIGHT.get(_orientation(image))
+        shown = _shown(image, deep, full_scale) if isinstance(deep, np.ndarray) else image
+        return _pixels(shown, channels, upright)
+
+    return _of_image(path, span, pixels)
 
 
 def from_picture(image: Image.Image, channels: int, name: str) -> npt.NDArray[np.uint8]:
@@ -93,8 +115,8 @@ def from_picture(image: Image.Image, channels: int, name: str) -> npt.NDArray[np
     _silence_pillow()
     try:
         image.load()
-        return _pixels(image, channels)
-    except Exception as error:  # as in _opened: a picture may be decoded here
+        return _pixels(image, channels, _UPRIGHT.get(_orientation(image)))
+    except Exception as error:  # as in _of_image: a picture may be decoded here
         raise DataError(f"{name}: can't be decoded: {error or type(error).__name__}") from error
 
 
@@ -106,11 +128,31 @@ def image_size(path: Path, span: Span | None = None) -> tuple[int, int]:
     Raises:
         DataError: the file can't be read, is not an image, or has more than MAX_PIXELS.
     """
-    with _opened(path, span) as (image, file):
+
+    def size(image: Image.Image, file: BinaryIO) -> tuple[int, int]:
         if image.format == "PNG" and _has_late_text(file):
             image.load()
         sideways = _orientation(image) >= 5
         return (image.height, image.width) if sideways else image.size
+
+    return _of_image(path, span, size)
+
+
+def depth(path: Path, span: Span | None = None) -> Depth | None:
+    """What is in a picture of more than 8 bits; None for others, whose pixels are not decoded.
+
+    Raises:
+        DataError: as decode.
+    """
+
+    def found(image: Image.Image, file: BinaryIO) -> Depth | None:
+        samples = _deep_samples(image, file)
+        if samples is None:
+            return None
+        values = samples[np.isfinite(samples)] if samples.dtype.kind == "f" else samples
+        return Depth(float(values.min()), float(values.max()), _full_scale(image, samples)) if values.size else None
+
+    return _of_image(path, span, found)
 
 
 def header(path: Path, span: Span | None = None) -> Header:
@@ -119,18 +161,45 @@ def header(path: Path, span: Span | None = None) -> Header:
     Raises:
         DataError: as image_size.
     """
-    with _opened(path, span) as (image, _):
+
+    def said(image: Image.Image, _: BinaryIO) -> Header:
         return Header(str(image.format), image.mode, bool(getattr(image, "is_animated", False)))
 
+    return _of_image(path, span, said)
 
-def open_picture(path: Path, span: Span | None = None) -> BinaryIO:
+
+def picture_bytes(path: Path, span: Span | None = None) -> bytes:
     """The bytes of the picture called `path`, wherever they are.
 
     Raises:
         DataError: they can't be read; names `path`.
     """
-    file = _open_regular(path, path if span is None else span.file)
+
+    def read() -> bytes:
+        with _opened(path, span) as file:
+            return file.read()
+
+    return _retried(path, read)
+
+
+def _retried(path: Path, read: Callable[[], T]) -> T:
+    """As `reading.retried`; one picture that the system can't read is as bad as a damaged one, and ends nothing.
+
+    Raises:
+        DataError: the system still fails; says how.
+    """
+    try:
+        return reading.retried(path, read)
+    except ReadError as error:
+        raise DataError(str(error)) from error
+
+
+def _opened(path: Path, span: Span | None) -> BinaryIO:
+    file = reading.open_regular(path, DataError, path if span is None else span.file)
     if span is None:
+        if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+            file.close()
+            raise DataError(f"{path}: has {size:,} bytes, more than the {MAX_BYTES:,} that a picture can have")
         return file
     # Read, not mapped into memory: of a mapped file that is cut off meanwhile, a touch ends the process (SIGBUS).
     with file:
@@ -140,35 +209,28 @@ def open_picture(path: Path, span: Span | None = None) -> BinaryIO:
     return io.BytesIO(content)
 
 
-@contextlib.contextmanager
-def _opened(path: Path, span: Span | None) -> Iterator[tuple[Image.Image, BinaryIO]]:
-    """The image with its header read, and its file; whatever goes wrong with it in the block becomes a DataError."""
+def _of_image(path: Path, span: Span | None, use: Callable[[Image.Image, BinaryIO], T]) -> T:
+    """What is made of the image, its header read, and of its file; whatever goes wrong becomes a DataError."""
     _silence_pillow()
-    with open_picture(path, span) as file:
-        try:
-            image = Image.open(file, formats=FORMATS)
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ValueError(f"{width} x {height} pixels, at most {MAX_PIXELS:,} are read; scale it down")
-            yield image, file
-        except UnidentifiedImageError as error:
-            raise DataError(f"{path}: {_kind_of(file)}") from error
-        except Exception as error:
-            # Hostile bytes raise nearly anything in Pillow's parsers: OSError, SyntaxError, ValueError, struct.error,
-            # KeyError, EOFError, MemoryError, ...
-            raise DataError(f"{path}: can't be decoded: {error or type(error).__name__}") from error
 
+    def made() -> T:
+        with _opened(path, span) as file:
+            try:
+                image = Image.open(file, formats=FORMATS)
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise ValueError(f"{width} x {height} pixels, at most {MAX_PIXELS:,} are read; scale it down")
+                return use(image, file)
+            except UnidentifiedImageError as error:
+                raise DataError(f"{path}: {_kind_of(file)}") from error
+            except Exception as error:
+                # Hostile bytes raise nearly anything in Pillow's parsers: OSError, SyntaxError, ValueError,
+                # struct.error, KeyError, EOFError, MemoryError, ... Of these, only the system's have a number.
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
+                raise DataError(f"{path}: can't be decoded: {error or type(error).__name__}") from error
 
-def _open_regular(path: Path, source: Path) -> BinaryIO:
-    # O_NONBLOCK: opening a FIFO would wait for a writer, perhaps for ever. It means nothing to regular files.
-    try:
-        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError as error:
-        raise DataError(f"{path}: can't be opened ({error.strerror})") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DataError(f"{path}: not a regular file")
-    return os.fdopen(descriptor, "rb")
+    return _retried(path, made)
 
 
 def _silence_pillow() -> None:
@@ -221,10 +283,9 @@ def _load(image: Image.Image, file: BinaryIO) -> None:
                 raise ValueError("image file is truncated (no end-of-image marker)")
 
 
-def _pixels(image: Image.Image, channels: int) -> npt.NDArray[np.uint8]:
-    """Those of a picture that is loaded: what stands behind them in the file has been read too."""
+def _pixels(image: Image.Image, channels: int, upright: Image.Transpose | None) -> npt.NDArray[np.uint8]:
+    """Those of a loaded picture; `upright` is known only then, from what may stand behind them in the file."""
     mode = "RGB" if channels == 3 else "L"
-    upright = _UPRIGHT.get(_orientation(image))
     eight_bit = image if image.mode == mode and not image.has_transparency_data else _converted(image, mode)
     if upright is not None:
         eight_bit = eight_bit.transpose(upright)
@@ -298,16 +359,65 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
+def _deep_samples(image: Image.Image, file: BinaryIO) -> npt.NDArray[Any] | None:
+    """The samples of a picture of more than 8 bits that doesn't say itself what is white: [H, W] or [H, W, 3]."""
+    tiles = getattr(image, "tile", [])
+    if image.mode == "F" or image.mode.startswith("I"):
+        # A PGM says what is white, and Pillow makes 65535 of it.
+        args = tiles[0].args if image.format == "PPM" and tiles else None
+        return None if isinstance(args, tuple) and args[-1] != _MAX_16_BIT else np.asarray(image)
+    if not (image.format == "PNG" and tiles and str(tiles[0].args).endswith(";16B")):
+        return None
+    # Pillow keeps the high bytes of deep colour only.
+    place = file.tell()
+    file.seek(0)
+    samples = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYDEPTH)
+    file.seek(place)
+    if samples is None or samples.dtype != np.uint16:
+        return None
+    return samples if samples.ndim == 2 else samples[..., 2::-1]
+
+
+def _full_scale(image: Image.Image, samples: npt.NDArray[Any]) -> float:
+    """What is white by the picture's type."""
+    if samples.dtype.kind == "f":
+        return 1
+    bits = image.tag_v2.get(ExifTags.Base.BitsPerSample, (16,))[0] if isinstance(image, TiffImageFile) else 16
+    return float(2**bits - 1)
+
+
+def _shown(image: Image.Image, samples: npt.NDArray[Any], full_scale: float) -> Image.Image:
+    """The 8-bit image of these samples, transparent where the one that Pillow decoded is."""
+    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
+        raise ValueError("floating-point pixels that are no numbers")
+    shown = Image.fromarray(_scaled(samples, full_scale))
+    if image.mode in {"LA", "RGBA"}:
+        shown.putalpha(image.getchannel("A"))
+    return shown
+
+
+def _scaled(samples: npt.NDArray[Any], full_scale: float) -> npt.NDArray[np.uint8]:
+    """8 bits of samples of which full_scale is white; what is beyond is white too, what is below 0 black.
+
+    Of a power of two less one, as 4095, these are the high bits, as decode takes them of 16.
+    """
+    inside = np.clip(samples, 0, full_scale)
+    is_whole = samples.dtype.kind in "iu" and full_scale >= _MAX_8_BIT
+    levels = inside.astype(np.float64) * (256 / (full_scale + 1)) if is_whole else inside * (255 / full_scale) + 0.5
+    scaled: npt.NDArray[np.uint8] = levels.astype(np.uint8)
+    return scaled
+
+
 def _from_deep(image: Image.Image) -> Image.Image:
     """The 8-bit grey image of one with more than 8 bits per pixel."""
     pixels = np.asarray(image)
     if image.mode == "F":
         if not (pixels.min() >= 0 and pixels.max() <= 1):
             raise ValueError(
-                f"floating-point pixels from {pixels.min():g} to {pixels.max():g}, must be 0 to 1; save as 8 or 16 bit"
+                f"floating-point pixels from {pixels.min():g} to {pixels.max():g}, must be 0 to 1; {_REMEDY}"
             )
         return Image.fromarray((pixels * 255 + 0.5).astype(np.uint8))
     if image.mode == "I" and image.format != "PPM":  # of which Pillow makes 0 to 65535, whatever its maxval
-        raise ValueError("32-bit or signed pixels have no known full scale; save as 8 or 16 bit")
-    bits = image.tag_v2.get(ExifTags.Base.BitsPerSample, (16,))[0] if isinstance(image, TiffImageFile) else 16
+        raise ValueError(f"32-bit or signed pixels have no known full scale; {_REMEDY}")
+    bits = int(_full_scale(image, pixels)).bit_length()
     return Image.fromarray((pixels >> (bits - 8)).astype(np.uint8))

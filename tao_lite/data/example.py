@@ -29,8 +29,9 @@ class Example:
     `path` is how the picture is called: its file or, where `span` says in which bytes of a file it is, file#number.
     `group` names what must not be torn between training and validation: the frame of an object, the picture itself
     (its path below the root) elsewhere. `box` is the part to cut out as (left, top, right, bottom) in whole pixels,
-    right and bottom exclusive, inside the picture and not empty; None is the whole picture.
-    `pixels` is the picture itself where it is in memory, as `decode` gives it.
+    right and bottom exclusive, inside the picture and not empty; None is the whole picture. `full_scale` is what is
+    white where the picture has more than 8 bits, 0 for what its type says. `pixels` is the picture itself where it is
+    in memory, as `decode` gives it.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class Example:
     group: str
     box: tuple[int, int, int, int] | None = None
     span: Span | None = None
+    full_scale: float = 0
     pixels: "npt.NDArray[np.uint8] | None" = field(default=None, compare=False, repr=False)
 
 
@@ -73,7 +75,8 @@ class Options:
     """What a reader needs besides the folder. `name` is how messages call the folder, such as its field in the spec.
 
     `split` is the part to read where the data set itself is divided, as in data.yaml; `yolo_root` the folder below
-    which data.yaml's paths must be, its own where that is empty.
+    which data.yaml's paths must be, its own where that is empty; `group_pattern` and `full_scale` are the spec's;
+    `written` is the path as the spec has it, where that is a relative one.
     """
 
     report: LeftOut = field(default_factory=LeftOut)
@@ -82,3 +85,6 @@ class Options:
     kitti: KittiOptions = KittiOptions()
     tfrecord: TfrecordOptions = TfrecordOptions()
     yolo_root: str = ""
+    group_pattern: str = ""
+    full_scale: float = 0
+    written: str = ""

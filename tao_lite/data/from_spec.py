@@ -24,19 +24,21 @@ def loader(
     seed: int,
     world: World,
 ) -> Loader:
-    """The batches of this process, for its device. The processes are taken to share one machine."""
+    """The batches of this process, for its device. It has its share of what this machine has."""
     train, evaluation, model = experiment.train_config, experiment.eval_config, experiment.model_config
     channels, height, width = (int(number) for number in model.input_image_size.split(","))
     is_training = split == "train"
     has_random_crop = is_training and train.enable_random_crop
-    has_centre_crop = {"train": False, "val": train.enable_center_crop, "eval": evaluation.enable_center_crop}[split]
+    # Evaluation sees what validation saw, unless the spec says else.
+    crops = evaluation if split == "eval" and evaluation.HasField("enable_center_crop") else train
+    has_centre_crop = not is_training and crops.enable_center_crop
     needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
     dataset = experiment.dataset_config
     folder = root_of(dataset.cache_dir) if dataset.cache_dir else default_folder()
     kind, max_bytes = plan(
         pb.Cache.Mode.Name(dataset.cache),
         needed,
-        Room(available_memory() // world.world_size, room(folder), device_room(world.device)),
+        Room(available_memory() // world.num_neighbours, room(folder), device_room(world.device)),
         folder,
         is_fixed=not has_random_crop,
         is_read_once=split == "eval",
@@ -55,7 +57,7 @@ def loader(
         ),
         size=(height, width),
         channels=channels,
-        num_workers=_num_workers((evaluation if split == "eval" else train).n_workers, world.world_size),
+        num_workers=_num_workers((evaluation if split == "eval" else train).n_workers, world.num_neighbours),
         geometry="random_crop" if has_random_crop else "centre_crop" if has_centre_crop else "squeeze",
         interpolation="bicubic" if model.resize_interpolation_method == pb.BICUBIC else "bilinear",
         report=data_set.report,
@@ -65,9 +67,9 @@ def loader(
     )
 
 
-def _num_workers(wanted: int, world_size: int) -> int:
+def _num_workers(wanted: int, num_neighbours: int) -> int:
     """Threads of one process: as many as wanted, at most its share of the cores, which is also the default."""
-    cores = max(1, usable_cores() // world_size)
+    cores = max(1, usable_cores() // num_neighbours)
     if wanted > cores:
         _log.info("n_workers was reduced from %d to %d, the cores at hand", wanted, cores)
     return min(wanted or cores, cores)

@@ -142,7 +142,12 @@ def read_text(path: Path, damaged: type[TaoLiteError], *, max_bytes: int = MAX_T
 
 def _open(path: Path, damaged: type[TaoLiteError], source: Path) -> BinaryIO:
     # O_NONBLOCK: opening a named pipe would wait for a writer, perhaps for ever. It means nothing to regular files.
-    descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise damaged(f"{path}: is {_KINDS[stat.S_IFSOCK]} or a device, not a regular file") from error
     try:
         kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
         if kind != stat.S_IFREG:

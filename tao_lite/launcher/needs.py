@@ -15,7 +15,7 @@ from tao_lite.launcher.mounts import absolute
 from tao_lite.machine.host import cache_home
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import paths
-from tao_lite.spec.paths import AsWritten, path_fields
+from tao_lite.spec.paths import Replaced, path_fields
 from tao_lite.spec.stages import STAGES
 
 # Options that name what is written; every other path of the command line is read.
@@ -60,13 +60,13 @@ def of_command(
     return needs
 
 
-def variables(written: AsWritten) -> set[str]:
+def variables(replaced: Replaced) -> set[str]:
     """Environment variables that the paths of a spec name and that are set; the run inside expands them anew.
 
     Raises:
         LaunchError: one of them holds a secret, which no container needs to find a file.
     """
-    names = {name: path for path, (text, _) in written.items() for name in paths.variables(text) if name in os.environ}
+    names = {name: path for path, (text, _) in replaced.items() for name in paths.variables(text) if name in os.environ}
     for name, path in names.items():
         if _SECRET.search(name):
             raise LaunchError(

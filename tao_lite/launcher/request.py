@@ -73,12 +73,13 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A stage, the values of its own options by name, the same as words, and its results folder."""
+    """A stage, the values of its own options by name, the same as words, its results folder, what holds its spec."""
 
     stage: str
     options: Mapping[str, Any]
     arguments: Sequence[str]
     results: Path
+    source: Path
 
 
 def of(command: Command, listed: MountsFile) -> Request:
@@ -98,7 +99,7 @@ def of(command: Command, listed: MountsFile) -> Request:
     experiment = report.experiment
     needed = needs.of_command(command.stage, command.options, experiment, mounts.absolute(command.results), on_host)
     passed_on = (*_PASSED_ON, *_FOLDERS, *(_FOR_DOWNLOADS if needed.downloads else ()))
-    environment = _environment({*passed_on, *needs.variables(report.as_written)})
+    environment = _environment({*passed_on, *needs.variables(report.replaced)})
     _make(needed, on_host)
     files = {needed.log} if needed.log else set()
     return Request(
@@ -137,11 +138,8 @@ def gpus(asked: Gpus | None, num_processes: int | None, engine: Engine) -> Gpus 
 
 def _spec(command: Command, on_host: needs.OnHost) -> Examined:
     """What the spec that the stage will run means; what is wrong with it is said by the stage."""
-    file, model = command.options.get("spec_file"), command.options.get("model")
-    path: Path | None = file or model
-    if path is None:
-        raise RunError("give a spec file with -e or a checkpoint with -m")
-    text = read(on_host(path)) if file else needs.spec_inside(on_host(path))
+    path = command.source
+    text = read(on_host(path)) if command.options.get("spec_file") else needs.spec_inside(on_host(path))
     return examine(text, path, stage=command.stage, overrides=command.options.get("overrides", ()))
 
 

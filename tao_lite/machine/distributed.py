@@ -35,10 +35,16 @@ class World:
     world_size: int
     local_rank: int
     device: "torch.device"
+    local_world_size: int = 0  # ranks on this machine, where the launcher says so
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    @property
+    def num_neighbours(self) -> int:
+        """Ranks that share this machine's cores and memory, this one among them."""
+        return self.local_world_size or self.world_size
 
     def sum_(self, tensor: "torch.Tensor") -> "torch.Tensor":
         """The tensor, replaced in place by its sum over all ranks."""

@@ -1,6 +1,7 @@
 """A TensorBoard file: each record is written by the caller's thread and on disk when the call returns."""
 
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,8 +34,7 @@ class Events:
         self._event: Any = Event
         self._summary: Any = summary
         folder.mkdir(parents=True, exist_ok=True)
-        # Readers take the files of a folder in the order of their names.
-        self._file = (folder / f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}").open("xb")
+        self._file = (folder / _next_name(folder)).open("xb")
         self._records = RecordWriter(self._file)
         # The session log makes readers forget what an earlier run wrote from this step on.
         first_step = resumed_step + 1 if resumed_step else 0
@@ -120,3 +120,14 @@ class Events:
         event.wall_time = time.time()
         self._records.write(event.SerializeToString())
         self._file.flush()
+
+
+def _next_name(folder: Path) -> str:
+    """A name behind those of all files there, also where the clock was set back.
+
+    Readers take the files of a folder in the order of their names and never go back to an earlier one.
+    """
+    written = (re.match(r"events\.out\.tfevents\.(\d+)", path.name) for path in folder.iterdir())
+    # They compare texts, so numbers of any length count from the left.
+    newest = max((int(found[1].ljust(10, "0")[:10]) for found in written if found), default=0)
+    return f"events.out.tfevents.{max(time.time(), newest + 1):.6f}.{socket.gethostname()}.{os.getpid()}"

@@ -5,20 +5,26 @@ from collections.abc import Collection, Iterator
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.findings import Finding, warning
 
-_RANDOM = "freezes random weights: train_config.pretrained_model_path is not set"
+_STARTS = "train_config.pretrained_model_path"
 
 # Modes of precision that scale the loss; AUTO is FP16 on some GPUs.
 _SCALING = ("AUTO", "FP16", "O1", "O2", "O3")
 
 
-def for_stage(experiment: pb.Experiment, stage: str) -> Iterator[Finding]:
-    """What the user should know about the settings that this stage reads."""
+def for_stage(experiment: pb.Experiment, stage: str, left_out: Collection[str] = ()) -> Iterator[Finding]:
+    """What the user should know about the settings that this stage reads.
+
+    `left_out` are paths that stand in the file and not in the experiment, because they can't be read.
+    """
     if stage == "train":
         yield from _model(experiment)
         yield from _optimizer(experiment.train_config.optimizer)
         yield from _images(experiment)
         yield from _transfer(experiment)
+        yield from _frozen(experiment, is_left_out=_STARTS in left_out)
         yield from _run(experiment)
+    if stage in ("train", "evaluate", "inference"):
+        yield from _crops(experiment)
     data = experiment.dataset_config
     if data.HasField("kitti") and data.format == pb.DatasetFormat.IMAGE_FOLDER:
         yield warning("dataset_config.kitti", "has no effect: format is IMAGE_FOLDER")
@@ -30,10 +36,27 @@ def _model(experiment: pb.Experiment) -> Iterator[Finding]:
     if len(size) == 3 and size[1] != size[2]:
         words = f"is read as height {size[1]} and width {size[2]}, as TAO does, whose documentation writes 3,X,Y"
         yield warning(f"{path}.input_image_size", words)
-    if not experiment.train_config.pretrained_model_path:
-        for name in ("freeze_blocks", "freeze_bn"):
-            if getattr(model, name):
-                yield warning(f"{path}.{name}", _RANDOM)
+
+
+def _frozen(experiment: pb.Experiment, *, is_left_out: bool) -> Iterator[Finding]:
+    model, train = experiment.model_config, experiment.train_config
+    if train.pretrained_model_path:
+        return
+    frozen = [f"model_config.{name}" for name in ("freeze_blocks", "freeze_bn") if getattr(model, name)]
+    frozen += ["train_config.linear_probe"] if train.linear_probe else []
+    why = f"what {_STARTS} names can't be read" if is_left_out else f"{_STARTS} is not set"
+    yield from (warning(path, f"freezes random weights: {why}") for path in frozen)
+
+
+def _crops(experiment: pb.Experiment) -> Iterator[Finding]:
+    ours, training = experiment.eval_config, experiment.train_config.enable_center_crop
+    if ours.HasField("enable_center_crop") and ours.enable_center_crop != training:
+        found, theirs = (str(value).lower() for value in (ours.enable_center_crop, training))
+        words = (
+            f"is {found}, but train_config.enable_center_crop, by which training validates, is {theirs}: evaluate and "
+            "inference see other parts of the images than validation did; leave it out to see the same"
+        )
+        yield warning("eval_config.enable_center_crop", words)
 
 
 def _optimizer(optimizer: pb.OptimizerConfig) -> Iterator[Finding]:
@@ -80,8 +103,6 @@ def _transfer(experiment: pb.Experiment) -> Iterator[Finding]:
 
 
 def _probe(train: pb.TrainConfig, blocks: Collection[int]) -> Iterator[Finding]:
-    if not train.pretrained_model_path:
-        yield warning("train_config.linear_probe", _RANDOM)
     if blocks:
         yield warning("model_config.freeze_blocks", "has no effect: linear_probe freezes all blocks")
     if train.unfreeze_at_epoch:

@@ -101,6 +101,7 @@ class Rule(_message.Message):
     REMEDY_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     READ_BY_FIELD_NUMBER: _builtins.int
+    UNSET_FIELD_NUMBER: _builtins.int
     required: _builtins.bool
     """The field must be set whenever the message around it is; a path only when one of read_by runs."""
     min: _builtins.float
@@ -121,6 +122,10 @@ class Rule(_message.Message):
     path: Global___Rule.Path.ValueType
     """The string is a path, which is expanded; and the stages that can't do without what is there. To others it can't be
     wrong.
+    """
+    unset: _builtins.str
+    """What leaving the field out means, where that is not what its default, or a block of defaults, means. Who asks whether
+    a field is there needs this rule beside it: spec show, diff, report and resume tell the two apart by it.
     """
     @_builtins.property
     def required_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -149,10 +154,11 @@ class Rule(_message.Message):
         remedy: _builtins.str | None = ...,
         path: Global___Rule.Path.ValueType | None = ...,
         read_by: _abc.Iterable[_builtins.str] | None = ...,
+        unset: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["above", b"above", "below", b"below", "choices", b"choices", "max", b"max", "min", b"min", "path", b"path", "pattern", b"pattern", "pattern_words", b"pattern_words", "read_by", b"read_by", "remedy", b"remedy", "required", b"required", "required_by", b"required_by", "warn_set", b"warn_set", "warn_unset", b"warn_unset"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["above", b"above", "below", b"below", "choices", b"choices", "max", b"max", "min", b"min", "path", b"path", "pattern", b"pattern", "pattern_words", b"pattern_words", "read_by", b"read_by", "remedy", b"remedy", "required", b"required", "required_by", b"required_by", "unset", b"unset", "warn_set", b"warn_set", "warn_unset", b"warn_unset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["above", b"above", "below", b"below", "choices", b"choices", "max", b"max", "min", b"min", "path", b"path", "pattern", b"pattern", "pattern_words", b"pattern_words", "read_by", b"read_by", "remedy", b"remedy", "required", b"required", "required_by", b"required_by", "warn_set", b"warn_set", "warn_unset", b"warn_unset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["above", b"above", "below", b"below", "choices", b"choices", "max", b"max", "min", b"min", "path", b"path", "pattern", b"pattern", "pattern_words", b"pattern_words", "read_by", b"read_by", "remedy", b"remedy", "required", b"required", "required_by", b"required_by", "unset", b"unset", "warn_set", b"warn_set", "warn_unset", b"warn_unset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -373,7 +379,7 @@ class ModelConfig(_message.Message):
 
     @_builtins.property
     def batch_norm_config(self) -> Global___BatchNormConfig:
-        """Batch normalisation parameters. Unset: momentum 0.9, epsilon 1e-5."""
+        """Batch normalisation parameters."""
 
     @_builtins.property
     def activation(self) -> Global___Activation:
@@ -1266,7 +1272,7 @@ class TrainConfig(_message.Message):
 
     @_builtins.property
     def reg_config(self) -> Global___RegConfig:
-        """Weight penalty. Unset: none."""
+        """Weight penalty."""
 
     @_builtins.property
     def lr_config(self) -> Global___LRConfig:
@@ -1294,11 +1300,11 @@ class TrainConfig(_message.Message):
 
     @_builtins.property
     def early_stopping(self) -> Global___EarlyStoppingConfig:
-        """Early stopping. Unset: off."""
+        """Early stopping."""
 
     @_builtins.property
     def distillation(self) -> Global___DistillationConfig:
-        """Learn from a trained network too. Unset: off."""
+        """Learn from a trained network too."""
 
     @_builtins.property
     def class_weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
@@ -1306,7 +1312,7 @@ class TrainConfig(_message.Message):
 
     @_builtins.property
     def rand_augment(self) -> Global___RandAugmentConfig:
-        """Random changes of training images. Unset: off."""
+        """Random changes of training images."""
 
     def __init__(
         self,
@@ -1766,7 +1772,7 @@ class KittiConfig(_message.Message):
     label_dir: _builtins.str
     """Folder of label files. Unset: label_2, training/label_2, labels or label."""
     min_height_pixels: _builtins.float
-    """Objects whose box is lower than this are left out, in pixels. Unset: 16 in KITTI, 0 in other formats."""
+    """Objects whose box is lower than this are left out, in pixels."""
     max_occlusion: _builtins.int
     """Most occluded state kept: 0 visible, 1 partly, 2 largely, 3 unknown."""
     max_truncation: _builtins.float
@@ -1877,6 +1883,8 @@ class DatasetConfig(_message.Message):
     TFRECORD_FIELD_NUMBER: _builtins.int
     YOLO_ROOT_FIELD_NUMBER: _builtins.int
     CACHE_DIR_FIELD_NUMBER: _builtins.int
+    GROUP_PATTERN_FIELD_NUMBER: _builtins.int
+    FULL_SCALE_FIELD_NUMBER: _builtins.int
     format: Global___DatasetFormat.Kind.ValueType
     """Layout on disk."""
     val_split: _builtins.float
@@ -1898,6 +1906,15 @@ class DatasetConfig(_message.Message):
     cache_dir: _builtins.str
     """Folder of cache DISK, which may be deleted at any time. Unset: $XDG_CACHE_HOME/tao_lite, or ~/.cache/tao_lite. What
     was not used for longest goes first.
+    """
+    group_pattern: _builtins.str
+    """Regular expression (Python's) for pictures that val_split must not tear: those in whose path below the data set, or
+    frame or record name, its first group finds the same text belong together, such as "(patient\\\\d+)_". Where it finds
+    nothing a picture stands alone. Unset: the copies that Roboflow makes of a picture (NAME.rf.HASH) belong together.
+    """
+    full_scale: _builtins.float
+    """The value that is white in pictures of more than 8 bits, such as 4095 for 12 bits in files of 16 (grey, or colour in
+    PNG). 0: the largest of the file's type, 1 for floating point. It doesn't touch pictures of 8 bits.
     """
     @_builtins.property
     def kitti(self) -> Global___KittiConfig:
@@ -1925,10 +1942,12 @@ class DatasetConfig(_message.Message):
         tfrecord: Global___TfrecordConfig | None = ...,
         yolo_root: _builtins.str | None = ...,
         cache_dir: _builtins.str | None = ...,
+        group_pattern: _builtins.str | None = ...,
+        full_scale: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2037,9 +2056,7 @@ class PruneConfig(_message.Message):
     ROUNDS_FIELD_NUMBER: _builtins.int
     RETRAIN_EPOCHS_FIELD_NUMBER: _builtins.int
     normalizer: _builtins.str
-    """Scale of a layer's scores: "max" divides by the largest, "L2" by the root of their mean square, "off" leaves them.
-    Unset: max for MIN_WEIGHT, off for the other criteria, whose scores compare across layers as they are.
-    """
+    """Scale of a layer's scores: "max" divides by the largest, "L2" by the root of their mean square, "off" leaves them."""
     equalization_criterion: _builtins.str
     """How norms of coupled layers become one."""
     pruning_granularity: _builtins.int

@@ -40,7 +40,7 @@ class Spec:
     """A checked spec: the experiment as a message, the file it came from, and what to tell the user about it.
 
     `warnings` are settings that surprise, `notes` what was converted and replaced; each is one line with its place.
-    `places` holds where each field stands in the file, `as_written` the paths that were expanded.
+    `places` holds where each field stands in the file, `replaced` which paths it writes in another way.
     """
 
     experiment: pb.Experiment
@@ -48,15 +48,16 @@ class Spec:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     places: Places = field(default_factory=dict, compare=False)
-    as_written: paths.AsWritten = field(default_factory=dict, compare=False)
+    replaced: paths.Replaced = field(default_factory=dict, compare=False)
+
+    @property
+    def written(self) -> pb.Experiment:
+        """The experiment as it is kept in files: overrides included, but with its paths as they were written."""
+        return paths.as_written(self.experiment, self.replaced)
 
     def text(self) -> str:
-        """The spec as text format, overrides included, with its paths as they were written."""
-        return f"# From {self.path}\n" + text_format.MessageToString(self.written())
-
-    def written(self) -> pb.Experiment:
-        """The experiment with its paths as they were written: what is saved names variables, not their values."""
-        return paths.restored(self.experiment, self.as_written)
+        """The spec as text format, as it is kept."""
+        return f"# From {self.path}\n" + text_format.MessageToString(self.written)
 
 
 # What layers above the spec know of it: (experiment, stage) -> findings.
@@ -71,7 +72,7 @@ class Examined:
     experiment: pb.Experiment = field(default_factory=pb.Experiment)
     places: Places = field(default_factory=dict)
     findings: Sequence[Finding] = ()
-    as_written: paths.AsWritten = field(default_factory=dict)
+    replaced: paths.Replaced = field(default_factory=dict)
 
     @property
     def problems(self) -> list[Finding]:
@@ -135,7 +136,7 @@ def load_text(
         raise SpecError("\n".join([*found.lines(problems[:MAX_SHOWN]), *more]))
     blockers = [replace(one, text=f"{stage} would stop here: {one.text}") for one in found.blockers]
     warnings = found.lines(_in_order([*found.warnings, *blockers]))
-    return Spec(found.experiment, path, warnings, found.lines(found.notes), found.places, found.as_written)
+    return Spec(found.experiment, path, warnings, found.lines(found.notes), found.places, found.replaced)
 
 
 def examine(
@@ -176,7 +177,7 @@ def _judged(path: Path, bound: Bound, notes: list[Finding], stage: str, check: C
     resolved = paths.resolve(experiment, stage, given)
     found = [
         *rules.violations(experiment, places, stage),
-        *rules.warnings(experiment, stage),
+        *rules.warnings(experiment, stage, resolved.left_out),
         *resolved.findings,
         *(check(experiment, stage) if check else ()),
     ]
@@ -186,7 +187,7 @@ def _judged(path: Path, bound: Bound, notes: list[Finding], stage: str, check: C
         if one.level != Level.ERROR or one.path not in bound.excused
     ]
     findings = _in_order([*bound.problems, *notes, *placed])
-    return Examined(path, experiment, places, findings, resolved.as_written)
+    return Examined(path, experiment, places, findings, resolved.replaced)
 
 
 def _in_order(findings: Iterable[Finding]) -> list[Finding]:

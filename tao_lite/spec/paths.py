@@ -29,23 +29,30 @@ _OURS = (".pth", ".safetensors")
 # What a training can start from besides.
 _KERAS = (".hdf5", ".h5")
 
+# Field path -> how the file writes it, and what it stands for here and now.
+Replaced = dict[str, tuple[str, str]]
+
 _VARIABLE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})")
 # TAO_DATA_PATH/train: notebooks replace such a word by a folder before they start TAO.
 _PLACEHOLDER = re.compile(
     r"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|(?:EVAL|PRUNED|RETRAINED)MODEL|(?:RESULTS|EXPORT|DATA)DIR)(?=/|$)"
 )
 _TEMPLATE = re.compile(r"\{\{[^{}]*\}\}|\{%[^%]*%\}|<[^<>/]+>")
-
-AsWritten = Mapping[str, tuple[str, str]]
-"""Text of the file and what it was expanded to, by the path of the field."""
+# What a page's example has for a path that only its reader knows: whole folders, such as /path/to and your_data.
+_MADE_UP = re.compile(
+    r"(?<![^/])((path|dir|folder)[/ _-]?to|(some|full|absolute)[/ _-]path|your([ _-][^/]*)?|\.\.\.|\u2026|\?\?\?|x{3,}|"
+    r"(change|replace)[ _-]?me|placeholder|\{\w[^{}/]*\}|\[\w[^\[\]/]*\]|%\w+%)([_-][^/]*)?(?![^/])",
+    re.IGNORECASE,
+)
 
 
 @dataclass
 class Resolved:
-    """What is to be said about the paths, a note for each that was replaced among it."""
+    """What is to be said about the paths; which were replaced, and which left out because they can't be read."""
 
     findings: list[Finding] = field(default_factory=list)
-    as_written: dict[str, tuple[str, str]] = field(default_factory=dict)
+    replaced: Replaced = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +82,34 @@ def resolve(experiment: pb.Experiment, stage: str, given: Collection[str] = ()) 
         if new != old:
             setattr(found.block, found.name, new)
             resolved.findings.append(Finding(Level.NOTE, path, f'"{old}" -> "{new}"'))
-            resolved.as_written[path] = old, new
-        if stage not in found.rule.read_by:
+            resolved.replaced[path] = old, new
+        if not _is_read(path, found.rule, experiment, stage):
             continue
         if foreign and path in _INSTEAD and path not in given:
             found.block.ClearField(found.name)
+            resolved.left_out.append(path)
             foreign = [(Level.WARNING, f"{_INSTEAD[path]}: {text}") for _, text in foreign]
         resolved.findings += [Finding(level, path, text) for level, text in (*problems, *foreign)]
     return resolved
+
+
+def as_written(experiment: pb.Experiment, replaced: Mapping[str, tuple[str, str]]) -> pb.Experiment:
+    """A copy to be kept: with each path as the file writes it, so that it is expanded again wherever it is read.
+
+    A path that has meanwhile become another one is written out.
+    """
+    copy = pb.Experiment()
+    copy.CopyFrom(experiment)
+    for found in path_fields(copy):
+        old, new = replaced.get(found.path, ("", ""))
+        setattr(found.block, found.name, old if found.value == new else found.value.replace("$", "$$"))
+    return copy
+
+
+def _is_read(path: str, rule: pb.Rule, experiment: pb.Experiment, stage: str) -> bool:
+    """Whether the stage reads what is at the path; evaluation reads training's data only in the place of its own."""
+    has_its_own = stage == "evaluate" and experiment.eval_config.eval_dataset_path
+    return stage in rule.read_by and not (has_its_own and path.startswith("train_config."))
 
 
 def path_fields(message: Message, prefix: str = "") -> Iterator[PathField]:
@@ -105,24 +132,20 @@ def _expanded(text: str) -> tuple[str, list[tuple[Level, str]]]:
         words = "variables " + ", ".join(unset) + " are" if len(unset) > 1 else f"variable {unset[0]} is"
         remedy = f"export {unset[0]}=..., or write $$ where a dollar sign is meant"
         problems.append((Level.ERROR, f'found "{text}", but the environment {words} not set; {remedy}'))
-    expanded = _VARIABLE.sub(_value, text)
-    return os.path.expanduser(expanded), problems  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+    expanded = os.path.expanduser(_VARIABLE.sub(_value, text))  # noqa: PTH111 - Path.expanduser raises for unknown ~user
+    return expanded, [*problems, *([] if problems else _made_up(expanded))]
+
+
+def _made_up(text: str) -> Iterator[tuple[Level, str]]:
+    word = None if "://" in text else _MADE_UP.search(text)
+    if word and not os.path.lexists(text):
+        words = f'found "{text}", and "{word[0]}" stands in examples for a path of your own; write the path itself'
+        yield Level.BLOCKER, words
 
 
 def _value(match: re.Match[str]) -> str:
     name = match[1] or match[2]
     return os.environ.get(name) or match[0] if name else "$"
-
-
-def restored(experiment: pb.Experiment, written: AsWritten) -> pb.Experiment:
-    """A copy with the paths as they were written; one that was changed since stays."""
-    copy = pb.Experiment()
-    copy.CopyFrom(experiment)
-    for found in path_fields(copy):
-        text, expanded = written.get(found.path, ("", ""))
-        if found.value == expanded:
-            setattr(found.block, found.name, text)
-    return copy
 
 
 def variables(text: str) -> set[str]:

@@ -64,6 +64,8 @@ def rule_words(field: FieldDescriptor) -> str:
         words.append("one of " + ", ".join(rule.choices))
     if rule.warn_set:
         words.append("no effect")
+    if rule.unset:
+        words.append(f"unset: {rule.unset}")
     return "; ".join(words)
 
 

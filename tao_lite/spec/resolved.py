@@ -15,16 +15,19 @@ from tao_lite.spec.unbind import scalar, unbind
 
 NOT_SET = "not set"
 
-# Blocks whose presence is itself a setting: left out, they are off, not at their defaults.
-_SWITCHES = ("EarlyStoppingConfig", "SampleConfig")
-# Fields without a default of their own: what they mean where they are not set depends on the data.
-_OPEN = ("min_height_pixels",)
 _WIDTH = 80
 
 
 def values(experiment: pb.Experiment) -> Mapping[str, str]:
     """Every value that counts, by its path, as it stands in a file. Specs that mean the same have the same."""
     return dict(_values(experiment, ""))
+
+
+def differences(a: pb.Experiment, b: pb.Experiment) -> list[tuple[str, str, str]]:
+    """What two specs mean differently: path, value in a, value in b."""
+    in_a, in_b = values(a), values(b)
+    rows = [(path, in_a.get(path, NOT_SET), in_b.get(path, NOT_SET)) for path in {**in_a, **in_b}]
+    return [row for row in rows if row[1] != row[2]]
 
 
 def text(experiment: pb.Experiment, stage: str, origin: Callable[[str], str]) -> str:
@@ -59,35 +62,34 @@ def _values(message: Message, path: str) -> Iterator[tuple[str, str]]:
     for name, field in schema.fields(message).items():
         one_path, value = join(path, name), getattr(message, name)
         if schema.block_type(field):
-            if message.HasField(name) or _stands_for_its_defaults(field):
+            if message.HasField(name) or _means_its_default(field):
                 yield from _values(value, one_path)
         elif schema.is_map(field):
             yield one_path, ", ".join(f"{key}: {value[key]}" for key in sorted(value)) or NOT_SET
         elif field.is_repeated:
             yield one_path, ", ".join(write.scalar(scalar(field, one)) for one in value) or NOT_SET
-        elif name in _OPEN and not message.HasField(name):
-            yield one_path, NOT_SET
-        else:
+        elif message.HasField(name) or _means_its_default(field):
             yield one_path, write.scalar(scalar(field, value))
+        else:
+            yield one_path, NOT_SET
 
 
-def _stands_for_its_defaults(field: FieldDescriptor) -> bool:
-    """Whether a block that is left out means one with its defaults; else it means off, or missing."""
-    block = schema.block_type(field)
-    if block is None or block.name in _SWITCHES or block.oneofs or field.containing_oneof:
-        return False
-    rule = schema.rule(field)
-    must_hold_something = any(schema.rule(inner).required for inner in schema.fields(block).values())
-    return not (rule.required or rule.required_by or rule.warn_set or must_hold_something)
+def _means_its_default(field: FieldDescriptor) -> bool:
+    """Whether a field that is left out means its default, a block one of defaults; else what its rule says of that."""
+    block, rule = schema.block_type(field), schema.rule(field)
+    if block is None:
+        return not rule.unset
+    is_a_choice = bool(block.oneofs or field.containing_oneof)
+    return not (is_a_choice or rule.unset or rule.required or rule.required_by or rule.warn_set)
 
 
 def _fill(message: Message) -> None:
     for name, field in schema.fields(message).items():
         if schema.block_type(field):
-            if message.HasField(name) or _stands_for_its_defaults(field):
+            if message.HasField(name) or _means_its_default(field):
                 getattr(message, name).SetInParent()
                 _fill(getattr(message, name))
-        elif not field.is_repeated and name not in _OPEN:
+        elif not field.is_repeated and _means_its_default(field):
             setattr(message, name, getattr(message, name))
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -25,10 +25,10 @@ def violations(experiment: pb.Experiment, places: Places, stage: str) -> Iterato
     yield from _joint_violations(experiment, places, stage)
 
 
-def warnings(experiment: pb.Experiment, stage: str) -> Iterator[Finding]:
-    """Settings that surprise or have no effect in this stage."""
+def warnings(experiment: pb.Experiment, stage: str, left_out: Collection[str] = ()) -> Iterator[Finding]:
+    """Settings that surprise or have no effect in this stage; `left_out` are paths of the file that can't be read."""
     yield from _message_warnings(experiment, "", stage)
-    yield from for_stage(experiment, stage)
+    yield from for_stage(experiment, stage, left_out)
 
 
 def _missing_for_training(experiment: pb.Experiment) -> list[str]:

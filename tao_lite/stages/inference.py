@@ -31,7 +31,8 @@ def inference(spec: Spec, run: Run, source: Path) -> Summary:
     trained = Trained.of(Path(spec.experiment.eval_config.model_path or run.best), run.device, spec.experiment)
     paths, names = _paths(source), trained.class_names
     # A label is needed for an example and read by nobody.
-    examples = tuple(Example(path, names[0], str(path)) for path in paths)
+    full_scale = trained.experiment.dataset_config.full_scale
+    examples = tuple(Example(path, names[0], str(path), full_scale=full_scale) for path in paths)
     data = evaluation_loader(trained.experiment, DataSet(examples, names), run.world)
     trained.set_threads(run)
     rows: Rows = []

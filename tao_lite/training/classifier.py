@@ -80,10 +80,14 @@ class Classifier:
 
     def _examples(self, images: Sequence[Picture]) -> Iterator[Example]:
         """The images, without a class."""
-        channels = architectures.input_shape(self._trained.experiment.model_config)[0]
+        experiment = self._trained.experiment
+        channels, full_scale = (
+            architectures.input_shape(experiment.model_config)[0],
+            experiment.dataset_config.full_scale,
+        )
         for number, image in enumerate(images):
             if isinstance(image, str | os.PathLike):
-                yield Example(Path(image), "", str(image))
+                yield Example(Path(image), "", str(image), full_scale=full_scale)
             else:
                 place = f"images[{number}]"
                 pixels = _pixels(image, channels, place)

@@ -1,5 +1,6 @@
 """A trained network, opened for use: on a device, with its normalisation, its classes and the spec it is used by."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,8 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.training import trial
 from tao_lite.training.loops import predict
 from tao_lite.training.precision import Precision
+
+_log = logging.getLogger(__name__)
 
 
 class Prediction(NamedTuple):
@@ -51,6 +54,9 @@ class Trained:
         merged.CopyFrom(experiment or found.experiment)
         # Its input size and kind are facts, not wishes.
         merged.model_config.CopyFrom(found.experiment.model_config)
+        if not merged.dataset_config.HasField("full_scale"):  # so is what was white in its deep pictures
+            merged.dataset_config.full_scale = found.experiment.dataset_config.full_scale
+        _see_as_validation(merged, found.experiment.train_config.enable_center_crop, path)
         network = on_device(checkpoints.network(found).eval(), device)
         return cls(path=path, found=found, experiment=compat.effective(merged), device=device, network=network)
 
@@ -79,6 +85,24 @@ class Trained:
         """Each batch, and for each of its images the probabilities in the order of the class names."""
         for batch, _, logits in predict(self._folded, batches, preprocess=self.preprocess, precision=self.precision):
             yield batch, logits.softmax(dim=1).tolist()
+
+
+def _see_as_validation(experiment: pb.Experiment, is_cropped: bool, path: Path) -> None:
+    """Crop images as the checkpoint's validation did, unless the spec says else.
+
+    Of that the log is told; where the spec's own train_config says else too, who loaded the spec has told it.
+    """
+    config = experiment.eval_config
+    if not config.HasField("enable_center_crop"):
+        config.enable_center_crop = is_cropped
+    elif is_cropped != config.enable_center_crop == experiment.train_config.enable_center_crop:
+        _log.warning(
+            "eval_config.enable_center_crop is %s, but the validation of %s had %s: its numbers are of other parts of "
+            "the images",
+            str(config.enable_center_crop).lower(),
+            path,
+            str(is_cropped).lower(),
+        )
 
 
 def most_probable(class_names: Sequence[str], probabilities: Sequence[float]) -> Prediction:

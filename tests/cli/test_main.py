@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tao_lite.cli.main import _spread_lists, cli
+from tao_lite.cli.main import _spread_lists, cli, main
 from tao_lite.spec.stages import STAGES
 
 
@@ -28,6 +28,24 @@ def test_every_command_that_runs_a_stage_is_a_row_of_the_table() -> None:
         name for name, command in cli.commands.items() if any(one.name == "num_processes" for one in command.params)
     }
     assert runs == set(STAGES)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "-e", "specs/classification_spec.cfg", "-r", ""],
+        ["evaluate", "-m", ""],
+        ["inference", "-m", "x.pth", "-d", ""],
+        ["export", "-m", "x.pth", "-o", ""],
+        ["dataset", "sample", "-o", ""],
+    ],
+)
+def test_an_empty_path_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """FIELD.md B9: pathlib takes it for the current folder, and so would a run write there."""
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert "'' is no path; is a variable of the shell empty? '.' is the current folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,31 @@ def test_check_says_ok_of_a_good_file_and_counts_the_errors_of_a_bad_one(spec: R
     ]
 
 
+def test_check_counts_what_would_stop_the_stage_as_an_error(spec: Run) -> None:
+    """FIELD.md D2, D3."""
+    Path("page.cfg").write_text(GOOD.replace('"data"', '"/path/to/your/data"'))
+    code, out, _ = spec("check", "page.cfg")
+    assert code == 2
+    assert out.splitlines() == [
+        (
+            "page.cfg:3:23  error  train_config.train_dataset_path  train would stop here: found "
+            '"/path/to/your/data", and "path/to" stands in examples for a path of your own; write the path itself'
+        ),
+        "page.cfg: 1 error",
+    ]
+    assert spec("check", "page.cfg", "--stage", "inference")[0] == 0
+
+
+def test_shown_spec_keeps_its_variables_and_dollar_signs(spec: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FIELD.md A7, C3."""
+    monkeypatch.setenv("IMAGES", "/data")
+    Path("a.cfg").write_text(GOOD.replace('"data"', '"$IMAGES/a$$b"'))
+    shown = spec("show", "a.cfg")[1]
+    assert 'train_dataset_path: "$IMAGES/a$$b"' in shown
+    Path("shown.cfg").write_text(shown)
+    assert spec("diff", "a.cfg", "shown.cfg") == (0, "", "")
+
+
 def test_check_names_what_was_converted(spec: Run) -> None:
     code, out, _ = spec("check", "old.cfg", "--json")
     kinds = [(one["line"], one["kind"], one["path"]) for one in json.loads(out)]
@@ -205,7 +230,7 @@ def test_show_gives_every_value_its_origin(spec: Run) -> None:
         '  arch: "resnet"  # line 3',
         "  retain_head: false  # line 5, converted",
         "  use_bias: false  # default",
-        "  # Not set: freeze_blocks, activation, byom_model",
+        "  # Not set: freeze_blocks, dropout, batch_norm_config, activation, byom_model",
         "  optimizer {  # line 12, converted",
         "  n_epochs: 7  # --set",
         "  checkpoint {  # default",

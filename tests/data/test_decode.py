@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from tao_lite.data.decode import decode, from_picture, image_size
+from tao_lite.data.decode import decode, depth, from_picture, image_size
 from tao_lite.errors import DataError
 
 Pixel = float | tuple[int, ...]
+REMEDY = "save as 8 or 16 bit, or set dataset_config.full_scale"
 
 # EXIF 2.32, tag 0x0112, says where row 0 and column 0 of the stored pixels lie in the picture; read off from that
 # for the picture [[1, 2, 3], [4, 5, 6]].
@@ -185,15 +186,15 @@ def test_floating_point_counts_from_0_to_1(tmp_path: Path) -> None:
     [
         (
             picture("F", 0.0, 291.5),
-            "can't be decoded: floating-point pixels from 0 to 291.5, must be 0 to 1; save as 8 or 16 bit",
+            f"can't be decoded: floating-point pixels from 0 to 291.5, must be 0 to 1; {REMEDY}",
         ),
         (
             picture("F", float("nan"), 1.0),
-            "can't be decoded: floating-point pixels from nan to nan, must be 0 to 1; save as 8 or 16 bit",
+            f"can't be decoded: floating-point pixels from nan to nan, must be 0 to 1; {REMEDY}",
         ),
         (
             picture("I", 7, 70000),
-            "can't be decoded: 32-bit or signed pixels have no known full scale; save as 8 or 16 bit",
+            f"can't be decoded: 32-bit or signed pixels have no known full scale; {REMEDY}",
         ),
     ],
 )
@@ -441,11 +442,18 @@ def test_what_is_no_file_is_named_without_waiting_for_it(tmp_path: Path) -> None
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "link.jpg").symlink_to("nowhere")
     (tmp_path / "circle.jpg").symlink_to("circle.jpg")
-    assert problem(tmp_path / "pipe.jpg") == "not a regular file"
-    assert problem(tmp_path) == "not a regular file"
-    assert problem(Path("/dev/zero")) == "not a regular file"
-    assert problem(tmp_path / "link.jpg") == "can't be opened (No such file or directory)"
-    assert problem(tmp_path / "circle.jpg") == "can't be opened (Too many levels of symbolic links)"
+    assert problem(tmp_path / "pipe.jpg") == "is a named pipe, not a regular file"
+    assert problem(tmp_path) == "is a folder, not a regular file"
+    assert problem(Path("/dev/zero")) == "is a device, not a regular file"
+    assert problem(tmp_path / "link.jpg") == "no such file; check the path"
+    assert problem(tmp_path / "circle.jpg") == "no such file (Too many levels of symbolic links)"
+
+
+def test_a_file_larger_than_any_picture_is_refused_unread(tmp_path: Path) -> None:
+    """FIELD.md B3."""
+    path = saved(tmp_path / "a.jpg", noise())
+    os.truncate(path, 2**31 + 1)
+    assert problem(path) == "has 2,147,483,649 bytes, more than the 2,147,483,648 that a picture can have"
 
 
 def test_each_difficult_file_decodes_if_pillow_can_and_else_is_an_error(shared: Path) -> None:
@@ -533,3 +541,53 @@ def test_the_faster_jpeg_decoder_gives_the_same_for_difficult_files(
     shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert same_without_simplejpeg(sorted((shared / "data/dirty").rglob("*")), monkeypatch) > 10
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("kind", ["grey", "colour"])
+def test_full_scale_is_white_whatever_the_file_could_hold(tmp_path: Path, bits: int, kind: str) -> None:
+    """FIELD.md E1: the high 8 of so many bits, as they are taken of 16; what is beyond is white."""
+    values = np.random.default_rng(bits).integers(
+        0, 2**bits, (3, 5, 3) if kind == "colour" else (3, 5), dtype=np.uint16
+    )
+    values.flat[0] = 2**bits - 1
+    rows = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    path = written(tmp_path / "deep.png", png(5, 3, depth=16, kind=2 if kind == "colour" else 0, rows=rows))
+    expected = (values >> (bits - 8)).astype(np.uint8)
+    if kind == "grey":
+        expected = np.repeat(expected[..., None], 3, axis=2)
+    assert np.array_equal(decode(path, 3, full_scale=2**bits - 1), expected)
+    beyond = decode(path, 3, full_scale=300)[values > 300]
+    assert (beyond == 255).all()
+    found = depth(path)
+    assert found is not None
+    assert found == (values.min(), 2**bits - 1, 65535)
+
+
+def test_full_scale_makes_other_deep_pixels_readable(tmp_path: Path) -> None:
+    """FIELD.md E1: whole numbers of 32 bits, and floating point beyond 1; below 0 is black."""
+    # 256 / 4096 levels for each step of whole numbers, 255 / 200 rounded for others.
+    whole = saved(tmp_path / "whole.tif", Image.fromarray(np.array([[-5, 0, 2048, 4095, 9999]], np.int32)))
+    assert decode(whole, 1, full_scale=4095)[0, :, 0].tolist() == [0, 0, 128, 255, 255]
+    real = saved(tmp_path / "real.tif", Image.fromarray(np.array([[-1, 0, 100, 200, 291.5]], np.float32)))
+    assert decode(real, 1, full_scale=200)[0, :, 0].tolist() == [0, 0, 128, 255, 255]
+    bad = saved(tmp_path / "nan.tif", Image.fromarray(np.array([[0, np.nan]], np.float32)))
+    assert problem(bad, lambda path: decode(path, 1, full_scale=2)) == (
+        "can't be decoded: floating-point pixels that are no numbers"
+    )
+
+
+def test_full_scale_leaves_alone_what_says_its_own(tmp_path: Path) -> None:
+    """FIELD.md E1: pictures of 8 bits, and a PGM with its largest value."""
+    plain = saved(tmp_path / "plain.png", picture("L", 0, 7, 200))
+    assert np.array_equal(decode(plain, 3, full_scale=1023), decode(plain, 3))
+    grey = written(tmp_path / "grey.pgm", b"P5 2 1 1023\n" + struct.pack(">HH", 1023, 512))
+    assert np.array_equal(decode(grey, 1, full_scale=1023), decode(grey, 1))
+    assert (depth(plain), depth(grey)) == (None, None)
+
+
+def test_transparent_deep_pixels_stay_laid_on_white(tmp_path: Path) -> None:
+    """FIELD.md E1"""
+    pixels = struct.pack(">8H", 1023, 0, 0, 65535, 1023, 0, 0, 0)
+    path = written(tmp_path / "clear.png", png(2, 1, depth=16, kind=6, rows=b"\0" + pixels))
+    assert decode(path, 3, full_scale=1023)[0].tolist() == [[255, 0, 0], [255, 255, 255]]

@@ -296,14 +296,20 @@ dataset_config { cache: MEMORY }
 
 @pytest.fixture
 def build(pictures: DataSet) -> Callable[..., Loader]:
-    def built(split: str, spec: str = SPEC, world_size: int = 1) -> Loader:
+    def built(split: str, spec: str = SPEC, world_size: int = 1, local_world_size: int = 0) -> Loader:
         return loader(
             text_format.Parse(spec, pb.Experiment()),
             pictures,
             split,  # type: ignore[arg-type]
             batch_size=5,
             seed=9,
-            world=World(rank=0, world_size=world_size, local_rank=0, device=torch.device("cpu")),
+            world=World(
+                rank=0,
+                world_size=world_size,
+                local_rank=0,
+                device=torch.device("cpu"),
+                local_world_size=local_world_size,
+            ),
         )
 
     return built
@@ -340,6 +346,16 @@ def test_unset_threads_are_one_per_core_shared_by_the_processes(build: Callable[
     plain = 'model_config { input_image_size: "3,32,48" }'
     assert build("val", plain).num_workers == usable_cores()
     assert build("val", plain, world_size=1000).num_workers == 1
+
+
+def test_cores_and_memory_are_divided_by_the_processes_of_this_machine(build: Callable[..., Loader]) -> None:
+    """FIELD.md B11."""
+    plain = 'model_config { input_image_size: "3,32,48" }'
+    assert build("val", plain, world_size=1000, local_world_size=1).num_workers == usable_cores()
+    alone, crowded = (build("val", world_size=10**9, local_world_size=size).cache for size in (1, 10**9))
+    assert alone
+    assert crowded
+    assert alone.max_bytes > 10**6 > crowded.max_bytes
 
 
 def test_cache_off_keeps_nothing(build: Callable[..., Loader]) -> None:

@@ -20,6 +20,7 @@ SEED = int(os.environ.get("FAULTS_SEED", "0"))
 SIZES = {"train": 28, "resume": 20, "prune": 12, "export": 4, "convert": 12}
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not shutil.which("gcc"), reason="gcc makes the library that lets system calls fail"),
     pytest.mark.timeout(7200),
 ]
@@ -92,3 +93,26 @@ def test_a_failing_system_call_loses_nothing_and_the_same_command_mends_it(
     random.Random(SEED).shuffle(chosen)
     found = [line for fault in chosen for line in sweep.problems(forge, command, folder, fault, expected)]
     assert not found, "\n\n".join([f"{len(found)} of {len(chosen)} faults ended wrongly", *found])
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("train", 0), ("check", 2), ("report", 0), ("convert", 0), ("inference", 0)]
+)
+@pytest.mark.parametrize(("kind", "times"), [("open", FOR_EVER), ("read", FOR_EVER), ("read", 1)])
+def test_a_picture_that_the_system_cannot_read_is_named_and_the_others_are_used(
+    name: str, code: int, *, kind: str, times: int, forge: Forge, spec: Path, results: Path, tmp_path: Path
+) -> None:
+    """FIELD.md B4."""
+    folder, data = tmp_path / "results", spec.with_suffix("")
+    arguments = {
+        "train": ("train", "-e", spec, "--gpus", 0, "-r", folder),
+        "check": ("dataset", "check", "-e", spec),
+        "report": ("dataset", "report", "-e", spec),
+        "convert": ("dataset", "convert", "-e", spec, "-o", folder, "--to", "image_folder"),
+        "inference": ("inference", "-m", results / "weights" / "best.pth", "-d", data, "--gpus", 0, "-r", folder),
+    }[name]
+    ended = forge.run(arguments, Fault(kind, f"{data}/dull/3.png", 5, 0, times))
+    assert f"{data}/dull/3.png: Input/output error; waiting for it" in ended.said
+    is_gone = times == FOR_EVER
+    assert ended.code == (code if is_gone else 0), ended.said
+    assert ("can't be read now (Input/output error, EIO)" in ended.said) == is_gone

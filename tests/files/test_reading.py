@@ -4,7 +4,6 @@ import errno
 import logging
 import os
 import socket
-import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +46,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (named_pipe, "is a named pipe, not a regular file"),
         (endless, "is a device, not a regular file"),
         (folder, "is a folder, not a regular file"),
+        (listening, "is a socket or a device, not a regular file"),
         (lambda path: path.symlink_to(path.name), "no such file (Too many levels of symbolic links)"),
         (lambda path: None, "no such file; check the path"),
     ],
@@ -59,13 +59,6 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, make: Callab
         with pytest.raises(DataError) as caught:
             action()
         assert str(caught.value) == f"{path}: {said}"
-
-
-def test_a_socket_is_refused_as_the_system_does(tmp_path: Path) -> None:
-    listening(tmp_path / "s")
-    assert stat.S_ISSOCK((tmp_path / "s").stat().st_mode)
-    with pytest.raises(ReadError, match="can't be read now"):
-        read(tmp_path / "s", DataError, max_bytes=9)
 
 
 def test_no_more_is_read_than_asked_for(tmp_path: Path) -> None:

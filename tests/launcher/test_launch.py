@@ -313,7 +313,7 @@ def test_privileged_container_has_to_be_allowed_on_the_command_line(tmp_path: Pa
     """FIELD.md C1."""
     file = tmp_path / "m.json"
     file.write_text('{"DockerOptions": {"privileged": true}}')
-    command = Command(stage="train", options={}, arguments=[], results=tmp_path / "results")
+    command = Command(stage="train", options={}, arguments=[], results=tmp_path / "results", source=file)
     with pytest.raises(LaunchError, match=f"{file}: DockerOptions: privileged is true.*or add --allow_privileged"):
         launch.launch(command, Choice(mounts=file))
     assert not command.results.exists()

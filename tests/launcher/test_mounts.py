@@ -258,7 +258,7 @@ def named(text: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Variables that the container of a spec with this text gets."""
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
-    return needs.variables(examine(text, Path("a.cfg"), stage="train").as_written)
+    return needs.variables(examine(text, Path("a.cfg"), stage="train").replaced)
 
 
 def test_variables_are_those_that_the_paths_of_a_spec_name(monkeypatch: pytest.MonkeyPatch) -> None:

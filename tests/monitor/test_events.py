@@ -26,6 +26,20 @@ def events(tmp_path: Path) -> Iterator[Events]:
         yield opened
 
 
+@pytest.mark.parametrize("digits", ["5", "1700000000", "4102444800"])
+def test_what_is_written_after_the_clock_was_set_back_is_read_last(tmp_path: Path, digits: str) -> None:
+    """FIELD.md B8: a file named in 2100, or by a clock that began at 1970."""
+    for step in (1, 2, 3):
+        with closing(Events(tmp_path, resumed_step=step - 1)) as events:
+            events.scalars(step, {"loss": step / 2})
+        if step == 1:
+            (first,) = tmp_path.iterdir()
+            first.rename(tmp_path / f"events.out.tfevents.{digits}.000000.host.1")
+    files = sorted(tmp_path.iterdir())
+    assert files == sorted(files, key=lambda path: path.stat().st_mtime_ns)
+    assert [(point.step, point.value) for point in read(tmp_path).Scalars("loss")] == [(1, 0.5), (2, 1.0), (3, 1.5)]
+
+
 def read(folder: Path) -> EventAccumulator:
     return EventAccumulator(str(folder)).Reload()
 

@@ -238,3 +238,100 @@ def test_blanks_around_a_path_are_no_part_of_it() -> None:
     found = report(train_dataset_path=" data/train ")
     assert found.experiment.train_config.train_dataset_path == "data/train"
     assert [note.text for note in found.notes] == ['" data/train " -> "data/train"']
+
+
+def test_weights_that_stand_in_the_file_and_can_not_be_read_are_no_weights_that_are_not_set() -> None:
+    """FIELD.md D1."""
+    text = spec(pretrained_model_path="/w/a.hdf5").replace(
+        "use_batch_norm", "freeze_blocks: 0 freeze_bn: true use_batch_norm"
+    )
+    said = {one.path: one.text for one in examine(text, Path("a.cfg"), stage="train").warnings}
+    words = "freezes random weights: what train_config.pretrained_model_path names can't be read"
+    assert said["model_config.freeze_blocks"] == said["model_config.freeze_bn"] == words
+    assert said[PRETRAINED].startswith("training starts from random weights instead: ")
+    without = examine(text.replace('pretrained_model_path: "/w/a.hdf5"', ""), Path("a.cfg"), stage="train").warnings
+    assert [one.text for one in without] == [
+        "freezes random weights: train_config.pretrained_model_path is not set"
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/path/to/your/pretrained/model",
+        "/path/to/dataset/train",
+        "path/to/train",
+        "/PATH/TO/images",
+        "/data/path_to_images",
+        "~/path-to/train",
+        "/home/you/your_dataset/train",
+        "/your/train",
+        "YOUR-DATA/train",
+        "/data/.../train",
+        "???",
+        "/data/xxx/train",
+        "/some/path/train",
+        "{data_dir}/train",
+        "[your data]/train",
+        "%USERPROFILE%/train",
+    ],
+)
+def test_a_path_of_a_page_for_everyone_is_a_blocker(path: str) -> None:
+    """FIELD.md D2."""
+    for name in ("train_dataset_path", "pretrained_model_path"):
+        (blocker,) = report(**{name: path}).blockers
+        assert (blocker.path, blocker.place.line) == (f"train_config.{name}", 4)
+        assert blocker.text.endswith("; write the path itself")
+        assert report("inference", **{name: path}).blockers == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/data/paths/to_do", "/data/yours/train", "/data/tour/x", "/a..b/xx/train", "timm://your", "/data[1]/a{2}"]
+)
+def test_a_path_that_only_resembles_one_of_a_page_is_left_alone(path: str) -> None:
+    assert report(pretrained_model_path=path).blockers == []
+
+
+def test_a_path_like_that_of_a_page_which_exists_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "path" / "to").mkdir(parents=True)
+    assert report(train_dataset_path=f"{tmp_path}/path/to").blockers == []
+
+
+def test_what_is_kept_has_each_path_as_it_was_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """FIELD.md C3."""
+    (tmp_path / "a.pth").touch()
+    monkeypatch.setenv("IMAGES", "/secret/data")
+    monkeypatch.setenv("TAO_DATA_PATH", "/secret/tao")
+    monkeypatch.setenv("HOME", "/secret/home")
+    written = {
+        "train_dataset_path": "${IMAGES}/train",
+        "val_dataset_path": "TAO_DATA_PATH/val",
+        "eval_dataset_path": "~/a$$b",
+        "pretrained_model_path": f"{tmp_path}/a.tlt",
+    }
+    found = load_text(spec(**written), Path("a.cfg"))
+    assert found.experiment.train_config.train_dataset_path == "/secret/data/train"
+    assert "secret" not in found.text()
+    kept = found.written
+    assert [kept.train_config.train_dataset_path, kept.train_config.val_dataset_path] == list(written.values())[:2]
+    assert kept.eval_config.eval_dataset_path == "~/a$$b"
+    assert load_text(found.text(), Path("b.cfg")).experiment == found.experiment
+    monkeypatch.setenv("IMAGES", "/elsewhere")
+    assert load_text(found.text(), Path("b.cfg")).experiment.train_config.train_dataset_path == "/elsewhere/train"
+
+
+def test_a_path_that_became_another_one_is_kept_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FIELD.md C3."""
+    monkeypatch.setenv("IMAGES", "/data")
+    found = load_text(spec(train_dataset_path="$IMAGES/train"), Path("a.cfg"))
+    found.experiment.train_config.train_dataset_path = "/price in $/train"
+    assert load_text(found.text(), Path("b.cfg")).experiment == found.experiment
+
+
+def test_evaluation_of_images_of_its_own_needs_no_variable_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FIELD.md C3: a checkpoint is evaluated on a machine where its training's variables are not set."""
+    monkeypatch.delenv("NO_SUCH", raising=False)
+    text = spec(train_dataset_path="$NO_SUCH/train", val_dataset_path="$NO_SUCH/val")
+    assert examine(text, Path("a.cfg"), stage="evaluate").problems == []
+    no_images = text.replace('eval_dataset_path: "data"', "")
+    assert len(examine(no_images, Path("a.cfg"), stage="evaluate").problems) == 2

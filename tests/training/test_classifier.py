@@ -85,7 +85,7 @@ def test_no_images_are_no_rows(network: Classifier) -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        ("no.png", "no.png: can't be opened (No such file or directory); repair it or leave it out"),
+        ("no.png", "no.png: no such file; check the path; repair it or leave it out"),
         (np.zeros((4, 4, 3)), "images[1]: is an array of float64 [4, 4, 3]; must be uint8 [H, W, 3] in RGB, or"),
         (np.zeros((4, 4, 4), np.uint8), "images[1]: is an array of uint8 [4, 4, 4]; must be uint8 [H, W, 3] in RGB"),
         (np.zeros((0, 4), np.uint8), "images[1]: is an array of uint8 [0, 4]; must be uint8"),

@@ -108,7 +108,9 @@ class Images:
         images = {}
         first = self._examples[indices[0]]
         try:
-            frame = decode(first.path, self._channels, first.span) if first.pixels is None else first.pixels
+            frame = first.pixels
+            if frame is None:
+                frame = decode(first.path, self._channels, first.span, first.full_scale)
         except DataError as error:
             self._bad.update(dict.fromkeys(indices, str(error)))
             return {}

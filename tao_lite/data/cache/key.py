@@ -53,7 +53,9 @@ def key(examples: Sequence[Example], files: npt.NDArray[np.uint64], settings: Se
     digest.update(repr((_code(), list(settings), len(examples))).encode())
     for example in examples:
         place = example.span[1:] if example.span else None
-        digest.update(f"{_file(example)}\0{example.box}\0{place}\n".encode("utf-8", "surrogateescape"))
+        digest.update(
+            f"{_file(example)}\0{example.box}\0{place}\0{example.full_scale}\n".encode("utf-8", "surrogateescape")
+        )
     digest.update(files.tobytes())
     return digest.digest()
 

@@ -72,7 +72,7 @@ class _Class:
 
     def examples(self, report: LeftOut) -> Iterator[Example]:
         above = f"{self._root}/"
-        for place, files in self._walk.below(self._root / self._name, self._name):
+        for place, files in self._walk.below(self._root / self._name, label=self._name):
             images = [entry for entry in files if self._is_image(entry, report)]
             for entry in images:
                 if is_file(entry):

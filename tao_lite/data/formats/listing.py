@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from tao_lite.data.left_out import SYSTEM, LeftOut
+from tao_lite.data.left_out import OUTSIDE, SYSTEM, LeftOut
 
 # TAO's, WebP, and other names of the same formats. In any case.
 SUFFIXES = frozenset(
@@ -53,13 +53,14 @@ class Walk:
                     folders.append(entry)
         return files, sorted(folders, key=lambda entry: entry.name)
 
-    def below(self, folder: Path, label: str = "") -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-        """Each folder from this one down with its files. Links are followed, a folder is listed once.
+    def below(self, *roots: Path, label: str = "") -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+        """Each folder from these down with its files, listed once. Links that lead out of all of them are reported.
 
-        `label` is the class of what is in it, if that is one.
+        `label` is the class of what is in them, if they are one's.
         """
         seen: set[tuple[int, int]] = set()
-        pending = [str(folder)]
+        pending = [str(root) for root in reversed(roots)]
+        inside = [os.path.join(os.path.realpath(root), "") for root in roots]  # noqa: PTH118 - ends with a slash
         while pending:
             current = pending.pop()
             try:
@@ -72,8 +73,17 @@ class Walk:
             except OSError as error:
                 self._report(current, f"can't be listed ({error.strerror})", labels=[label])
                 continue
-            pending += [entry.path for entry in reversed(folders)]
+            pending += [entry.path for entry in reversed(folders) if self._is_inside(entry, inside)]
             yield current, files
+
+    def _is_inside(self, folder: os.DirEntry[str], roots: list[str]) -> bool:
+        """Whether it is no link out of the roots: in /proc and in homes such links lead to all of the machine."""
+        is_inside = not folder.is_symlink() or f"{os.path.realpath(folder.path)}/".startswith(tuple(roots))
+        if not is_inside:
+            self._report(
+                folder.path, f"leads out of its folder, to {os.path.realpath(folder.path)}; not followed", OUTSIDE
+            )
+        return is_inside
 
     def is_of_a_system(self, name: str) -> bool:
         """Whether a system or program keeps under this name what is its own; counted if so."""

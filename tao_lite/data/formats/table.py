@@ -33,8 +33,8 @@ def class_names(root: Path, kind: str, options: Options, labels: Collection[str]
 
 
 def detect(root: Path, options: Options) -> str:
-    """The name in FORMATS of what `root` is: YOLO with a data.yaml, KITTI with its two folders, TFRECORD with record
-    files, else IMAGE_FOLDER.
+    """The name in FORMATS of what `root` is: YOLO with a data.yaml of objects, KITTI with two folders, TFRECORD with
+    record files, else IMAGE_FOLDER.
 
     Raises:
         DataError: it is none of them.

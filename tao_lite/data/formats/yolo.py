@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 def read(root: Path, options: Options) -> list[Example]:
     """One example per labelled object that passes the filters of `options.kitti`, of the split in `options.split`.
 
-    The group of a picture is its path, less what Roboflow adds to the name of each augmented copy.
+    The group of a picture is its path without suffix.
 
     Raises:
         DataError: the data.yaml or a folder can't be used, or no object is left.
@@ -148,7 +148,7 @@ def _label_file(picture: Path, root: Path) -> Path:
 
 def _group(picture: Path, root: Path) -> str:
     relative = picture.relative_to(root)
-    return str(relative.with_name(re.sub(r"\.rf\.\w+$", "", relative.stem)))
+    return str(relative.with_name(relative.stem))
 
 
 def _report_unused(used: set[Path], pictures: list[Path], report: LeftOut) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tao_lite.data.example import Options, Split
-from tao_lite.data.formats.listing import SUFFIXES, Walk, images_below, suffix
+from tao_lite.data.formats.listing import SUFFIXES, Walk, images_below, suffix, visible
 from tao_lite.data.formats.split_folders import ALIASES
 from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
@@ -144,7 +144,7 @@ def has_labels(path: Path) -> bool:
     if any(folder.is_dir() for folder in (root / LABELS, *(root.glob(f"*/{LABELS}")))):
         return True
     num_folders = 0
-    for place, files in Walk(LeftOut()).below(root):
+    for place, files in Walk(LeftOut()).below(root, *filter(Path.is_dir, visible(root))):
         stems: dict[bool, set[str]] = {True: set(), False: set()}
         for name in (entry.name for entry in files if suffix(entry.name) in SUFFIXES | {"txt"}):
             stems[suffix(name) == "txt"].add(name.rpartition(".")[0])

@@ -34,6 +34,8 @@ class Assignment:
     new_head: tuple[str, ...]
     # What the file's tensor names and shapes look like, or "".
     looks_like: str
+    # Classes of the file's own head, where they are not those of the network and so the head was not taken.
+    other_classes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """One to four lines for the log."""
@@ -48,7 +50,9 @@ class Assignment:
             first += f"; {len(self.neutral)} that the file lacks start neutral (identity or zero)"
         lines = [first]
         if self.new_head:
-            lines.append(f"New head, left at its initialisation: {listed(map(self._shapes, self.new_head))}")
+            tensors = listed(self.new_head if self.other_classes else map(self._shapes, self.new_head))
+            why = f"; the file's is for other classes: {listed(self.other_classes)}" if self.other_classes else ""
+            lines.append(f"New head, left at its initialisation: {tensors}{why}")
         left = [name for name in (*self.missing, *self.mismatched) if name not in self.new_head]
         if left:
             lines.append(f"Left at their initialisation: {len(left)} tensors, {listed(map(self._shapes, left))}")

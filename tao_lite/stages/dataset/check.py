@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tao_lite.data import look_alikes
 from tao_lite.data.example import Example
 from tao_lite.errors import DataError
-from tao_lite.stages.dataset.pictures import ERROR, REMARK, Observation, pictures
+from tao_lite.stages.dataset.pictures import ERROR, REMARK, Observation, depths, pictures
 from tao_lite.stages.dataset.sources import Source
 
 
@@ -39,6 +40,9 @@ def check(sources: Sequence[Source], reported: list[tuple[str, str]]) -> Result:
         frames.setdefault(example.path, []).append(example)
     found = dict(zip(frames, pictures(list(frames.values())), strict=True))
     observations += [observation for picture in found.values() for observation in picture.observations]
+    for name, side in examples.items():
+        looked_at = [found[path] for path in dict.fromkeys(example.path for example in side)]
+        observations += depths(looked_at, side[0].full_scale if side else 0, name)
     observations += _doubles(examples, {path: picture.digest for path, picture in found.items()})
     num_examples = sum(map(len, examples.values()))
     # A picture in two splits is found twice.
@@ -55,7 +59,13 @@ def labels(examples: Mapping[str, Sequence[Example]], reported: Iterable[tuple[s
         counts = Counter(example.label for example in side if known and example.label not in known)
         for label, count in sorted(counts.items()):
             text = f"{count} examples of {label!r}, a class that training does not have"
-            yield Observation(ERROR, "mislabelled", name, text)
+            yield Observation(ERROR, "mislabelled", name, f"{text}{look_alikes.difference([label], known)}")
+        names = {example.label for example in side}
+        for pair in look_alikes.pairs(names, names):
+            yield Observation(REMARK, "names", name, f"{look_alikes.told_apart(*pair)}; they are two classes")
+        if name in ("train", "data") and len(names) == 1:
+            words = f"holds one class only ({', '.join(names)}), and training needs two"
+            yield Observation(ERROR, "dataset", name, words)
 
 
 def _doubles(examples: dict[str, list[Example]], digests: dict[Path, bytes]) -> Iterator[Observation]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tao_lite.data import dataset
 from tao_lite.data.convert import TARGETS, Frame, frames, kitti_names
-from tao_lite.data.decode import decode, open_picture
+from tao_lite.data.decode import decode, picture_bytes
 from tao_lite.data.example import Example, KittiOptions, Options
 from tao_lite.data.geometry import Pixels
 from tao_lite.data.left_out import LeftOut
@@ -53,14 +53,15 @@ def convert(sides: Sides, output: Path, target: str, report: LeftOut) -> dict[st
     return counts
 
 
-def fields(output: Path, target: str, splits: Collection[str]) -> list[str]:
-    """The lines of a spec that use what was written."""
+def fields(output: Path, target: str, splits: Collection[str], full_scale: float = 0) -> list[str]:
+    """The lines of a spec that use what was written; `full_scale` is that of the spec whose data it was."""
     paths = {"train": "train_dataset_path", "val": "val_dataset_path"}
     training = " ".join(f'{paths[split]}: "{output / split}"' for split in splits if split in paths)
     found = [f"train_config {{ {training} }}"] if training else []
     found += [f'eval_config {{ eval_dataset_path: "{output / "test"}" }}'] if "test" in splits else []
     kitti = " kitti { min_height_pixels: 0 }" if target == "kitti" else ""
-    return [*found, f"dataset_config {{ format: {target.upper()}{kitti} }}"]
+    white = f" full_scale: {full_scale:g}" if full_scale else ""
+    return [*found, f"dataset_config {{ format: {target.upper()}{kitti}{white} }}"]
 
 
 def _claim(output: Path, target: str, fingerprint: str) -> None:
@@ -116,7 +117,7 @@ def _verified(root: Path, target: str, pictures: Sequence[Frame]) -> int:
         written = [example for key in keys for example in found.get(key, [])]
         source = frame[0].example
         try:
-            pixels = decode(source.path, 3, source.span)
+            pixels = decode(source.path, 3, source.span, source.full_scale)
         except DataError:
             return 0
         if len(written) != len(frame):
@@ -144,5 +145,4 @@ def _is_equal(original: Example, copy: Example, pixels: Pixels) -> bool:
 
 
 def _bytes(example: Example) -> bytes:
-    with open_picture(example.path, example.span) as file:
-        return file.read()
+    return picture_bytes(example.path, example.span)

@@ -1,7 +1,7 @@
 """Every picture of a data set decoded once: what is wrong or unexpected in it, its size, digest and fingerprints."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +9,8 @@ from itertools import combinations, islice
 
 from PIL import Image
 
-from tao_lite.data.decode import decode, header, open_picture
+from tao_lite.data.decode import Depth, decode, depth, header, picture_bytes
+from tao_lite.data.depth import remark
 from tao_lite.data.example import Example
 from tao_lite.data.similar import Fingerprint, fingerprint
 from tao_lite.errors import DataError
@@ -60,12 +61,20 @@ class Picture:
     """What was found in one picture; unless it is broken, a digest of its bytes, its width and height.
 
     fingerprints: one for each of its examples, None for a box that reaches outside; empty where none were asked for.
+    depth: of one of more than 8 bits.
     """
 
     observations: tuple[Observation, ...]
     digest: bytes = b""
     size: tuple[int, int] | None = None
     fingerprints: tuple[Fingerprint | None, ...] = ()
+    depth: Depth | None = None
+
+
+def depths(found: Iterable[Picture], full_scale: float, place: str) -> Iterator[Observation]:
+    """What the pictures of more than 8 bits make of their range, all together."""
+    if text := remark([picture.depth for picture in found if picture.depth], full_scale):
+        yield Observation(REMARK, "depth", place, text)
 
 
 def pictures(frames: Sequence[Sequence[Example]], *, with_fingerprints: bool = False) -> Iterator[Picture]:
@@ -84,10 +93,10 @@ def pictures(frames: Sequence[Sequence[Example]], *, with_fingerprints: bool = F
 def _look(with_fingerprints: bool, examples: Sequence[Example]) -> Picture:
     path, span = examples[0].path, examples[0].span
     try:
-        with open_picture(path, span) as file:
-            digest = hashlib.blake2b(file.read(), digest_size=16).digest()
+        digest = hashlib.blake2b(picture_bytes(path, span), digest_size=16).digest()
         head = header(path, span)
-        pixels = decode(path, 3, span)
+        pixels = decode(path, 3, span, examples[0].full_scale)
+        deep = depth(path, span)
     except DataError as error:
         return Picture((Observation(ERROR, "broken", str(path), str(error).removeprefix(f"{path}: ")),))
     height, width, _ = pixels.shape
@@ -111,7 +120,7 @@ def _look(with_fingerprints: bool, examples: Sequence[Example]) -> Picture:
         fingerprints = tuple(
             None if _is_outside(example, width, height) else fingerprint(image, example.box) for example in examples
         )
-    return Picture((*observations, *_contradictions(examples)), digest, (width, height), fingerprints)
+    return Picture((*observations, *_contradictions(examples)), digest, (width, height), fingerprints, deep)
 
 
 def _is_outside(example: Example, width: int, height: int) -> bool:

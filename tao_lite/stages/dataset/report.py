@@ -11,7 +11,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.dataset import advice, stats
 from tao_lite.stages.dataset.check import labels
 from tao_lite.stages.dataset.duplicates import Entry, Fingerprints, duplicates, leakage
-from tao_lite.stages.dataset.pictures import Observation, pictures
+from tao_lite.stages.dataset.pictures import Observation, Picture, depths, pictures
 from tao_lite.stages.dataset.sources import Sides
 
 _WEIGHTINGS = {"BALANCED": pb.ClassWeighting.BALANCED, "EFFECTIVE_NUMBER": pb.ClassWeighting.EFFECTIVE_NUMBER}
@@ -57,16 +57,21 @@ def _looked_at(entries: list[Entry]) -> tuple[set[Observation], list[tuple[int, 
         frames.setdefault(entry.example.path, []).append(index)
     examples = [[entries[index].example for index in indices] for indices in frames.values()]
     observations: set[Observation] = set()
+    deep: dict[str, list[Picture]] = {}
     sizes: list[tuple[int, int] | None] = [None] * len(entries)
     prints = Fingerprints(len(entries))
     for indices, cut, picture in zip(
         frames.values(), examples, pictures(examples, with_fingerprints=True), strict=True
     ):
         observations.update(picture.observations)
+        deep.setdefault(entries[indices[0]].split, []).append(dataclasses.replace(picture, fingerprints=()))
         prints.put(indices, cut, picture)
         for index, example in zip(indices, cut, strict=True):
             left, top, right, bottom = example.box or (0, 0, *(picture.size or (0, 0)))
             sizes[index] = (right - left, bottom - top) if picture.size else None
+    full_scale = entries[0].example.full_scale if entries else 0
+    for name, found in deep.items():
+        observations.update(depths(found, full_scale, name))
     return observations, sizes, prints
 
 

@@ -1,6 +1,7 @@
 """The data sets that a dataset command is about: those a spec names, or what is found at a path."""
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,7 +50,7 @@ def of_spec(experiment: pb.Experiment, report: LeftOut | None = None) -> list[So
         options = dataset.options_of(experiment, field, report)
         source = Source(name=NAMES[field], root=dataset.root_of(path), kind=kind, options=options)
         is_divided = yolo.is_at(source.root)
-        if not any(source.root == other.root and not is_divided for other in sources):
+        if not any(_is_same(source.root, other.root) and not is_divided for other in sources):
             sources.append(source)
     if not sources:
         raise DataError(f"{dataset.TRAIN} is not set; it must be a folder of images")
@@ -83,13 +84,25 @@ def of_path(root: Path, report: LeftOut | None = None) -> list[Source]:
     return [Source(name="data", root=root, kind="AUTO", options=options)]
 
 
+def _is_same(root: Path, other: Path) -> bool:
+    return os.path.realpath(root) == os.path.realpath(other)
+
+
 def sides(experiment: pb.Experiment, report: LeftOut | None = None) -> Sides:
-    """The examples of training, validation and test as a training would have them: val_split where no path is named.
+    """The examples of training, validation and test as training and evaluation would have them.
+
+    Where one path is named twice, both have all of it, but for a test on the training data from which val_split takes
+    the validation: that is the validation.
 
     Raises:
         DataError: a data set can't be read.
     """
     found = {source.name: tuple(source.read()) for source in of_spec(experiment, report)}
+    named = {NAMES[field]: os.path.realpath(dataset.root_of(path)) for field, path in dataset.paths(experiment).items()}
+    for name in named.keys() - found.keys():
+        first = next(other for other in found if named[other] == named[name])
+        if name == "val" or (first == "train" and "val" in named):
+            found[name] = found[first]
     if "train" in found and "val" not in found:
         train, val = dataset.divide(found["train"], experiment.dataset_config.val_split)
         found = {**found, "train": tuple(train), "val": tuple(val)}

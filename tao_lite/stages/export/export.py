@@ -20,7 +20,7 @@ from tao_lite.models import architectures
 from tao_lite.monitor import console
 from tao_lite.pruning.trace import Shape
 from tao_lite.run import Run, Summary
-from tao_lite.stages.export import deepstream
+from tao_lite.stages.export import deepstream, opset
 
 # TAO's names, so that what was made for its files fits.
 INPUT, OUTPUT = "input_1", "predictions/Softmax"
@@ -36,6 +36,7 @@ class Form:
     batch_size: int = -1  # 0 or less: any
     raw_input: bool = False
     for_deepstream: bool = False
+    opset: int | None = None  # None: PyTorch's choice
 
 
 class _Deployed(nn.Module):
@@ -58,15 +59,18 @@ def export(run: Run, model: Path, form: Form) -> Summary:
 
     Raises:
         CheckpointError: the model can't be read.
-        RunError: onnx is not installed, or the file would not compute what the network computes.
+        RunError: onnx is not installed, the file would not compute what the network computes, or the form can't be had.
     """
     refuse_missing(*_PACKAGES)
     found = checkpoints.load(model)
+    labels = deepstream.labels(found.class_names) if form.for_deepstream else ""
     preprocess = checkpoints.preprocess(found)
     shape = architectures.input_shape(found.experiment.model_config)
     deployed = _Deployed(checkpoints.network(found), preprocess if form.raw_input else None).eval()
     images = _images(form, shape)
-    file = _exported(deployed, images, is_dynamic=form.batch_size <= 0)
+    file = _exported(deployed, images, form)
+    if form.opset is not None:
+        opset.refuse_other(file, form.opset, lambda other: _works(other.SerializeToString(), deployed, images))
     for key, value in _facts(found, form).items():
         entry = file.metadata_props.add()
         entry.key, entry.value = key, value
@@ -75,7 +79,8 @@ def export(run: Run, model: Path, form: Form) -> Summary:
     writing.write(form.path, content)
     console.line(f"Wrote {form.path}, {len(content) / 1e6:.1f} MB; differs from PyTorch by at most {difference:.1e}")
     if form.for_deepstream:
-        _write_deepstream(form, found.class_names, deepstream.config(preprocess, shape, len(found.class_names)))
+        config = deepstream.config(preprocess, shape, len(found.class_names), raw_input=form.raw_input)
+        _write_deepstream(form, labels, config)
     summary = {"onnx_path": str(form.path), "bytes": len(content), "largest_difference": difference}
     writing.write_json(run.summary("export"), summary)
     return summary
@@ -101,11 +106,12 @@ def _images(form: Form, shape: Shape) -> Tensor:
     return torch.randn(size, generator=generator)
 
 
-def _exported(deployed: nn.Module, images: Tensor, *, is_dynamic: bool) -> Any:
-    """The ONNX file, as onnx's own message."""
-    shapes = ({0: torch.export.Dim("batch")},) if is_dynamic else None
+def _exported(deployed: nn.Module, images: Tensor, form: Form) -> Any:
+    """The ONNX file, as onnx's own message; of another opset than the form's where PyTorch can't convert it."""
+    shapes = ({0: torch.export.Dim("batch")},) if form.batch_size <= 0 else None
     # The exporter reports its progress as log lines and warnings of its own libraries.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for library in ("torch.onnx", "onnxscript"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -117,6 +123,7 @@ def _exported(deployed: nn.Module, images: Tensor, *, is_dynamic: bool) -> Any:
             output_names=[OUTPUT],
             external_data=False,
             verbose=False,
+            opset_version=form.opset,
         )
     assert program is not None
     return program.model_proto
@@ -153,8 +160,19 @@ def _difference(content: bytes, deployed: nn.Module, images: Tensor) -> float:
     return difference
 
 
-def _write_deepstream(form: Form, class_names: tuple[str, ...], config: str) -> None:
-    labels, settings = form.path.with_name("labels.txt"), form.path.with_name("nvinfer_config.txt")
-    writing.write(labels, "".join(f"{name}\n" for name in class_names))
+def _works(content: bytes, deployed: nn.Module, images: Tensor) -> bool:
+    """Whether ONNX Runtime takes the file and computes what the network computes."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    try:
+        _difference(content, deployed, images)
+    except (RunError, errors.Fail, errors.InvalidGraph, errors.NotImplemented):
+        return False
+    return True
+
+
+def _write_deepstream(form: Form, labels: str, config: str) -> None:
+    names, settings = form.path.with_name("labels.txt"), form.path.with_name("nvinfer_config.txt")
+    writing.write(names, labels)
     writing.write(settings, config)
-    console.line(f"Wrote {labels} and {settings}")
+    console.line(f"Wrote {names} and {settings}")

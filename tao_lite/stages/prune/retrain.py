@@ -49,7 +49,7 @@ def retrain(spec: Spec, run: Run, pruned: Path) -> Summary:
     experiment = pb.Experiment()
     experiment.CopyFrom(spec.experiment)
     experiment.train_config.pretrained_model_path = str(pruned.absolute())
-    summary = train(Spec(experiment, spec.path), run)
+    summary = train(replace(spec, experiment=experiment), run)
     run.world.barrier()
     return summary
 

@@ -78,7 +78,7 @@ def _prune(spec: Spec, subject: Subject, source: Path, one: Round) -> Path:
         config.model_path, config.output_path = str(source), str(pruned)
         if one.run.is_main:
             console.line(f"Round {one.number} of {subject.config.rounds}: to {one.share:.4f} of the original")
-        prune(Spec(experiment, spec.path), one.run, measure=False)
+        prune(replace(spec, experiment=experiment), one.run, measure=False)
     return pruned
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,24 +40,25 @@ def network(experiment: pb.Experiment, class_names: Sequence[str]) -> nn.Module:
     if checkpoints.is_ours(Path(source)):
         checkpoint = checkpoints.load(Path(source))
         # Outputs mean classes, so the head is new where the classes or their order are not the same.
-        is_new_head = checkpoint.class_names != tuple(class_names)
+        other_classes = checkpoint.class_names if checkpoint.class_names != tuple(class_names) else ()
         found = _ours(checkpoint, experiment.model_config, source)
     else:
         # Only here: it loads timm, which takes half a second.
         from tao_lite.models.weights import weights
 
-        is_new_head = False
+        other_classes = ()
         found = weights.read(source, experiment.model_config)
     if found.note:
         _log.info("%s: %s", source, found.note)
     head_name = head.find(built)
-    tensors = {name: found.tensors[name] for name in found.tensors if not (is_new_head and _is_of(head_name, name))}
+    tensors = {name: found.tensors[name] for name in found.tensors if not (other_classes and _is_of(head_name, name))}
     if found.full:
         shapes = _widths(built, found.tensors, found.full)
         surgery.resize_like(built, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
         _start_afresh(built, {name for name, tensor in tensors.items() if list(tensor.shape) == shapes.get(name)})
         _refuse_odd_widths(built, architectures.input_shape(experiment.model_config), source)
-    _log.info("%s", assignment.assign(built, tensors, head=head_name, source=source))
+    account = assignment.assign(built, tensors, head=head_name, source=source)
+    _log.info("%s", replace(account, other_classes=other_classes))
     _warn_of_other_input(found, experiment.train_config.preprocess_mode, source)
     return built
 

@@ -9,16 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.message import Message
-
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import CheckpointError, RunError
 from tao_lite.files import writing
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import schema
-from tao_lite.spec.bind import join
+from tao_lite.spec import resolved
 from tao_lite.training.interval import EpochStats
 
 _log = logging.getLogger(__name__)
@@ -190,20 +187,15 @@ def _refuse_other_experiment(
     if found.class_names != class_names:
         raise RunError(
             f"{run.results}: was trained on the classes {', '.join(found.class_names)}; now they are "
-            f"{', '.join(class_names)}; {elsewhere}"
+            f"{', '.join(class_names)}; {elsewhere}; to start from its weights, set train_config.pretrained_model_path "
+            f"to {run.best} there"
         )
-    changes = list(_differences(found.experiment, experiment, ""))
+    changes = [
+        "{}: {} -> {}".format(path, *(value.strip('"') for value in values))
+        for path, *values in resolved.differences(found.experiment, experiment)
+    ]
     network = [change for change in changes if change.startswith("model_config.")]
     if network:
         raise RunError(f"{run.results}: holds a run with another network ({'; '.join(network)}); {elsewhere}")
     for change in changes:
         _log.warning("resumed with a changed setting: %s", change)
-
-
-def _differences(old: Message, new: Message, path: str) -> Iterator[str]:
-    for name, field_ in schema.fields(new).items():
-        before, after = getattr(old, name), getattr(new, name)
-        if schema.block_type(field_):
-            yield from _differences(before, after, join(path, name))
-        elif before != after:
-            yield f"{join(path, name)}: {before} -> {after}"

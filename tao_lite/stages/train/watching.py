@@ -145,7 +145,7 @@ class Watch:
 
 def _settings(spec: Spec) -> dict[str, float | str]:
     """What network and training were made with, defaults included, by the fields' paths."""
-    values = resolved.values(spec.written()).items()
+    values = resolved.values(spec.written).items()
     return {path: _number(text) for path, text in values if path.startswith(("model_config.", "train_config."))}
 
 

@@ -15,6 +15,7 @@ from tao_lite.data.dataset import DataSet
 from tao_lite.data.decode import decode
 from tao_lite.data.left_out import LeftOut
 from tao_lite.data.loader import Cache
+from tao_lite.errors import DataError
 from tests.data.pictures import GEOMETRIES, NUM_PICTURES, as_data_set, cached, make, same, write_picture
 
 # With random crop the loader is never told to use the device.

@@ -69,15 +69,26 @@ def test_what_is_left_out_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFix
     ]
 
 
-def test_links_to_folders_are_followed_once_and_never_in_circles(tmp_path: Path) -> None:
-    made(tmp_path / "root", "cat/1.jpg", "dog/1.jpg")
-    made(tmp_path / "elsewhere", "2.jpg")
+def test_links_to_folders_are_followed_once_and_never_in_circles_nor_out_of_a_class(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FIELD.md B9."""
+    made(tmp_path / "root", "cat/1.jpg", "dog/1.jpg", "cat/.own/3.jpg")
+    made(tmp_path / "elsewhere", "2.jpg", "deeper/4.jpg")
     (tmp_path / "root/cat/more").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "root/cat/again").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root/cat/one").symlink_to(tmp_path / "root/cat/.own")
+    (tmp_path / "root/cat/two").symlink_to(tmp_path / "root/cat/.own")
     (tmp_path / "root/cat/up").symlink_to(tmp_path / "root/cat")
     (tmp_path / "elsewhere/back").symlink_to(tmp_path / "root/cat")
+    (tmp_path / "elsewhere/machine").symlink_to("/")
+    # A class itself may be anywhere.
     (tmp_path / "root/bird").symlink_to(tmp_path / "elsewhere")
-    assert groups(tmp_path / "root") == ["bird/2.jpg", "bird/back/1.jpg", "cat/1.jpg", "cat/again/2.jpg", "dog/1.jpg"]
+    assert groups(tmp_path / "root") == ["bird/2.jpg", "bird/deeper/4.jpg", "cat/1.jpg", "cat/one/3.jpg", "dog/1.jpg"]
+    assert sorted(message for message in caplog.messages if "not followed" in message) == [
+        f"{tmp_path}/root/bird/back: leads out of its folder, to {tmp_path}/root/cat; not followed",
+        f"{tmp_path}/root/bird/machine: leads out of its folder, to /; not followed",
+        f"{tmp_path}/root/cat/more: leads out of its folder, to {tmp_path}/elsewhere; not followed",
+    ]
 
 
 def test_links_to_nothing_and_pipes_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -228,18 +239,3 @@ def test_classes_may_be_called_nearly_as_systems_call_things(tmp_path: Path) -> 
     """FIELD.md E9"""
     names = ["#1", "@home", "lost", "recycle", "snapshot", "thumbs"]
     assert groups(made(tmp_path, *(f"{name}/1.jpg" for name in names))) == [f"{name}/1.jpg" for name in names]
-
-
-@pytest.mark.parametrize(("case", "expected"), [("top", 8), ("d", 8)])
-def test_case_of_network_disks(shared: Path, case: str, expected: int) -> None:
-    """FIELD.md E9"""
-    examples = read(shared / "cases/nas_folders" / case, Options())
-    assert (len(examples), {example.label for example in examples}) == (expected, {"cat", "dog"})
-
-
-@pytest.mark.parametrize("case", ["kaggle", "folds", "sets", "plain"])
-def test_case_of_splits_as_classes(shared: Path, case: str) -> None:
-    """FIELD.md E4"""
-    root = shared / "cases/splits_as_classes" / case
-    paths = ", ".join(sorted(map(str, root.iterdir())))
-    assert problem(root).endswith(f"; give one of them: {paths}")

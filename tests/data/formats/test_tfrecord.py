@@ -93,7 +93,7 @@ def test_what_is_wrong_with_a_picture_names_its_record(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.tfrecord#1: .*a\.tfrecord is shorter than when its records were counted"):
         decode(example.path, 3, example.span)
     path.unlink()
-    with pytest.raises(DataError, match=r"a\.tfrecord#1: can't be opened \(No such file or directory\)"):
+    with pytest.raises(DataError, match=r"a\.tfrecord#1: no such file; check the path"):
         image_size(example.path, example.span)
 
 
@@ -311,7 +311,7 @@ def test_example_is_small_and_equal_by_value() -> None:
     assert Example(Path("a#1"), "x", "g", span=span) == Example(Path("a#1"), "x", "g", None, Span(Path("a"), 1, 2))
 
 
-def test_numbers_that_the_names_do_not_have_are_refused(tmp_path: Path, shared: Path) -> None:
+def test_numbers_that_the_names_do_not_have_are_refused(tmp_path: Path) -> None:
     """FIELD.md E2: classes counted from 1 beside names counted from 0, in pictures with a class and with boxes."""
     (tmp_path / "labels.txt").write_text("ant\nbee\ncat\n")
     said = (
@@ -324,7 +324,5 @@ def test_numbers_that_the_names_do_not_have_are_refused(tmp_path: Path, shared: 
     written(tmp_path / "a.tfrecord", [{**boxes, "image/object/class/label": [1, 2, 3]}])
     with pytest.raises(DataError, match=said):
         read(tmp_path, Options())
-    with pytest.raises(DataError, match=said):
-        read(shared / "cases/tfrecord_from_one/train", Options())
     (tmp_path / "labels.txt").write_text("1:ant\n2:bee\n3:cat\n")
     assert [one.label for one in read(tmp_path, Options())] == ["ant", "bee", "cat"]

@@ -101,7 +101,7 @@ def test_compressed_file_is_named(tmp_path: Path) -> None:
 def test_missing_file_is_reported_and_ends_the_run_where_that_is_asked(tmp_path: Path) -> None:
     report = LeftOut(is_logged=False)
     assert list(records(tmp_path / "no", report)) == []
-    assert report.problems == [(str(tmp_path / "no"), "can't be opened (No such file or directory)")]
+    assert report.problems == [(str(tmp_path / "no"), "no such file; check the path")]
     (tmp_path / "a").write_bytes(record(b"x")[:-1])
     with pytest.raises(DataError, match=r"a#1: cut off.*on_bad_example: SKIP"):
         list(records(tmp_path / "a", LeftOut(fail=True)))
@@ -112,3 +112,13 @@ def test_record_files_are_known_by_their_first_bytes(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"\xff\xd8\xff\xe0" * 10)
     (tmp_path / "c").write_bytes(b"short")
     assert [is_record_file(tmp_path / name) for name in "abcd"] == [True, False, False, False]
+
+
+@pytest.mark.timeout(10)
+def test_a_million_empty_records_are_told_at_once(tmp_path: Path) -> None:
+    """FIELD.md B3."""
+    empty = record(b"")
+    found, problems = read(tmp_path / "a", record(b"one") + empty * 10**6 + record(b"two") + empty)
+    assert found == [b"one", b"", b"two", b""]
+    assert problems == ["#2: is empty, as are the 999,999 records after it"]
+    assert [one.number for one in records(tmp_path / "a", LeftOut())] == [1, 2, 10**6 + 2, 10**6 + 3]

@@ -247,9 +247,7 @@ def test_pictures_and_labels_without_each_other_are_reported(tmp_path: Path) -> 
     (root / "labels/9.txt").write_text(MIDDLE)
     (root / "labels/classes.txt").write_text("cat\ndog")
     (root / "labels/2.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(
-        DataError, match=r"is left of the 3 pictures .* 1 unreadable, 1 labels without picture$"
-    ):
+    with pytest.raises(DataError, match=r"is left of the 3 pictures .* 1 unreadable, 1 labels without picture$"):
         read(root, Options(report=report))
     assert report.problems == [
         (f"{root}/images/1.png", f"has no label file {root}/labels/1.txt"),
@@ -262,12 +260,6 @@ def test_labels_may_lie_beside_their_pictures(tmp_path: Path) -> None:
     root = made(tmp_path / "images", f"train: data\n{NAMES}", {"data/1.png": None})
     (root / "data/1.txt").write_text(MIDDLE)
     assert paths(root) == [str(root / "data/1.png")]
-
-
-def test_copies_that_roboflow_made_of_one_picture_are_one_group(tmp_path: Path) -> None:
-    names = ("a_jpg.rf.0123abc.png", "a_jpg.rf.4567def.png", "b_jpg.rf.0123abc.png")
-    root = made(tmp_path, f"train: images\n{NAMES}", {f"images/{name}": "0 0.5 0.5 1 1" for name in names})
-    assert [one.group for one in read(root, Options())] == ["images/a_jpg", "images/a_jpg", "images/b_jpg"]
 
 
 def test_real_export_is_read_in_all_its_splits(shared: Path) -> None:

@@ -183,3 +183,37 @@ def test_real_export_has_a_picture_with_one_box_and_two_classes(
             "(277, 260, 594, 599)"
         )
     }
+
+
+def test_names_that_look_alike_are_a_remark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """FIELD.md E8"""
+    for number, name in enumerate(("caf\u00e9", "cafe\u0301", "cat", "cat ", "Cat")):
+        noise(tmp_path / name / "1.png", number)
+    code, found = check(capsys, tmp_path)
+    assert code == 0
+    texts = [one["text"] for one in found["findings"] if one["kind"] == "names"]
+    assert texts == [
+        (
+            "'Cat' and 'cat ' differ in signs that are hard to see: case, blanks, hyphens or Unicode form; "
+            "they are two classes"
+        ),
+        "'Cat' and 'cat' differ in case; they are two classes",
+        r"'cafe\u0301' and 'caf\xe9' differ in their Unicode form, composed or not; they are two classes",
+        "'cat' and 'cat ' differ in blanks at the ends; they are two classes",
+    ]
+
+
+def test_range_of_deep_pictures_is_a_remark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """FIELD.md E1, in check and report."""
+    for number, name in enumerate(("cat", "dog")):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((4, 4), 1000 + number, np.uint16)).save(tmp_path / name / "1.png")
+    text = (
+        "the values of 2 pictures of more than 8 bits are 1000 to 1001, and 65535 is white; "
+        "set dataset_config.full_scale: 1023"
+    )
+    _, found = check(capsys, tmp_path)
+    assert [one["text"] for one in found["findings"] if one["kind"] == "depth"] == [text]
+    assert exit_code("dataset", "report", tmp_path, "--json") == 0
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    assert [one["text"] for one in problems if one["kind"] == "depth"] == [text]

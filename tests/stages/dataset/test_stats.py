@@ -61,3 +61,23 @@ def test_objects_are_measured_by_their_boxes(shared: Path, capsys: pytest.Captur
     ]
     # The smallest box of train is 220 pixels wide, the pictures are 640.
     assert values["splits"]["train"]["width"]["min"] == 220
+
+
+def test_one_path_named_twice_is_counted_as_training_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """FIELD.md E11: validation on the training folder has all of it, as in training; a test there is validation's."""
+    made(tmp_path / "data", cat=30, dog=30)
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    (tmp_path / "s.cfg").write_text(f'train_config {{ train_dataset_path: "{tmp_path}/data" }}')
+
+    def counts(**paths: str) -> dict[str, int]:
+        given = [f"--set={field.replace('__', '.')}={tmp_path}/{path}" for field, path in paths.items()]
+        splits = json.loads(stats(capsys, "-e", tmp_path / "s.cfg", *given, "--json"))["splits"]
+        return {name: split["examples"] for name, split in splits.items()}
+
+    divided = counts()
+    assert sum(divided.values()) == 60
+    assert divided == counts(eval_config__eval_dataset_path="data")
+    assert counts(train_config__val_dataset_path="link") == {"train": 60, "val": 60}
+    twice = {"train_config__val_dataset_path": "data", "eval_config__eval_dataset_path": "link"}
+    assert counts(**twice) == {"train": 60, "val": 60, "test": 60}
+    assert counts(**(twice | {"train_config__train_dataset_path": "link"})) == {"train": 60, "val": 60, "test": 60}

@@ -92,7 +92,7 @@ def test_raw_input_is_normalised_in_the_graph(tmp_path: Path, run: Run, mode: st
 
 
 def test_deepstream_gets_the_labels_and_the_normalisation_that_was_trained(exported: Path) -> None:
-    assert exported.with_name("labels.txt").read_text() == "ant\nbee\nwasp\n"
+    assert exported.with_name("labels.txt").read_text() == "ant;bee;wasp\n"
     config = exported.with_name("nvinfer_config.txt").read_text()
     assert "net-scale-factor=1\noffsets=103.939;116.779;123.68\ninfer-dims=3;32;48\n" in config
     assert "model-color-format=1\n" in config
@@ -119,3 +119,68 @@ def test_missing_packages_are_named_with_the_remedy() -> None:
     with pytest.raises(RunError) as error:
         refuse_missing("onnx", "no_such_package")
     assert str(error.value) == "export needs no_such_package; install it with pip install 'tao-lite[export]'"
+
+
+def test_the_label_file_is_read_by_nvinfer_as_the_classes_of_the_one_output() -> None:
+    """FIELD.md E12. The rule is that of parseLabelsFile in DeepStream's nvdsinfer_context_impl_output_parsing.cpp."""
+
+    def parsed(text: str) -> list[list[str]]:
+        return [line.split(";") for line in text.split("\n") if line]
+
+    assert parsed(deepstream.labels(NAMES)) == [["ant", "bee", "wasp"]]
+    assert parsed(deepstream.labels(("a b", "ä", ""))) == [["a b", "ä", ""]]
+
+
+@pytest.mark.parametrize("name", ["bee;hive", "bee\nhive"])
+def test_a_name_that_nvinfer_would_tear_is_refused(name: str) -> None:
+    """FIELD.md E12."""
+    with pytest.raises(RunError, match=r"^--gen_ds_config: DeepStream ends a label at ';' .*hive'; export without it"):
+        deepstream.labels(("ant", name))
+
+
+@pytest.mark.parametrize("raw_input", [True, False])
+@pytest.mark.parametrize(("mode", "channels"), [("caffe", 3), ("torch", 3), ("tf", 3), ("caffe", 1), ("tf", 1)])
+def test_nvinfer_feeds_the_file_what_pytorch_feeds_the_network(mode: str, channels: int, raw_input: bool) -> None:
+    """FIELD.md E13: y = net-scale-factor * (x - mean), by channel, of the pixels in the order of the colour format."""
+    preprocess = Preprocess(mode, channels)
+    text = deepstream.config(preprocess, (channels, 8, 8), 2, raw_input=raw_input)
+    values = dict(line.split("=") for line in text.splitlines())
+    images = torch.randint(0, 256, (1, channels, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    ordered = images.flip(1) if values["model-color-format"] == "1" else images
+    mean = torch.tensor([float(value) for value in values["offsets"].split(";")])[:, None, None]
+    fed = float(values["net-scale-factor"]) * (ordered.float() - mean)
+    # The deviations of "torch" differ by at most 1.2 % from their mean, and values end at 2.64.
+    expected, tolerance = preprocess(images), 0.032 if mode == "torch" and not raw_input else 1e-4
+    normalised = preprocess.exportable(fed) if raw_input else fed
+    assert torch.allclose(normalised, expected, rtol=0, atol=tolerance)
+
+
+def test_the_opset_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    """FIELD.md E10."""
+    path = model(tmp_path)
+    finished = tao_lite("export", "-m", path, "-o", tmp_path / "x.onnx", "--target_opset", 18)
+    assert finished.returncode == 0, finished.stderr
+    assert [entry.version for entry in onnx.load(tmp_path / "x.onnx").opset_import] == [18]
+
+
+@pytest.mark.parametrize(("asked", "remedy"), [(12, "the lowest that works is 18"), (99, "the highest that works is ")])
+def test_an_opset_that_can_not_be_had_is_refused_with_the_nearest_one(tmp_path: Path, asked: int, remedy: str) -> None:
+    """FIELD.md E10."""
+    path = model(tmp_path)
+    finished = tao_lite("export", "-m", path, "-o", tmp_path / "x.onnx", "--target_opset", asked)
+    assert finished.returncode == 2
+    line = finished.stderr.splitlines()[-1]
+    assert line.startswith(f"Error: --target_opset {asked}: this network can't be written in it; {remedy}")
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_the_results_folder_of_a_run_stands_for_its_best_network(tmp_path: Path) -> None:
+    """FIELD.md D6."""
+    path = model(tmp_path)
+    path.rename(path.with_name("best.pth"))
+    finished = tao_lite("export", "-r", tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "weights" / "best.onnx").is_file()
+    finished = tao_lite("export", "-r", tmp_path / "no_such")
+    assert finished.returncode == 2
+    assert finished.stderr.splitlines()[-1].startswith(f"Error: {tmp_path}/no_such/weights/best.pth: no such file")

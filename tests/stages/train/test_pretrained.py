@@ -48,6 +48,17 @@ def test_the_same_classes_give_the_pruned_network_itself(pruned: Path) -> None:
         assert torch.equal(network[name], tensor), name
 
 
+def test_a_head_for_other_classes_is_said_to_be_in_the_file(pruned: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """FIELD.md D8."""
+    with caplog.at_level("INFO"):
+        started(pruned, ("blue", "red"))
+    words = (
+        "New head, left at its initialisation: fc.weight, fc.bias; the file's is for other classes: blue, green, red"
+    )
+    assert words in caplog.text
+    assert "not in the file" not in caplog.text
+
+
 @pytest.mark.parametrize("class_names", [("blue", "red"), ("red", "green", "blue")])
 def test_other_classes_or_another_order_give_a_new_head_on_the_pruned_body(
     pruned: Path, class_names: tuple[str, ...]
