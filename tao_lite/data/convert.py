@@ -102,7 +102,7 @@ def write_kitti(root: Path, pictures: Sequence[Frame], class_names: Sequence[str
             suffix, content = _whole(first)
             height, width, _ = decode(first.path, 3, first.span, first.full_scale).shape
         except DataError as error:
-            _report(report, first, error)
+            _report(report, frame, error)
             return
         _put(root / "image_2" / f"{frame[0].picture}.{suffix}", content)
         boxes = [(item.example.label, item.example.box or (0, 0, width, height)) for item in frame]
@@ -155,7 +155,7 @@ def _contents(frame: Frame, report: LeftOut) -> Iterator[tuple[Item, str, bytes]
         suffix, content = _whole(first) if first.box is None else ("", b"")
         pixels = decode(first.path, 3, first.span, first.full_scale)
     except DataError as error:
-        _report(report, first, error)
+        _report(report, frame, error)
         return
     for item in frame:
         if item.example.box is None:
@@ -198,8 +198,9 @@ def _without_blanks(name: str) -> str:
     return re.sub(r"\s+", "_", name)
 
 
-def _report(report: LeftOut, example: Example, error: DataError) -> None:
-    report(str(example.path), str(error).removeprefix(f"{example.path}: "))
+def _report(report: LeftOut, frame: Frame, error: DataError) -> None:
+    path, labels = frame[0].example.path, [item.example.label for item in frame]
+    report(str(path), str(error).removeprefix(f"{path}: "), labels=labels)
 
 
 def _put(path: Path, content: bytes | Iterator[bytes]) -> None:

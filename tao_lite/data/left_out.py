@@ -129,6 +129,9 @@ class LeftOut:
         unread = Counter({(UNREADABLE, label): number for label, number in self._of_epoch.items()})
         return self._counts + unread
 
+    def number(self, reason: Reason) -> int:
+        return _by_reason(self.counts)[reason]
+
     @property
     def total(self) -> int:
         return sum(self.counts.values())
@@ -192,7 +195,7 @@ class LeftOut:
 
 
 def lines(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A sentence for each split of which something was left out; its values as of `LeftOut.values`."""
+    """A line for each data set of which something was left out; its values as of `LeftOut.values`."""
     return [
         f"{name}: left out {values['total']}: "
         + ", ".join(f"{number} {key.replace('_', ' ')}" for key, number in values["reasons"].items())
