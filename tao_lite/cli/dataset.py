@@ -11,9 +11,8 @@ from tao_lite.cli.log import log_to
 from tao_lite.errors import USER_ERROR
 
 if TYPE_CHECKING:
-    from tao_lite.data.example import Report
     from tao_lite.spec import classification_pb2 as pb
-    from tao_lite.stages.dataset.sources import Sides, Source
+    from tao_lite.stages.dataset.sources import Reports, Sides, Source
 
 MAX_REMARKS = 100
 
@@ -55,14 +54,12 @@ def check(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...],
     """
     import dataclasses
 
-    from tao_lite.data.example import Report
     from tao_lite.monitor import console
     from tao_lite.stages.dataset.check import check as check_stage
     from tao_lite.stages.dataset.pictures import REMARK
 
     log_to()
-    reported: list[tuple[str, str]] = []
-    result = check_stage(_sources(path, spec_file, overrides, Report(kept=reported)), reported)
+    result = check_stage(_sources(path, spec_file, overrides, is_logged=False)[0])
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(result), indent=2))
     else:
@@ -91,7 +88,8 @@ def stats(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...],
     from tao_lite.stages.dataset import stats as dataset_stats
 
     log_to()
-    values = dataset_stats.stats(_sides(path, spec_file, overrides)[0])
+    sides, reports, _ = _sides(path, spec_file, overrides)
+    values = dataset_stats.stats(sides, reports)
     if as_json:
         click.echo(json.dumps(values, indent=2, ensure_ascii=False))
         return
@@ -113,15 +111,13 @@ def report(
 
     Counts and sizes, problems, copies (exact and near) within and between splits and classes, class weights.
     """
-    from tao_lite.data.example import Report
     from tao_lite.files import writing
     from tao_lite.stages.dataset import report as dataset_report
     from tao_lite.stages.dataset import report_text
 
     log_to()
-    reported: list[tuple[str, str]] = []
-    sides, experiment = _sides(path, spec_file, overrides, Report(kept=reported))
-    values = dataset_report.report(sides, reported, experiment)
+    sides, reports, experiment = _sides(path, spec_file, overrides, is_logged=False)
+    values = dataset_report.report(sides, reports, experiment)
     if output_file:
         writing.write_json(output_file, values)
     if as_json:
@@ -141,29 +137,34 @@ def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, targe
     The folder gets train, val (held out as the spec says) and test. The same command goes on after an interruption.
     --to cache decodes the images as a training with the spec wants them, which then begins at full speed.
     """
+    from tao_lite.data import left_out
     from tao_lite.data.dataset import report_of
     from tao_lite.stages.dataset import cache, sources
     from tao_lite.stages.dataset import convert as dataset_convert
 
     log_to()
     experiment = _experiment(spec_file, overrides)
-    report = report_of(experiment)
     output = output_dir.absolute()
-    sides = sources.sides(experiment)
+    found = sources.of_spec(experiment)
+    sides = sources.sides(experiment, found)
+    reports = {**{split: report_of(experiment, split) for split in sides}, **sources.reports(found)}
     if target == "cache":
-        counts = cache.fill(experiment, sides, output, report)
+        counts = cache.fill(experiment, sides, output, reports)
         lines = [f'dataset_config {{ cache: DISK cache_dir: "{output}" }}']
     else:
-        counts = dataset_convert.convert(sides, output, target, report)
+        counts = dataset_convert.convert(sides, output, target, reports)
         lines = dataset_convert.fields(output, target, counts, experiment.dataset_config.full_scale)
-    found = ", ".join(f"{count} examples for {split}" for split, count in counts.items())
-    click.echo(f"Wrote {found} in {output}, read back and compared. For a spec:")
+    for line in left_out.lines({name: report.values() for name, report in reports.items()}):
+        click.echo(line)
+    written = ", ".join(f"{count} examples for {split}" for split, count in counts.items())
+    click.echo(f"Wrote {written} in {output}, read back and compared. For a spec:")
     click.echo("\n".join(lines))
 
 
 def _sources(
-    path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], report: "Report | None"
-) -> "list[Source]":
+    path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], *, is_logged: bool
+) -> "tuple[list[Source], pb.Experiment | None]":
+    """The data sets, and the spec that names them, if one was given."""
     from tao_lite.stages.dataset import sources
 
     if (path is None) == (spec_file is None):
@@ -171,21 +172,22 @@ def _sources(
     if path:
         if overrides:
             raise click.UsageError("--set is for a spec file, given with -e")
-        return sources.of_path(path, report)
+        return sources.of_path(path, is_logged=is_logged), None
     assert spec_file
-    return sources.of_spec(_experiment(spec_file, overrides), report)
+    experiment = _experiment(spec_file, overrides)
+    return sources.of_spec(experiment, is_logged=is_logged), experiment
 
 
 def _sides(
-    path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], report: "Report | None" = None
-) -> "tuple[Sides, pb.Experiment | None]":
-    """The examples by split, as a training with the spec would have them; and the spec, if one was given."""
+    path: Path | None, spec_file: Path | None, overrides: tuple[str, ...], *, is_logged: bool = True
+) -> "tuple[Sides, Reports, pb.Experiment | None]":
+    """The examples by split, as a training with the spec would have them; what was left out; and the spec, if any."""
     from tao_lite.stages.dataset import sources
 
-    if spec_file and not path:
-        experiment = _experiment(spec_file, overrides)
-        return sources.sides(experiment, report), experiment
-    return {source.name: tuple(source.read()) for source in _sources(path, spec_file, overrides, report)}, None
+    found, experiment = _sources(path, spec_file, overrides, is_logged=is_logged)
+    if experiment is not None:
+        return sources.sides(experiment, found), sources.reports(found), experiment
+    return {source.name: tuple(source.read()) for source in found}, sources.reports(found), None
 
 
 def _experiment(spec_file: Path, overrides: tuple[str, ...]) -> "pb.Experiment":

@@ -15,9 +15,10 @@ from typing import TypeVar
 from PIL import Image
 
 from tao_lite.data.decode import decode, header, picture_bytes
-from tao_lite.data.example import Example, Report
+from tao_lite.data.example import Example
 from tao_lite.data.formats.tfrecord_example import encoded
 from tao_lite.data.formats.tfrecord_file import framed
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 from tao_lite.files.writing import new_file, remove_dead
 from tao_lite.machine.host import usable_cores
@@ -61,7 +62,7 @@ def frames(examples: Sequence[Example]) -> list[Frame]:
     return found
 
 
-def write_image_folder(root: Path, pictures: Sequence[Frame], class_names: Sequence[str], report: Report) -> None:
+def write_image_folder(root: Path, pictures: Sequence[Frame], class_names: Sequence[str], report: LeftOut) -> None:
     """root/class/number_name.suffix for each example.
 
     Raises:
@@ -83,7 +84,7 @@ def write_image_folder(root: Path, pictures: Sequence[Frame], class_names: Seque
     _for_each(write, pictures)
 
 
-def write_kitti(root: Path, pictures: Sequence[Frame], class_names: Sequence[str], report: Report) -> None:
+def write_kitti(root: Path, pictures: Sequence[Frame], class_names: Sequence[str], report: LeftOut) -> None:
     """Pictures in root/image_2 and a line for each object in root/label_2; a whole picture is one object.
 
     Raises:
@@ -103,7 +104,7 @@ def write_kitti(root: Path, pictures: Sequence[Frame], class_names: Sequence[str
             suffix, content = _whole(first)
             height, width, _ = decode(first.path, 3, first.span, first.full_scale).shape
         except DataError as error:
-            _report(report, first, error)
+            _report(report, frame, error)
             return
         _put(root / "image_2" / f"{frame[0].picture}.{suffix}", content)
         boxes = [(item.example.label, item.example.box or (0, 0, width, height)) for item in frame]
@@ -113,7 +114,7 @@ def write_kitti(root: Path, pictures: Sequence[Frame], class_names: Sequence[str
     _for_each(write, pictures)
 
 
-def write_tfrecord(root: Path, pictures: Sequence[Frame], class_names: Sequence[str], report: Report) -> None:
+def write_tfrecord(root: Path, pictures: Sequence[Frame], class_names: Sequence[str], report: LeftOut) -> None:
     """Shards of classification records, root/part-00000-of-00003.tfrecord; a record for each example."""
     root.mkdir(parents=True, exist_ok=True)
     _remove_dead([root])
@@ -141,14 +142,14 @@ def kitti_names(class_names: Collection[str]) -> dict[str, str]:
     return names
 
 
-TARGETS: Mapping[str, Callable[[Path, Sequence[Frame], Sequence[str], Report], None]] = {
+TARGETS: Mapping[str, Callable[[Path, Sequence[Frame], Sequence[str], LeftOut], None]] = {
     "image_folder": write_image_folder,
     "kitti": write_kitti,
     "tfrecord": write_tfrecord,
 }
 
 
-def _contents(frame: Frame, report: Report) -> Iterator[tuple[Item, str, bytes]]:
+def _contents(frame: Frame, report: LeftOut) -> Iterator[tuple[Item, str, bytes]]:
     """Each item with the suffix and the bytes of its picture; what can't be decoded is reported and left out."""
     if not frame:
         return
@@ -157,7 +158,7 @@ def _contents(frame: Frame, report: Report) -> Iterator[tuple[Item, str, bytes]]
         suffix, content = _whole(first) if first.box is None else ("", b"")
         pixels = decode(first.path, 3, first.span, first.full_scale)
     except DataError as error:
-        _report(report, first, error)
+        _report(report, frame, error)
         return
     for item in frame:
         if item.example.box is None:
@@ -200,8 +201,9 @@ def _without_blanks(name: str) -> str:
     return re.sub(r"\s+", "_", name)
 
 
-def _report(report: Report, example: Example, error: DataError) -> None:
-    report(str(example.path), str(error).removeprefix(f"{example.path}: "))
+def _report(report: LeftOut, frame: Frame, error: DataError) -> None:
+    path, labels = frame[0].example.path, [item.example.label for item in frame]
+    report(str(path), str(error).removeprefix(f"{path}: "), labels=labels)
 
 
 def _put(path: Path, content: bytes | Iterator[bytes]) -> None:

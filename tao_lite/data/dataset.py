@@ -3,20 +3,22 @@
 import hashlib
 import logging
 import os
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from tao_lite.data import depth, look_alikes
-from tao_lite.data.example import Example, KittiOptions, Options, Report, Split, TfrecordOptions
+from tao_lite.data.example import Example, KittiOptions, Options, Split, TfrecordOptions
 from tao_lite.data.formats import split_folders, table
 from tao_lite.data.formats.class_names import read_classmap
 from tao_lite.data.formats.table import FORMATS, detect, has_splits
 from tao_lite.data.formats.tfrecord import record_files
 from tao_lite.data.grouping import grouped
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
 
@@ -46,10 +48,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DataSet:
-    """Examples and the classes of the network; a label's index is its position in class_names."""
+    """Examples, the classes of the network, and what is left out; a label's index is its position in class_names."""
 
     examples: tuple[Example, ...]
     class_names: tuple[str, ...]
+    report: LeftOut = field(default_factory=LeftOut, compare=False, repr=False)
 
     def labels(self) -> npt.NDArray[np.int64]:
         """Index of each example's class."""
@@ -67,7 +70,8 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
         DataError: a folder can't be read, classes don't match by name, or a side is empty.
     """
     train_path, val_path = experiment.train_config.train_dataset_path, experiment.train_config.val_dataset_path
-    training = _examples(experiment, TRAIN, train_path)
+    train_report, val_report = (report_of(experiment, field) for field in (TRAIN, VALIDATION))
+    training = _examples(experiment, TRAIN, train_path, train_report)
     names = tuple(class_names or own_names(experiment, TRAIN, train_path, training))
     _compare_classes(TRAIN, training, names, "the class map")
     labels = sorted({example.label for example in training})
@@ -77,7 +81,7 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
             f"{_deeper(train_path)}"
         )
     if val_path:
-        validation = _examples(experiment, VALIDATION, val_path)
+        validation = _examples(experiment, VALIDATION, val_path, val_report)
         # Of one data.yaml, they are different parts.
         if _same(train_path, val_path) and not set(training).isdisjoint(validation):
             _log.warning("%s is the training folder too: validation measured what was learned by heart", VALIDATION)
@@ -85,7 +89,7 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
         training, validation = divide(training, experiment.dataset_config.val_split)
     _compare_classes(VALIDATION, validation, names, "the training data")
     _log.info("%d examples for training, %d for validation; %d classes", len(training), len(validation), len(names))
-    return DataSet(tuple(training), names), DataSet(tuple(validation), names)
+    return DataSet(tuple(training), names, train_report), DataSet(tuple(validation), names, val_report)
 
 
 def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> DataSet:
@@ -106,10 +110,11 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     if on_training_data:
         _log.warning("%s is the training folder: evaluation measured what was learned by heart", EVALUATION)
     field = VALIDATION if train.val_dataset_path and not eval_path else EVALUATION
-    examples = _examples(experiment, field, eval_path or train.val_dataset_path)
+    report = report_of(experiment, field)
+    examples = _examples(experiment, field, eval_path or train.val_dataset_path, report)
     names = tuple(class_names or own_names(experiment, field, eval_path or train.val_dataset_path, examples))
     _compare_classes(field, examples, names, "the network", _FOR_THE_NETWORK)
-    return DataSet(tuple(examples), names)
+    return DataSet(tuple(examples), names, report)
 
 
 def own_names(experiment: pb.Experiment, field: str, path: str, examples: Collection[Example]) -> tuple[str, ...]:
@@ -138,8 +143,9 @@ def load(root: Path, kind: str, options: Options) -> list[Example]:
         examples = [replace(example, full_scale=options.full_scale) for example in examples]
     if said := depth.remark(depth.sampled(examples), options.full_scale):
         _log.warning("%s: %s", options.name, said)
-    if options.report.count:
-        _log.warning("%s: left out %d images, labels or folders that could not be used", root, options.report.count)
+    if options.report.total:
+        level = logging.WARNING if options.report.problems else logging.INFO
+        _log.log(level, "%s: left out %d: %s", root, options.report.total, options.report)
     return examples
 
 
@@ -178,11 +184,11 @@ def paths(experiment: pb.Experiment) -> dict[str, str]:
     return {field: path for field, path in zip(_SPLITS, named, strict=True) if path}
 
 
-def options_of(experiment: pb.Experiment, field: str, report: Report | None = None) -> Options:
+def options_of(experiment: pb.Experiment, field: str, report: LeftOut | None = None) -> Options:
     """What a reader needs to know of the data set that this field names."""
     config, kitti = experiment.dataset_config, experiment.dataset_config.kitti
     return Options(
-        report=report or report_of(experiment),
+        report=report or report_of(experiment, field),
         name=field,
         split=_SPLITS.get(field, "train"),
         kitti=KittiOptions(
@@ -204,9 +210,18 @@ def options_of(experiment: pb.Experiment, field: str, report: Report | None = No
     )
 
 
-def report_of(experiment: pb.Experiment) -> Report:
-    """What is told of bad examples and, as the spec says, counts them or ends the run at the first."""
-    return Report(fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
+def report_of(experiment: pb.Experiment, name: str, *, is_logged: bool = True) -> LeftOut:
+    """What is told of bad examples and, as the spec says, counts them or ends the run at the first.
+
+    `name` is how messages call the data set.
+    """
+    config = experiment.dataset_config
+    return LeftOut(
+        name,
+        fail=config.on_bad_example == pb.BadExample.FAIL,
+        max_bad_share=_decimal(config.max_bad_share),
+        is_logged=is_logged,
+    )
 
 
 def root_of(path: str) -> Path:
@@ -218,10 +233,12 @@ def _if_relative(path: str) -> str:
     return "" if Path(path).is_absolute() or path.startswith("~") else path
 
 
-def _examples(experiment: pb.Experiment, field: str, path: str) -> list[Example]:
+def _examples(experiment: pb.Experiment, field: str, path: str, report: LeftOut) -> list[Example]:
     if not path:
         raise DataError(f"{field} is not set; it must be a folder of images")
-    return load(root_of(path), _kind(experiment), options_of(experiment, field))
+    examples = load(root_of(path), _kind(experiment), options_of(experiment, field, report))
+    report.verify(Counter(example.label for example in examples))
+    return examples
 
 
 def _kind(experiment: pb.Experiment) -> str:

@@ -1,22 +1,15 @@
 """Example: one picture, or one part of a picture, with its label; and what every format's reader takes and reports."""
 
-import logging
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from tao_lite.errors import DataError
+from tao_lite.data.left_out import LeftOut
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-LOGGED = 20
-
-_log = logging.getLogger(__name__)
-
 
 Split = Literal["train", "val", "test"]
 
@@ -48,40 +41,6 @@ class Example:
     span: Span | None = None
     full_scale: float = 0
     pixels: "npt.NDArray[np.uint8] | None" = field(default=None, compare=False, repr=False)
-
-
-class Report:
-    """Counts examples that can't be used, and logs the first of them; with `fail`, the first one ends the run.
-
-    With `kept`, a list, they are put there in place of the log. May be called from several threads.
-    """
-
-    def __init__(self, *, fail: bool = False, kept: list[tuple[str, str]] | None = None) -> None:
-        self.fail = fail
-        self.count = 0
-        self._kept = kept
-        self._lock = threading.Lock()
-
-    def __call__(self, place: str, problem: str) -> None:
-        """Note that `place` (a path, or path:line) was left out because of `problem`.
-
-        Raises:
-            DataError: the policy is FAIL.
-        """
-        if self.fail:
-            raise DataError(
-                f"{place}: {problem}; repair it, or set dataset_config.on_bad_example: SKIP to go on without it"
-            )
-        with self._lock:
-            self.count += 1
-            count = self.count
-            if self._kept is not None:
-                self._kept.append((place, problem))
-                return
-        if count <= LOGGED:
-            _log.warning("%s: %s", place, problem)
-        if count == LOGGED:
-            _log.warning("further problems are counted, not shown")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +79,7 @@ class Options:
     `written` is the path as the spec has it, where that is a relative one.
     """
 
-    report: Report = field(default_factory=Report)
+    report: LeftOut = field(default_factory=LeftOut)
     name: str = "the data set"
     split: Split = "train"
     kitti: KittiOptions = KittiOptions()

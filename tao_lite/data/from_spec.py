@@ -1,7 +1,6 @@
 """The loader of a split, as a spec describes it."""
 
 import logging
-from collections.abc import Callable
 from typing import Literal
 
 from tao_lite.data.cache.folder import default_folder, room
@@ -24,7 +23,6 @@ def loader(
     batch_size: int,
     seed: int,
     world: World,
-    report: Callable[[str, str], None],
 ) -> Loader:
     """The batches of this process, for its device. It has its share of what this machine has."""
     train, evaluation, model = experiment.train_config, experiment.eval_config, experiment.model_config
@@ -62,7 +60,8 @@ def loader(
         num_workers=_num_workers((evaluation if split == "eval" else train).n_workers, world.num_neighbours),
         geometry="random_crop" if has_random_crop else "centre_crop" if has_centre_crop else "squeeze",
         interpolation="bicubic" if model.resize_interpolation_method == pb.BICUBIC else "bilinear",
-        report=report,
+        report=data_set.report,
+        total=world.sum_,
         cache=Cache(max_bytes, place) if max_bytes else None,
         pin_memory=world.device.type == "cuda",
     )

@@ -1,7 +1,7 @@
 """Examples to batches: decoded, cut and resized by threads, a few batches ahead of whoever trains on them."""
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ from tao_lite.data.cache.images import Images, Memory, Store
 from tao_lite.data.cache.resident import Resident
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.draws import CROP_LEFT, CROP_SCALE, CROP_TOP
-from tao_lite.data.example import Example
 from tao_lite.data.geometry import FIXED, Pixels, Size, random_crop, resize, resize_crop
+from tao_lite.data.left_out import UNREADABLE, LeftOut
 from tao_lite.data.sampler import Pick, Sampler
 from tao_lite.errors import DataError
 
@@ -51,18 +51,22 @@ class Loader:
     num_workers: int
     geometry: Literal["squeeze", "centre_crop", "random_crop"]
     interpolation: Literal["bilinear", "bicubic"]
-    report: Callable[[str, str], None]
-    """Told once of each example that can't be decoded: its place and the problem. Ends the epoch if it raises."""
+    report: LeftOut
+    """Told of what can't be decoded. Ends the epoch if it raises."""
+    total: Callable[[Tensor], Tensor] = torch.clone
+    """The sum of a tensor over the processes, which come to it together."""
     cache: Cache | None = None
     pin_memory: bool = False
     """Page-locked batches, which a CUDA device fetches while the host goes on."""
     _images: Images = field(init=False, repr=False)
     _resident: Resident | None = field(init=False, repr=False, default=None)
     _labels: npt.NDArray[np.int64] = field(init=False, repr=False)
-    _reported: set[str] = field(init=False, repr=False, default_factory=set)
+    _seen: npt.NDArray[np.int64] = field(init=False, repr=False)
+    """Of each class, how many images of the epoch could be read and how many could not: [2, classes]."""
 
     def __post_init__(self) -> None:
         self._labels = self.data_set.labels()
+        self._seen = np.zeros((2, len(self.class_names)), np.int64)
         self._images = Images(self.data_set.examples, self.channels, self._resized_if_fixed, self._store())
         if self.cache and isinstance(self.cache.place, torch.device):
             assert self.geometry != "random_crop"
@@ -87,9 +91,11 @@ class Loader:
         What goes wrong in a thread is raised here. However the iteration ends, no thread outlives it.
 
         Raises:
-            DataError: by way of `report`, or where one of several training processes would leave out a batch.
+            DataError: by way of `report`, where too many can't be read, or where one of several training processes
+                would leave out a batch.
         """
-        sampler, picks = self.sampler, self.sampler.batches(epoch, start)
+        sampler, picks, num_batches = self.sampler, self.sampler.batches(epoch, start), 0
+        self._seen[:] = 0
         cv2.setNumThreads(1)  # the pool's threads are enough
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode")
         try:
@@ -98,6 +104,7 @@ class Loader:
                 batch = self._complete(pending.popleft())
                 pending.extend(self._begin(pool, pick) for pick in itertools.islice(picks, 1))
                 if len(batch.paths) >= sampler.smallest_batch:
+                    num_batches += 1
                     yield batch
                 elif sampler.training and sampler.world_size > 1:
                     # Left out here alone, it would leave the other processes waiting for this one.
@@ -107,12 +114,19 @@ class Loader:
                     )
         finally:
             pool.shutdown(cancel_futures=True)
+        self._verify(num_batches, is_whole=start == 0)
 
     def fill(self) -> int:
         """Decode what the cache lacks, bad images being told to `report`; how many images it holds then."""
+        unread: Counter[str] = Counter()
         with ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode") as pool:
-            parts = _parts(range(self.num_examples), _NUM_AT_ONCE)
-            return sum(self._count_kept(part, list(pool.map(self._problem, part))) for part in parts)
+            for part in _parts(range(self.num_examples), _NUM_AT_ONCE):
+                for index, problem in zip(part, pool.map(self._problem, part), strict=True):
+                    if problem:
+                        self._tell(index, problem)
+                        unread[self.data_set.examples[index].label] += 1
+        self.report.unread(unread)
+        return sum(map(self._images.is_kept, range(self.num_examples)))
 
     def _problem(self, index: int) -> str:
         """Why there is no such image; empty if there is."""
@@ -122,17 +136,41 @@ class Loader:
             return str(error)
         return ""
 
-    def _count_kept(self, indices: range, problems: list[str]) -> int:
-        for index, problem in zip(indices, problems, strict=True):
-            if problem:
-                self._tell(self.data_set.examples[index], problem)
-        return sum(self._images.is_kept(index) for index in indices)
+    def _tell(self, index: int, message: str) -> None:
+        path = self.data_set.examples[index].path
+        self.report(str(path), message.removeprefix(f"{path}: "), labels=())
 
-    def _tell(self, example: Example, message: str) -> None:
-        """Report a bad image, unless that was done before."""
-        if message not in self._reported:
-            self._reported.add(message)
-            self.report(str(example.path), message.removeprefix(f"{example.path}: "))
+    def _count(self, labels: npt.NDArray[np.int64], kept: list[int]) -> None:
+        """Note which images of a batch, by their slots, could be read.
+
+        Raises:
+            DataError: too many of the epoch can't be, whatever the other processes find.
+        """
+        is_read = np.isin(np.arange(len(labels)), kept)
+        for row, part in enumerate((labels[is_read], labels[~is_read])):
+            self._seen[row] += np.bincount(part, minlength=self._seen.shape[1])
+        num_unread = int(self._seen[1].sum())
+        if num_unread and self.report.is_too_much(num_unread, self.num_examples):
+            self._refuse(self._seen)
+
+    def _verify(self, num_batches: int, *, is_whole: bool) -> None:
+        """Sum up an epoch: how much of it could not be read, over all processes.
+
+        Raises:
+            DataError: too much for the data set or a class, or there was nothing to train on.
+        """
+        seen = self.total(torch.from_numpy(np.append(self._seen.ravel(), num_batches)))
+        counts = seen[:-1].reshape(self._seen.shape).numpy()
+        self.report.unread({name: number for name, number in self._by_class(counts[1]).items() if number})
+        if is_whole and counts[1].any():
+            self._refuse(counts if seen[-1] else np.stack([0 * counts[0], counts[1]]))
+
+    def _refuse(self, counts: npt.NDArray[np.int64]) -> None:
+        read, unread = map(self._by_class, counts)
+        self.report.verify(read, {(UNREADABLE, name): number for name, number in unread.items() if number})
+
+    def _by_class(self, counts: npt.NDArray[np.int64]) -> dict[str, int]:
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
 
     def _store(self) -> Store | None:
         """What keeps images on the host."""
@@ -187,8 +225,9 @@ class Loader:
         empty = {int(made[place]): message for place, message in failed.items()}
         examples = [self.data_set.examples[index] for index in pick.indices]
         for slot, message in empty.items():
-            self._tell(examples[slot], message)
+            self._tell(int(pick.indices[slot]), message)
         kept = [slot for slot in range(len(examples)) if slot not in empty]
+        self._count(self._labels[pick.indices], kept)
         good = [place for place in range(len(made)) if place not in failed]
         images = pending.images[good] if failed else pending.images
         if self._resident:

@@ -14,8 +14,9 @@ import stat
 import threading
 import time
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from tao_lite.errors import ReadError, TaoLiteError
 
@@ -93,7 +94,7 @@ def retried(path: Path, read: Callable[[], T]) -> T:
     raise AssertionError
 
 
-def open_regular(path: Path, damaged: type[TaoLiteError], source: Path | None = None) -> BinaryIO:
+def open_regular(path: Path, damaged: type[TaoLiteError], source: Path | None = None) -> BufferedReader:
     """The file, open for reading; `source` is where its bytes are, if not at the path that messages name.
 
     Raises:
@@ -204,7 +205,7 @@ def digest(path: Path, damaged: type[TaoLiteError]) -> str:
     return retried(path, found)
 
 
-def _open(path: Path, damaged: type[TaoLiteError], source: Path) -> BinaryIO:
+def _open(path: Path, damaged: type[TaoLiteError], source: Path) -> BufferedReader:
     # O_NONBLOCK: opening a named pipe would wait for a writer, perhaps for ever. It means nothing to regular files.
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

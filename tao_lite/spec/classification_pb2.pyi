@@ -1880,6 +1880,7 @@ class DatasetConfig(_message.Message):
     VAL_SPLIT_FIELD_NUMBER: _builtins.int
     KITTI_FIELD_NUMBER: _builtins.int
     ON_BAD_EXAMPLE_FIELD_NUMBER: _builtins.int
+    MAX_BAD_SHARE_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
     CLASSMAP_PATH_FIELD_NUMBER: _builtins.int
@@ -1894,6 +1895,10 @@ class DatasetConfig(_message.Message):
     """Share of the training data used for validation when val_dataset_path is unset. Chosen by a stable hash of the file name."""
     on_bad_example: Global___BadExample.Policy.ValueType
     """What happens to an image or label that can't be read."""
+    max_bad_share: _builtins.float
+    """Largest share of a data set that may be unreadable where on_bad_example is SKIP. With more, or where nothing can be
+    read, training and evaluation end.
+    """
     cache: Global___Cache.Mode.ValueType
     """Where decoded images are kept from one epoch to the next."""
     classmap_path: _builtins.str
@@ -1934,6 +1939,7 @@ class DatasetConfig(_message.Message):
         val_split: _builtins.float | None = ...,
         kitti: Global___KittiConfig | None = ...,
         on_bad_example: Global___BadExample.Policy.ValueType | None = ...,
+        max_bad_share: _builtins.float | None = ...,
         cache: Global___Cache.Mode.ValueType | None = ...,
         sample: Global___SampleConfig | None = ...,
         classmap_path: _builtins.str | None = ...,
@@ -1943,9 +1949,9 @@ class DatasetConfig(_message.Message):
         group_pattern: _builtins.str | None = ...,
         full_scale: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tao_lite import compat
-from tao_lite.data import dataset
+from tao_lite.data import dataset, left_out
 from tao_lite.files import writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
@@ -37,10 +37,12 @@ def evaluate(spec: Spec, run: Run) -> Summary:
         )
     if compat.is_exact(experiment):
         result = penalised(result, optim.make_penalty(experiment.train_config.reg_config, trained.network))
-    summary = {**result.as_dict(), "model_path": str(path)}
+    summary = {**result.as_dict(), "model_path": str(path), "left_out": data.report.values()}
     if run.is_main:
         if 0 < experiment.eval_config.top_k != result.k:
             console.line(f"eval_config.top_k was reduced from {experiment.eval_config.top_k} to the {result.k} classes")
         console.evaluation(result)
+        for line in left_out.lines({data.report.name: data.report.values()}):
+            console.line(line)
         writing.write_json(run.summary("evaluate"), summary)
     return summary

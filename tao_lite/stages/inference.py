@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tao_lite.data.dataset import DataSet
-from tao_lite.data.example import Example, Report
+from tao_lite.data.example import Example
 from tao_lite.data.formats import listing
+from tao_lite.data.left_out import UNREADABLE, LeftOut
 from tao_lite.errors import DataError
 from tao_lite.files import writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
+from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.training.trained import Trained, most_probable
 from tao_lite.training.validation import evaluation_loader
@@ -28,11 +30,10 @@ def inference(spec: Spec, run: Run, source: Path) -> Summary:
         TaoLiteError: the checkpoint or the images can't be used.
     """
     trained = Trained.of(Path(spec.experiment.eval_config.model_path or run.best), run.device, spec.experiment)
-    paths, names = _paths(source), trained.class_names
-    # A label is needed for an example and read by nobody.
-    full_scale = trained.experiment.dataset_config.full_scale
-    examples = tuple(Example(path, names[0], str(path), full_scale=full_scale) for path in paths)
-    data = evaluation_loader(trained.experiment, DataSet(examples, names), run.world)
+    config = trained.experiment.dataset_config
+    report = LeftOut(str(source), fail=config.on_bad_example == pb.BadExample.FAIL)
+    examples = tuple(Example(path, "", str(path), full_scale=config.full_scale) for path in _paths(source, report))
+    data = evaluation_loader(trained.experiment, DataSet(examples, ("",), report), run.world)
     trained.set_threads(run)
     rows: Rows = []
     with console.Progress(is_main=run.is_main) as bar:
@@ -40,19 +41,19 @@ def inference(spec: Spec, run: Run, source: Path) -> Summary:
         for batch, probabilities in trained.probabilities(data.epoch(0)):
             rows += zip(batch.paths, probabilities, strict=True)
             bar.advance(batch.number + 1)
-    return _written(run, rows, names, num_unread=len(paths) - len(rows))
+    return _written(run, rows, trained.class_names, report)
 
 
-def _paths(source: Path) -> list[Path]:
+def _paths(source: Path, report: LeftOut) -> list[Path]:
     if not source.exists():
         raise DataError(f"{source}: no such image or folder; check the path")
-    paths = listing.images_below(source, Report()) if source.is_dir() else [source]
+    paths = listing.images_below(source, report) if source.is_dir() else [source]
     if not paths:
         raise DataError(f"{source}: holds no image; suffixes are {', '.join(sorted(listing.SUFFIXES))}")
     return paths
 
 
-def _written(run: Run, rows: Rows, class_names: Sequence[str], *, num_unread: int) -> Summary:
+def _written(run: Run, rows: Rows, class_names: Sequence[str], report: LeftOut) -> Summary:
     best = [(path, *most_probable(class_names, values)) for path, values in rows]
     writing.write(run.result_csv, _csv(iter(best)))
     header = ("path", "class", "confidence", *class_names)
@@ -61,10 +62,17 @@ def _written(run: Run, rows: Rows, class_names: Sequence[str], *, num_unread: in
     if len(best) == 1:
         ((path, name, value),) = best
         console.line(f"{path}: class {class_names.index(name)}, {name}, with confidence {value:.4f}")
+    num_unread = report.number(UNREADABLE)
     unread = f"; {num_unread} could not be read" if num_unread else ""
     console.line(f"Classified {len(rows)} images{unread}: {run.result_csv}, all probabilities in {run.predictions_csv}")
     counts = {name: sum(found == name for _, found, _ in best) for name in class_names}
-    summary = {"images": len(rows), "unread": num_unread, "per_class": counts, "result_csv": str(run.result_csv)}
+    summary = {
+        "images": len(rows),
+        "unread": num_unread,
+        "left_out": report.values(),
+        "per_class": counts,
+        "result_csv": str(run.result_csv),
+    }
     writing.write_json(run.summary("inference"), summary)
     return summary
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tao_lite.data import decode
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError, RunError
 from tao_lite.machine.distributed import World
 from tao_lite.models import architectures
@@ -73,12 +74,12 @@ class Classifier:
         experiment.CopyFrom(self._trained.experiment)
         experiment.dataset_config.cache = pb.Cache.OFF
         experiment.eval_config.batch_size = batch_size or experiment.eval_config.batch_size
-        data_set = DataSet(tuple(self._examples(images)), self.class_names)
-        data = evaluation_loader(experiment, data_set, world, report=_refuse)
+        report = LeftOut("images", fail=True, remedy="repair it or leave it out")
+        data = evaluation_loader(experiment, DataSet(tuple(self._examples(images)), ("",), report), world)
         return [row for _, rows in self._trained.probabilities(data.epoch(0)) for row in rows]
 
     def _examples(self, images: Sequence[Picture]) -> Iterator[Example]:
-        """The images with a label, which is needed for an example and read by nobody."""
+        """The images, without a class."""
         experiment = self._trained.experiment
         channels, full_scale = (
             architectures.input_shape(experiment.model_config)[0],
@@ -86,11 +87,11 @@ class Classifier:
         )
         for number, image in enumerate(images):
             if isinstance(image, str | os.PathLike):
-                yield Example(Path(image), self.class_names[0], str(image), full_scale=full_scale)
+                yield Example(Path(image), "", str(image), full_scale=full_scale)
             else:
                 place = f"images[{number}]"
                 pixels = _pixels(image, channels, place)
-                yield Example(Path(place), self.class_names[0], place, pixels=pixels)
+                yield Example(Path(place), "", place, pixels=pixels)
 
 
 def _usable(device: str | torch.device | None) -> torch.device:
@@ -113,7 +114,3 @@ def _pixels(image: object, channels: int, place: str) -> npt.NDArray[np.uint8]:
         raise DataError(f"{place}: is an array of {image.dtype} {list(image.shape)}; {_IN_MEMORY}")
     picture = Image.fromarray(image if image.shape[2:] == (3,) else image.reshape(image.shape[:2]))
     return decode.from_picture(picture, channels, place)
-
-
-def _refuse(place: str, problem: str) -> None:
-    raise DataError(f"{place}: {problem}; repair it or leave it out")

@@ -53,7 +53,6 @@ def loaders(experiment: pb.Experiment, run: Run) -> tuple[Loader, Loader]:
         batch_size=config.batch_size_per_gpu,
         seed=config.random_seed,
         world=run.world,
-        report=dataset.report_of(experiment),
     )
     return make(train_set, "train"), make(val_set, "val")
 

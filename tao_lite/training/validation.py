@@ -66,13 +66,8 @@ def validation_loader(experiment: pb.Experiment, class_names: Sequence[str], wor
     return evaluation_loader(ours, dataset.evaluation(ours, class_names), world)
 
 
-def evaluation_loader(
-    experiment: pb.Experiment, data: DataSet, world: World, report: Callable[[str, str], None] | None = None
-) -> Loader:
-    """The images to evaluate, each exactly once over all processes.
-
-    Bad ones are told to `report`; without one, the spec says whether they are counted or end the run.
-    """
+def evaluation_loader(experiment: pb.Experiment, data: DataSet, world: World) -> Loader:
+    """The images to evaluate, each exactly once over all processes."""
     config = experiment.eval_config
     return loader(
         experiment,
@@ -81,7 +76,6 @@ def evaluation_loader(
         batch_size=config.batch_size or batch_size(experiment),
         seed=0,
         world=world,
-        report=report or dataset.report_of(experiment),
     )
 
 

@@ -81,7 +81,8 @@ def ours(arguments: argparse.Namespace, *cache: Any) -> Epochs:
     import torch
 
     from tao_lite.data.dataset import DataSet
-    from tao_lite.data.example import Example, Report
+    from tao_lite.data.example import Example
+    from tao_lite.data.left_out import LeftOut
     from tao_lite.data.loader import Cache, Loader
     from tao_lite.data.sampler import Sampler
 
@@ -96,7 +97,7 @@ def ours(arguments: argparse.Namespace, *cache: Any) -> Epochs:
         num_workers=1,
         geometry="random_crop" if arguments.view == "random crop" else "squeeze",
         interpolation="bilinear",
-        report=Report(fail=True),
+        report=LeftOut(fail=True),
         pin_memory=arguments.device == "cuda",
         cache=Cache(*cache) if cache else None,
     )

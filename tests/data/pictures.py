@@ -9,7 +9,8 @@ from PIL import Image
 
 from tao_lite.data.batch import Batch
 from tao_lite.data.dataset import DataSet
-from tao_lite.data.example import Example, Report
+from tao_lite.data.example import Example
+from tao_lite.data.left_out import LeftOut
 from tao_lite.data.loader import Cache, Loader
 from tao_lite.data.sampler import Sampler
 
@@ -50,7 +51,7 @@ def make(data_set: DataSet, **changes: object) -> Loader:
         "num_workers": 2,
         "geometry": "random_crop",
         "interpolation": "bilinear",
-        "report": Report(fail=True),
+        "report": LeftOut(fail=True),
     }
     return Loader(data_set=data_set, **(values | changes))  # type: ignore[arg-type]
 
@@ -67,15 +68,3 @@ def same(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
 
 def indices_of(batches: Sequence[Batch]) -> list[int]:
     return [int(path.stem) for batch in batches for path in batch.paths]
-
-
-class Notes:
-    """What was reported."""
-
-    def __init__(self) -> None:
-        self.places: list[str] = []
-
-    def __call__(self, place: str, problem: str) -> None:
-        self.places.append(place)
-        assert problem
-        assert place not in problem

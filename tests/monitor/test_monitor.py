@@ -236,9 +236,9 @@ def test_a_status_file_that_is_a_link_is_given_up_with_one_warning(run: Run, cap
     with Monitor(run, max_epochs=2) as monitor:
         monitor.epoch(row(1))
         monitor.epoch(row(2))
+    said = f"{run.status}: is a link, and is not written through; remove it"
     assert [record.getMessage() for record in caplog.records] == [
-        f"{run.status} was given up: {run.status}: is a link, and is not written through; remove it; the training goes "
-        "on without it"
+        f"{run.status} was given up: {said}; the training goes on without it"
     ]
     assert len(run.training_csv.read_text().splitlines()) == 3
     assert len(curves(run)["train/loss"]) == 2

@@ -1,14 +1,22 @@
 """Image folders: one sub-folder per class, images anywhere below it."""
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from tao_lite.data.example import Example, Options, Report
+from tao_lite.data.example import Example, Options
 from tao_lite.data.formats import split_folders
 from tao_lite.data.formats.listing import NO_FILE, SUFFIXES, Walk, is_file, suffix
+from tao_lite.data.left_out import NO_CLASS, SUFFIX, LeftOut
 from tao_lite.errors import DataError
+
+# Of pictures that aren't read, among them what has no suffix: a class of these is lost, not absent.
+_PICTURES = frozenset(
+    {"", "gif", "heic", "heif", "avif", "jp2", "j2k", "jxl", "svg", "psd", "tga", "exr", "hdr", "dcm", "npy"}
+    | {"raw", "dng", "cr2", "cr3", "nef", "arw", "pcx", "ico"}
+)
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +40,8 @@ def read(root: Path, options: Options) -> list[Example]:
     loose = sum(suffix(entry.name) in SUFFIXES for entry in beside)
     if split_folders.by_name(folders):
         raise _splits(root, folders, options)
+    if loose:
+        options.report.count(NO_CLASS, place=str(root), number=loose)
     classes = {folder: _Class(root, folder, walk) for folder in folders}
     examples = [example for one in classes.values() for example in one.examples(options.report)]
     examples.sort(key=lambda example: example.group)
@@ -60,23 +70,26 @@ class _Class:
         self.suffixes: Counter[str] = Counter()
         """Of files that are no images."""
 
-    def examples(self, report: Report) -> Iterator[Example]:
+    def examples(self, report: LeftOut) -> Iterator[Example]:
         above = f"{self._root}/"
-        for place, files in self._walk.below(self._root / self._name):
-            images = [entry for entry in files if self._is_image(entry.name)]
+        for place, files in self._walk.below(self._root / self._name, label=self._name):
+            images = [entry for entry in files if self._is_image(entry, report)]
             for entry in images:
                 if is_file(entry):
                     yield Example(Path(entry.path), self._name, entry.path.removeprefix(above))
                 else:
-                    report(entry.path, NO_FILE)
+                    report(entry.path, NO_FILE, labels=[self._name])
             if images:
                 self.inside.add(place.removeprefix(f"{above}{self._name}").lstrip("/").partition("/")[0])
 
-    def _is_image(self, name: str) -> bool:
-        end = suffix(name)
-        if end not in SUFFIXES and not self._walk.is_of_a_system(name):
+    def _is_image(self, entry: os.DirEntry[str], report: LeftOut) -> bool:
+        end = suffix(entry.name)
+        if end in SUFFIXES:
+            return True
+        if not self._walk.is_of_a_system(entry.name):
             self.suffixes[f".{end}" if end else "no suffix"] += 1
-        return end in SUFFIXES
+            report.count(SUFFIX, self._name if end in _PICTURES else "", entry.path)
+        return False
 
 
 def _refuse_splits(root: Path, inside: Mapping[str, Collection[str]], options: Options) -> None:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from tao_lite.data.example import Example, KittiOptions, Options, Report
+from tao_lite.data.example import Example, KittiOptions, Options
 from tao_lite.data.formats import yolo_yaml
 from tao_lite.data.formats.listing import NO_FILE, SUFFIXES, visible
 from tao_lite.data.formats.objects import DONT_CARE, Chooser, LabelledObject, checked_box, label_lines
+from tao_lite.data.left_out import DOUBLE, NO_PICTURE, UNLABELLED, WRONG_LABEL, LeftOut
 from tao_lite.errors import DataError
 
 IMAGE_DIRS = ("image_2", "training/image_2", "images", "image")
@@ -32,12 +33,12 @@ def read(root: Path, options: Options) -> list[Example]:
     labels = _by_frame(label_dir, {"txt"}, options.report)
     for frame, image in images.items():
         if frame not in labels:
-            options.report(str(image), f"has no label file {label_dir / frame}.txt")
+            options.report(str(image), f"has no label file {label_dir / frame}.txt", UNLABELLED)
     chooser = Chooser(options, min_height_pixels=MIN_HEIGHT_PIXELS)
     examples: list[Example] = []
     for frame, label in labels.items():
         if frame not in images:
-            options.report(str(label), f"has no image {image_dir / frame}.*")
+            options.report(str(label), f"has no image {image_dir / frame}.*", NO_PICTURE)
             continue
         objects = read_labels(label, options.report)
         examples += chooser.examples(Example(images[frame], "", frame), objects)
@@ -46,7 +47,7 @@ def read(root: Path, options: Options) -> list[Example]:
         raise DataError(f"{options.name}: {label_dir} holds no KITTI labels; {hint}")
     if not examples:
         raise chooser.nothing_left(f"the {len(labels)} label files in {label_dir}")
-    _log.info("%s: read %d objects of %d frames; left out: %s", label_dir, len(examples), len(labels), chooser.left_out)
+    _log.info("%s: read %d objects of %d frames", label_dir, len(examples), len(labels))
     return examples
 
 
@@ -67,7 +68,7 @@ def expected(kitti: KittiOptions) -> str:
     return f"folder of images ({image_dirs}) with one of KITTI labels ({label_dirs})"
 
 
-def read_labels(path: Path, report: Report) -> list[LabelledObject]:
+def read_labels(path: Path, report: LeftOut) -> list[LabelledObject]:
     """The objects of a label file in their order, DontCare among them. Lines of another format are reported."""
     lines = label_lines(path, report)
     if lines and lines[0].startswith("version https://git-lfs"):
@@ -83,14 +84,14 @@ def read_labels(path: Path, report: Report) -> list[LabelledObject]:
             problems[number] = str(error)
     if len(problems) > 1 and not objects:
         first, problem = next(iter(problems.items()))
-        report(str(path), f"none of its {len(problems)} lines is a KITTI label; line {first}: {problem}")
+        report(str(path), f"none of its {len(problems)} lines is a KITTI label; line {first}: {problem}", WRONG_LABEL)
         return []
     for number, problem in problems.items():
-        report(f"{path}:{number}", problem)
+        report(f"{path}:{number}", problem, WRONG_LABEL)
     return objects
 
 
-def _by_frame(folder: Path, suffixes: Collection[str], report: Report) -> dict[str, Path]:
+def _by_frame(folder: Path, suffixes: Collection[str], report: LeftOut) -> dict[str, Path]:
     """The folder's files with one of the suffixes, by frame name (the file's name without suffix), sorted."""
     files: dict[str, Path] = {}
     try:
@@ -103,7 +104,7 @@ def _by_frame(folder: Path, suffixes: Collection[str], report: Report) -> dict[s
         if not path.is_file():
             report(str(path), NO_FILE)
         elif path.stem in files:
-            report(str(path), f"a second file for the frame of {files[path.stem].name}")
+            report(str(path), f"a second file for the frame of {files[path.stem].name}", DOUBLE)
         else:
             files[path.stem] = path
     return files
@@ -151,7 +152,7 @@ def _guess(columns: list[str]) -> str:
 
 def _yolo_instead(root: Path, label_dir: Path, labels: list[Path]) -> str:
     """What to give where the labels are YOLO's; empty where they are not."""
-    looks = [line.split() for label in labels for line in label_lines(label, Report(kept=[])) if line.strip()]
+    looks = [line.split() for label in labels for line in label_lines(label, LeftOut(is_logged=False)) if line.strip()]
     if not looks and (labels or not any(label_dir.glob("*/*.txt"))):
         return ""
     if looks and not all(len(columns) >= 5 and columns[0].isdigit() for columns in looks):

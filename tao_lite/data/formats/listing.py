@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from tao_lite.data.example import Report
+from tao_lite.data.left_out import OUTSIDE, SYSTEM, LeftOut
 
-# TAO's, and WebP. In any case.
-SUFFIXES = frozenset({"png", "jpg", "jpeg", "bmp", "ppm", "tif", "tiff", "webp"})
+# TAO's, WebP, and other names of the same formats. In any case.
+SUFFIXES = frozenset(
+    {"png", "apng", "jpg", "jpeg", "jpe", "jfif", "mpo", "bmp", "dib", "tif", "tiff", "webp"}
+    | {"ppm", "pgm", "pbm", "pnm"}
+)
 
 NO_FILE = "not a file, or a link to nothing"
 
@@ -29,7 +32,7 @@ _log = logging.getLogger(__name__)
 class Walk:
     """Goes through folders; state, for it counts by name what systems put there, to be said once."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: LeftOut) -> None:
         self._report = report
         self._of_systems: Counter[str] = Counter()
 
@@ -50,8 +53,11 @@ class Walk:
                     folders.append(entry)
         return files, sorted(folders, key=lambda entry: entry.name)
 
-    def below(self, *roots: Path) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-        """Each folder from these down with its files, listed once. Links that lead out of all of them are reported."""
+    def below(self, *roots: Path, label: str = "") -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+        """Each folder from these down with its files, listed once. Links that lead out of all of them are reported.
+
+        `label` is the class of what is in them, if they are one's.
+        """
         seen: set[tuple[int, int]] = set()
         pending = [str(root) for root in reversed(roots)]
         inside = [os.path.join(os.path.realpath(root), "") for root in roots]  # noqa: PTH118 - ends with a slash
@@ -65,7 +71,7 @@ class Walk:
                 seen.add(identity)
                 files, folders = self.entries(current)
             except OSError as error:
-                self._report(current, f"can't be listed ({error.strerror})")
+                self._report(current, f"can't be listed ({error.strerror})", labels=[label])
                 continue
             pending += [entry.path for entry in reversed(folders) if self._is_inside(entry, inside)]
             yield current, files
@@ -74,7 +80,9 @@ class Walk:
         """Whether it is no link out of the roots: in /proc and in homes such links lead to all of the machine."""
         is_inside = not folder.is_symlink() or f"{os.path.realpath(folder.path)}/".startswith(tuple(roots))
         if not is_inside:
-            self._report(folder.path, f"leads out of its folder, to {os.path.realpath(folder.path)}; not followed")
+            self._report(
+                folder.path, f"leads out of its folder, to {os.path.realpath(folder.path)}; not followed", OUTSIDE
+            )
         return is_inside
 
     def is_of_a_system(self, name: str) -> bool:
@@ -89,6 +97,8 @@ class Walk:
         if self._of_systems:
             counts = ", ".join(f"{count} x {name}" for name, count in sorted(self._of_systems.items()))
             _log.info("%s: passed over what systems and programs put there: %s", root, counts)
+        for name, count in self._of_systems.items():
+            self._report.count(SYSTEM, place=name, number=count)
 
 
 def visible(folder: Path) -> list[Path]:
@@ -97,11 +107,11 @@ def visible(folder: Path) -> list[Path]:
     Raises:
         OSError: it can't be listed.
     """
-    files, folders = Walk(Report()).entries(folder)
+    files, folders = Walk(LeftOut()).entries(folder)
     return sorted(Path(entry.path) for entry in (*files, *folders) if not _OF_SYSTEMS.fullmatch(entry.name.lower()))
 
 
-def images_below(folder: Path, report: Report) -> list[Path]:
+def images_below(folder: Path, report: LeftOut) -> list[Path]:
     """Every visible image below the folder, by its suffix, sorted; what can't be one is reported."""
     walk = Walk(report)
     images = [entry for _, files in walk.below(folder) for entry in files if suffix(entry.name) in SUFFIXES]

@@ -2,13 +2,14 @@
 
 import logging
 import math
-from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tao_lite.data.decode import image_size
-from tao_lite.data.example import Example, KittiOptions, Options, Report
+from tao_lite.data.example import Example, KittiOptions, Options
+from tao_lite.data.left_out import DONT_CARE as NOT_CARED_FOR
+from tao_lite.data.left_out import IGNORED, WRONG_LABEL, LeftOut, Reason
 from tao_lite.errors import DataError, ReadError
 from tao_lite.files import reading
 
@@ -47,35 +48,29 @@ class Chooser:
         self._options = options
         chosen = options.kitti.min_height_pixels
         self._min_height_pixels = min_height_pixels if chosen is None else chosen
-        self._counts: Counter[str] = Counter()
+        kitti, field = options.kitti, "dataset_config.kitti."
+        self._too_low, self._too_occluded, self._too_truncated = (
+            Reason("too_low", f"lower than {self._min_height_pixels:g} pixels", f"{field}min_height_pixels", "0"),
+            Reason("occluded", f"more occluded than {kitti.max_occlusion}", f"{field}max_occlusion", "3"),
+            Reason("truncated", f"more truncated than {kitti.max_truncation:g}", f"{field}max_truncation", "1"),
+        )
         self._names: set[str] = set()
 
-    @property
-    def left_out(self) -> str:
-        """How many objects were left out, why, and by which field of the spec, in words."""
-        return ", ".join(f"{count} {reason}" for reason, count in self._counts.most_common()) or "none"
-
-    def label(self, name: str) -> str:
-        """The class that a name means in the network; empty if it is one to ignore."""
+    def label(self, name: str, place: str) -> str:
+        """The class that a name means in the network; empty if it is one to ignore, which is counted."""
         self._names.add(name)
         label = self._options.kitti.class_mapping.get(name, name)
         if DONT_CARE in {name, label}:
-            self._counts[DONT_CARE] += 1
+            self._options.report.count(NOT_CARED_FOR, place=place)
             return ""
         if label in self._options.kitti.ignored_classes:
-            self._filtered("of ignored classes", "ignored_classes")
+            self._options.report.count(IGNORED, label, place)
             return ""
         return label
 
-    def leave_out(self, reason: str) -> None:
-        self._counts[reason] += 1
-
     def nothing_left(self, examined: str) -> DataError:
         """The error that no object is left of what was examined."""
-        return DataError(
-            f"{self._options.name}: no object is left of {examined}; left out: {self.left_out}; "
-            f"{self._options.report.count} problems were reported"
-        )
+        return DataError(f"{self._options.name}: no object is left of {examined}; left out: {self._options.report}")
 
     def examples(self, frame: Example, objects: Collection[LabelledObject], *, relative: bool = False) -> list[Example]:
         """One example for each object that passes the filters; `frame` is the whole picture, its label is not used.
@@ -83,12 +78,13 @@ class Chooser:
         relative: the boxes are shares of the frame's width and height. The picture's head is read only where it is
         needed.
         """
-        size = self._size(frame) if relative and objects else None
-        if relative and size is None:
-            return []
-        found = [_in_pixels(one, size) for one in objects] if size else objects
-        kept = [(one, label) for one in found if (label := self.label(one.name)) and self._passes(one)]
-        size = size or (self._size(frame) if kept else None)
+        labelled = [(one, label) for one in objects if (label := self.label(one.name, one.place))]
+        if relative:
+            size = self._size(frame, labelled) if labelled else None
+            labelled = [(_in_pixels(one, size), label) for one, label in labelled] if size else []
+        kept = [(one, label) for one, label in labelled if self._passes(one, label)]
+        if not relative:
+            size = self._size(frame, kept) if kept else None
         return self._cut(frame, kept, size) if size else []
 
     def log_unmatched(self) -> None:
@@ -102,26 +98,25 @@ class Chooser:
                 "dataset_config.kitti.ignored_classes: no class is %s; there are %s", ", ".join(unused), present
             )
 
-    def _passes(self, found: LabelledObject) -> bool:
+    def _passes(self, found: LabelledObject, label: str) -> bool:
         kitti = self._options.kitti
         if found.box[3] - found.box[1] < self._min_height_pixels:
-            self._filtered(f"lower than {self._min_height_pixels:g} pixels", "min_height_pixels")
+            reason = self._too_low
         elif found.occluded > kitti.max_occlusion:
-            self._filtered(f"more occluded than {kitti.max_occlusion}", "max_occlusion")
+            reason = self._too_occluded
         elif found.truncated > kitti.max_truncation:
-            self._filtered(f"more truncated than {kitti.max_truncation:g}", "max_truncation")
+            reason = self._too_truncated
         else:
             return True
+        self._options.report.count(reason, label, found.place)
         return False
 
-    def _filtered(self, reason: str, field: str) -> None:
-        self._counts[f"{reason} (dataset_config.kitti.{field})"] += 1
-
-    def _size(self, frame: Example) -> tuple[int, int] | None:
+    def _size(self, frame: Example, objects: Collection[tuple[LabelledObject, str]]) -> tuple[int, int] | None:
         try:
             return image_size(frame.path, frame.span)
         except DataError as error:
-            self._options.report(str(frame.path), str(error).removeprefix(f"{frame.path}: "))
+            labels = [label for _, label in objects]
+            self._options.report(str(frame.path), str(error).removeprefix(f"{frame.path}: "), labels=labels)
             return None
 
     def _cut(
@@ -136,6 +131,8 @@ class Chooser:
                     found.place,
                     f"the box lies outside its frame of {size[0]} x {size[1]} pixels: "
                     f"left {left:g}, top {top:g}, right {right:g}, bottom {bottom:g}",
+                    WRONG_LABEL,
+                    [label],
                 )
             else:
                 examples.append(replace(frame, label=label, box=box))
@@ -169,7 +166,7 @@ def crop(box: Box, size: tuple[int, int], kitti: KittiOptions) -> tuple[int, int
     return max(x, 0), max(y, 0), min(x + across, width), min(y + down, height)
 
 
-def label_lines(path: Path, report: Report) -> list[str]:
+def label_lines(path: Path, report: LeftOut) -> list[str]:
     """The lines of a label file; a file that can't be read is reported."""
     try:
         return reading.read_text(path, DataError, max_bytes=_MAX_LABEL_BYTES).splitlines()

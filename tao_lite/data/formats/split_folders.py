@@ -4,8 +4,9 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from tao_lite.data.example import Report, Split
+from tao_lite.data.example import Split
 from tao_lite.data.formats.listing import SUFFIXES, Walk, suffix
+from tao_lite.data.left_out import LeftOut
 
 ALIASES: Mapping[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -51,7 +52,7 @@ def found_in(root: Path) -> list[str]:
     Raises:
         OSError: it can't be listed.
     """
-    walk = Walk(Report())
+    walk = Walk(LeftOut())
     names = [entry.name for entry in walk.entries(root)[1]]
     if by_name(names):
         return names
@@ -71,7 +72,7 @@ def around(root: Path) -> Path | None:
     """
     place = root
     while True:
-        files, folders = Walk(Report()).entries(place)
+        files, folders = Walk(LeftOut()).entries(place)
         if len(folders) != 1 or any(suffix(entry.name) in SUFFIXES for entry in files):
             return place if len(folders) > 1 and place != root else None
         place /= folders[0].name

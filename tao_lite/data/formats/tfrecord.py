@@ -21,6 +21,7 @@ from tao_lite.data.formats.objects import Chooser, LabelledObject, renamed
 from tao_lite.data.formats.tfrecord_example import Feature, features
 from tao_lite.data.formats.tfrecord_file import Record, is_record_file, records
 from tao_lite.data.formats.tfrecord_objects import Pictures, clean, detected, labelled_by_tao, one
+from tao_lite.data.left_out import NO_OBJECTS, WRONG_LABEL
 from tao_lite.errors import DataError
 
 _RECORD_NAME = re.compile(r".*(\.(tfrecords?|tfrec|records?)(-\d+-of-\d+)?(\.gz)?|-\d+-of-\d+)", re.IGNORECASE)
@@ -47,7 +48,6 @@ def read(root: Path, options: Options) -> list[Example]:
     _log.info(
         *("%s: read %d examples of %d records in %d files", root, len(examples), reader.num_records, len(files)),
     )
-    _log.info("%s: left out: %s", root, reader.chooser.left_out)
     return examples
 
 
@@ -103,7 +103,7 @@ class _Reader:
             try:
                 found += self._of_record(place, file, record)
             except ValueError as error:
-                self._report(place, str(error))
+                self._report(place, str(error), WRONG_LABEL)
         return found
 
     def _of_record(self, place: str, file: Path, record: Record) -> list[Example]:
@@ -129,12 +129,12 @@ class _Reader:
             if len(numbers) != 1:
                 raise ValueError(f"has {len(numbers)} classes, must be one")
             name = self.names.of(numbers[0])
-        label = self.chooser.label(clean(name))
+        label = self.chooser.label(clean(name), str(frame.path))
         return [Example(frame.path, label, frame.group, span=frame.span)] if label else []
 
     def _choose(self, frame: Example, objects: list[LabelledObject], *, relative: bool) -> list[Example]:
         if not objects:
-            self.chooser.leave_out("pictures without objects")
+            self._report.count(NO_OBJECTS, place=str(frame.path))
         return self.chooser.examples(frame, objects, relative=relative)
 
 

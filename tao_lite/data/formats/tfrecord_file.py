@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 
-from tao_lite.data.example import Report
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError, ReadError
 from tao_lite.files import reading
 
@@ -33,7 +33,7 @@ class Record(NamedTuple):
     content: bytes
 
 
-def records(path: Path, report: Report) -> Iterator[Record]:
+def records(path: Path, report: LeftOut) -> Iterator[Record]:
     """The intact records of a file, in order; each other one is reported as file#number.
 
     A wrong content costs one record. After a wrong length nobody knows where the next record starts: the rest of the
@@ -62,7 +62,7 @@ def _head(path: Path) -> bytes:
         return file.read(_HEADER.size)
 
 
-def _records(path: Path, report: Report) -> Iterator[Record]:
+def _records(path: Path, report: LeftOut) -> Iterator[Record]:
     with reading.open_regular(path, DataError) as file:
         size = os.fstat(file.fileno()).st_size
         start, number = 0, 0

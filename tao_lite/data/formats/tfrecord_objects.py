@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from tao_lite.data.example import Report
 from tao_lite.data.formats.class_names import Names
 from tao_lite.data.formats.listing import SUFFIXES, visible
 from tao_lite.data.formats.objects import LabelledObject, checked_box
 from tao_lite.data.formats.tfrecord_example import Feature
+from tao_lite.data.left_out import WRONG_LABEL, LeftOut
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _TAO_SIDES = ("x1", "y1", "x2", "y2")
@@ -46,7 +46,7 @@ class Pictures:
         return self._listed[folder]
 
 
-def detected(record: Record, place: str, names: Names, report: Report) -> list[LabelledObject]:
+def detected(record: Record, place: str, names: Names, report: LeftOut) -> list[LabelledObject]:
     """The objects of a record of TensorFlow Object Detection; boxes relative. Crowds and groups are left out.
 
     Raises:
@@ -63,7 +63,7 @@ def detected(record: Record, place: str, names: Names, report: Report) -> list[L
     return _with_good_boxes(objects, report, relative=True)
 
 
-def labelled_by_tao(record: Record, place: str, names: Names, report: Report) -> list[LabelledObject]:
+def labelled_by_tao(record: Record, place: str, names: Names, report: LeftOut) -> list[LabelledObject]:
     """The objects of a record that TAO's dataset_convert wrote; boxes relative where the record holds the picture.
 
     Raises:
@@ -123,12 +123,12 @@ def _optional(record: Record, key: str, count: int, default: float) -> list[floa
     return values if len(values) == count else [default] * count
 
 
-def _with_good_boxes(objects: Iterable[LabelledObject], report: Report, *, relative: bool) -> list[LabelledObject]:
+def _with_good_boxes(objects: Iterable[LabelledObject], report: LeftOut, *, relative: bool) -> list[LabelledObject]:
     good = []
     for found in objects:
         try:
             checked_box(found.box, relative=relative)
             good.append(found)
         except ValueError as error:
-            report(found.place, str(error))
+            report(found.place, str(error), WRONG_LABEL)
     return good

@@ -6,10 +6,11 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from tao_lite.data.example import Example, Options, Report
+from tao_lite.data.example import Example, Options
 from tao_lite.data.formats.class_names import Names
 from tao_lite.data.formats.objects import Box, Chooser, LabelledObject, checked_box, label_lines, renamed
 from tao_lite.data.formats.yolo_yaml import FILE_NAMES, LABELS, data_file, has_labels, load
+from tao_lite.data.left_out import NO_OBJECTS, NO_PICTURE, UNLABELLED, WRONG_LABEL, LeftOut
 from tao_lite.errors import DataError
 
 __all__ = ["data_file", "is_at", "read", "read_labels", "split_names"]
@@ -41,11 +42,11 @@ def read(root: Path, options: Options) -> list[Example]:
         label = _label_file(picture, data.root)
         used.add(label)
         if not label.is_file():
-            options.report(str(picture), f"has no label file {label}")
+            options.report(str(picture), f"has no label file {label}", UNLABELLED)
             continue
         objects = read_labels(label, names, options.report, data.num_keypoint_columns)
         if not objects:
-            chooser.leave_out("pictures without objects")
+            options.report.count(NO_OBJECTS, place=str(picture))
         examples += chooser.examples(Example(picture, "", _group(picture, data.root)), objects, relative=True)
     names.check(options.name)
     _report_unused(used, pictures, options.report)
@@ -59,8 +60,7 @@ def read(root: Path, options: Options) -> list[Example]:
         )
     if not examples:
         raise chooser.nothing_left(f"the {len(pictures)} pictures that {path} names for {options.split}")
-    summary = "%s: read %d objects of %d pictures for %s; left out: %s"
-    _log.info(summary, path, len(examples), len(pictures), options.split, chooser.left_out)
+    _log.info("%s: read %d objects of %d pictures for %s", path, len(examples), len(pictures), options.split)
     return examples
 
 
@@ -91,7 +91,7 @@ def class_names(root: Path, options: Options, labels: Collection[str]) -> tuple[
     return renamed(Names(load(path, options).names, str(path)).ordered(labels), labels, options.kitti)
 
 
-def read_labels(path: Path, names: Names, report: Report, num_keypoint_columns: int = 0) -> list[LabelledObject]:
+def read_labels(path: Path, names: Names, report: LeftOut, num_keypoint_columns: int = 0) -> list[LabelledObject]:
     """The objects of a label file, boxes relative. Lines of another format are reported."""
     objects = []
     for number, line in enumerate(label_lines(path, report), 1):
@@ -101,7 +101,7 @@ def read_labels(path: Path, names: Names, report: Report, num_keypoint_columns: 
                 name = names.of(_class(columns[0]))
                 objects.append(LabelledObject(place, name, _box(columns, num_keypoint_columns)))
         except ValueError as error:
-            report(place, str(error))
+            report(place, str(error), WRONG_LABEL)
     return objects
 
 
@@ -151,10 +151,10 @@ def _group(picture: Path, root: Path) -> str:
     return str(relative.with_name(relative.stem))
 
 
-def _report_unused(used: set[Path], pictures: list[Path], report: Report) -> None:
+def _report_unused(used: set[Path], pictures: list[Path], report: LeftOut) -> None:
     """Report the label files of these folders that have no picture."""
     with_pictures = {picture.parent for picture in pictures}
     for folder in sorted({label.parent for label in used} - with_pictures):
         for label in sorted(folder.glob("*.txt")):
             if label not in used and label.name != "classes.txt":
-                report(str(label), "has no picture")
+                report(str(label), "has no picture", NO_PICTURE)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from tao_lite.data.example import Options, Report, Split
+from tao_lite.data.example import Options, Split
 from tao_lite.data.formats.listing import SUFFIXES, Walk, images_below, suffix, visible
 from tao_lite.data.formats.split_folders import ALIASES
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError, brief
 from tao_lite.files import reading
 from tao_lite.spec.text import yaml_form
@@ -47,7 +48,7 @@ class DataFile:
     prefix: str
     num_keypoint_columns: int
 
-    def pictures(self, split: Split, report: Report) -> list[Path]:
+    def pictures(self, split: Split, report: LeftOut) -> list[Path]:
         """The pictures of a split, each once, folder by folder; for a test split that is not there, those of val.
 
         Raises:
@@ -66,7 +67,7 @@ class DataFile:
         places = [self._place(given[0], entry) for entry in self.splits[given[0]]]
         return list(dict.fromkeys(picture for place in places for picture in self._pictures_at(place, report)))
 
-    def _pictures_at(self, place: Path, report: Report) -> list[Path]:
+    def _pictures_at(self, place: Path, report: LeftOut) -> list[Path]:
         """The pictures in a folder, or those listed in a text."""
         if place.is_dir():
             return images_below(place, report)
@@ -145,7 +146,7 @@ def has_labels(path: Path) -> bool:
     if any(folder.is_dir() for folder in (root / LABELS, *(root.glob(f"*/{LABELS}")))):
         return True
     num_folders = 0
-    for place, files in Walk(Report()).below(root, *filter(Path.is_dir, visible(root))):
+    for place, files in Walk(LeftOut()).below(root, *filter(Path.is_dir, visible(root))):
         stems: dict[bool, set[str]] = {True: set(), False: set()}
         for name in (entry.name for entry in files if suffix(entry.name) in SUFFIXES | {"txt"}):
             stems[suffix(name) == "txt"].add(name.rpartition(".")[0])

@@ -1,15 +1,17 @@
 """Every picture and label of a data set looked at: what training would leave out, and what a person may not expect."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tao_lite.data import look_alikes
 from tao_lite.data.example import Example
 from tao_lite.errors import DataError
 from tao_lite.stages.dataset.pictures import ERROR, REMARK, Observation, depths, pictures
-from tao_lite.stages.dataset.sources import Source
+from tao_lite.stages.dataset.sources import Reports, Source
+from tao_lite.stages.dataset.sources import reports as left_out_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +19,7 @@ class Result:
     """All observations, errors first, and how many examples and pictures were looked at."""
 
     findings: tuple[Observation, ...]  # as --json calls them
+    left_out: Mapping[str, Mapping[str, Any]]  # by data set, as of LeftOut.values
     num_examples: int
     num_pictures: int
 
@@ -25,8 +28,9 @@ class Result:
         return sum(observation.severity == ERROR for observation in self.findings)
 
 
-def check(sources: Sequence[Source], reported: list[tuple[str, str]]) -> Result:
-    """Look at every example of these data sets. `reported`: the list to which their reports go."""
+def check(sources: Sequence[Source]) -> Result:
+    """Look at every example of these data sets."""
+    reports = left_out_of(sources)
     observations: list[Observation] = []
     examples: dict[str, list[Example]] = {}
     for source in sources:
@@ -34,12 +38,12 @@ def check(sources: Sequence[Source], reported: list[tuple[str, str]]) -> Result:
             examples[source.name] = source.read()
         except DataError as error:
             observations.append(Observation(ERROR, "dataset", str(source.root), str(error)))
-    observations += labels(examples, reported)
     frames: dict[Path, list[Example]] = {}
     for example in (example for side in examples.values() for example in side):
         frames.setdefault(example.path, []).append(example)
     found = dict(zip(frames, pictures(list(frames.values())), strict=True))
     observations += [observation for picture in found.values() for observation in picture.observations]
+    observations += labels(examples, reports, {path for path, picture in found.items() if not picture.size})
     for name, side in examples.items():
         looked_at = [found[path] for path in dict.fromkeys(example.path for example in side)]
         observations += depths(looked_at, side[0].full_scale if side else 0, name)
@@ -47,13 +51,29 @@ def check(sources: Sequence[Source], reported: list[tuple[str, str]]) -> Result:
     num_examples = sum(map(len, examples.values()))
     # A picture in two splits is found twice.
     observations = sorted(set(observations))
-    return Result(findings=tuple(observations), num_examples=num_examples, num_pictures=len(found))
+    return Result(
+        findings=tuple(observations),
+        left_out={name: report.values() for name, report in reports.items()},
+        num_examples=num_examples,
+        num_pictures=len(found),
+    )
 
 
-def labels(examples: Mapping[str, Sequence[Example]], reported: Iterable[tuple[str, str]]) -> Iterator[Observation]:
-    """What readers reported, and classes that training does not have: such a training would not start."""
-    for place, problem in reported:
-        yield Observation(ERROR, "label", place, problem)
+def labels(
+    examples: Mapping[str, Sequence[Example]], reports: Reports, broken: Collection[Path]
+) -> Iterator[Observation]:
+    """What readers reported, what is lost, and classes that training does not have: such a training would not start.
+
+    `broken`: the pictures that can't be decoded, which are counted as left out.
+    """
+    for report in reports.values():
+        for place, problem in report.problems:
+            yield Observation(ERROR, "label", place, problem)
+    for name, report in reports.items():
+        side = examples.get(name, ())
+        report.unread(Counter(example.label for example in side if example.path in broken))
+        for loss in report.losses(Counter(example.label for example in side if example.path not in broken)):
+            yield Observation(ERROR if loss.is_error else REMARK, "left out", name, loss.text)
     known = {example.label for example in examples.get("train", [])}
     for name, side in examples.items():
         counts = Counter(example.label for example in side if known and example.label not in known)

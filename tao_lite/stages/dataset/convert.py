@@ -12,13 +12,14 @@ import numpy as np
 from tao_lite.data import dataset
 from tao_lite.data.convert import TARGETS, Frame, frames, kitti_names
 from tao_lite.data.decode import decode, picture_bytes
-from tao_lite.data.example import Example, KittiOptions, Options, Report
+from tao_lite.data.example import Example, KittiOptions, Options
 from tao_lite.data.geometry import Pixels
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 from tao_lite.files import reading, writing
 from tao_lite.machine.host import usable_cores
 from tao_lite.monitor import console
-from tao_lite.stages.dataset.sources import Sides
+from tao_lite.stages.dataset.sources import Reports, Sides
 
 # As written, without a filter: what was to go is gone.
 _AS_WRITTEN = KittiOptions(min_height_pixels=0, max_occlusion=3, max_truncation=1)
@@ -27,13 +28,14 @@ _STATE = "convert.json"
 _log = logging.getLogger(__name__)
 
 
-def convert(sides: Sides, output: Path, target: str, report: Report) -> dict[str, int]:
+def convert(sides: Sides, output: Path, target: str, reports: Reports) -> dict[str, int]:
     """Write each split to a folder of `output` and compare what is read from there; its examples by split.
 
     Goes on where an earlier call was interrupted. What can't be decoded is reported and left out.
 
     Raises:
-        DataError: the folder holds something else, a class has no name there, or what was written isn't what is read.
+        DataError: nothing of a split can be decoded, the folder holds something else, a class has no name there, or
+            what was written isn't what is read.
         OSError: the disk is full, for instance.
     """
     names = sorted({example.label for side in sides.values() for example in side})
@@ -42,8 +44,10 @@ def convert(sides: Sides, output: Path, target: str, report: Report) -> dict[str
     for split, side in sides.items():
         console.line(f"Writing {len(side)} examples to {output / split}")
         pictures = frames(side)
-        TARGETS[target](output / split, pictures, names, report)
+        TARGETS[target](output / split, pictures, names, reports[split])
         counts[split] = _verified(output / split, target, pictures)
+        if not counts[split]:
+            reports[split].verify({})
         if counts[split] < len(side):
             _log.warning("%s: %d of %d examples were left out", output / split, len(side) - counts[split], len(side))
     given = kitti_names(names) if target == "kitti" else dict(zip(names, names, strict=True))
@@ -104,7 +108,7 @@ def _verified(root: Path, target: str, pictures: Sequence[Frame]) -> int:
     Raises:
         DataError: one is not, or is missing although its picture can be decoded.
     """
-    options = Options(report=Report(fail=True), name=str(root), kitti=_AS_WRITTEN)
+    options = Options(report=LeftOut(fail=True), name=str(root), kitti=_AS_WRITTEN)
     found: dict[str, list[Example]] = {}
     for example in dataset.load(root, target.upper(), options):
         found.setdefault(example.group if example.span else example.path.stem, []).append(example)

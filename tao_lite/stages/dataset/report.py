@@ -1,7 +1,7 @@
 """A data set in one pass over its pictures: counts, problems, copies, imbalance, and what to do about them."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +12,27 @@ from tao_lite.stages.dataset import advice, stats
 from tao_lite.stages.dataset.check import labels
 from tao_lite.stages.dataset.duplicates import Entry, Fingerprints, duplicates, leakage
 from tao_lite.stages.dataset.pictures import Observation, Picture, depths, pictures
-from tao_lite.stages.dataset.sources import Sides
+from tao_lite.stages.dataset.sources import Reports, Sides
 
 _WEIGHTINGS = {"BALANCED": pb.ClassWeighting.BALANCED, "EFFECTIVE_NUMBER": pb.ClassWeighting.EFFECTIVE_NUMBER}
 
 
-def report(
-    sides: Sides, reported: Iterable[tuple[str, str]] = (), experiment: pb.Experiment | None = None
-) -> dict[str, Any]:
-    """Plain values, ready for JSON; `reported` is what the readers of the sides left out and why.
+def report(sides: Sides, reports: Reports | None = None, experiment: pb.Experiment | None = None) -> dict[str, Any]:
+    """Plain values, ready for JSON; `reports` is what was left out when the sides were read.
 
-    class_names: sorted. splits: as of dataset_stats.of_split, by name. problems: what the check finds, each with
-    severity, kind, place and text, errors first. duplicates: exact and near, see dataset_duplicates. leakage: for each
-    split but train, the exact and near copies of training examples. imbalance: of train, see _imbalance; None without
-    examples. advice: sentences.
+    class_names: sorted. splits: as of dataset_stats.of_split, by name. left_out: as of LeftOut.values, by data set.
+    problems: what the check finds, each with severity, kind, place and text, errors first. duplicates: exact and near,
+    see dataset_duplicates. leakage: for each split but train, the exact and near copies of training examples.
+    imbalance: of train, see _imbalance; None without examples. advice: sentences.
 
     Raises:
         SpecError: a class weight of the spec is wrong.
     """
     entries = [Entry(name, example) for name, side in sides.items() for example in side]
     observations, sizes, prints = _looked_at(entries)
-    observations |= set(labels(sides, reported))
+    reports = reports or {}
+    broken = {entry.example.path for entry, size in zip(entries, sizes, strict=True) if size is None}
+    observations |= set(labels(sides, reports, broken))
     class_names = sorted({entry.example.label for entry in entries})
     splits = {}
     rest = iter(sizes)
@@ -42,6 +42,7 @@ def report(
     values = {
         "class_names": class_names,
         "splits": splits,
+        "left_out": {name: report.values() for name, report in reports.items()},
         "problems": [dataclasses.asdict(observation) for observation in sorted(observations)],
         "duplicates": found,
         "leakage": leakage(found, list(sides)),

@@ -2,19 +2,21 @@
 
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from tao_lite.data import dataset
-from tao_lite.data.example import Example, Options, Report
+from tao_lite.data.example import Example, Options, Split
 from tao_lite.data.formats import split_folders, yolo
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
 
 NAMES = {dataset.TRAIN: "train", dataset.VALIDATION: "val", dataset.EVALUATION: "test"}
 
 Sides = Mapping[str, tuple[Example, ...]]
+Reports = Mapping[str, LeftOut]
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +39,8 @@ class Source:
         return dataset.load(self.root, self.kind, self.options)
 
 
-def of_spec(experiment: pb.Experiment, report: Report | None = None) -> list[Source]:
-    """The data sets that a spec names, each once.
+def of_spec(experiment: pb.Experiment, *, is_logged: bool = True) -> list[Source]:
+    """The data sets that a spec names, each once. Problems in them are logged, unless is_logged is false.
 
     Raises:
         DataError: it names none.
@@ -46,6 +48,7 @@ def of_spec(experiment: pb.Experiment, report: Report | None = None) -> list[Sou
     kind = pb.DatasetFormat.Kind.Name(experiment.dataset_config.format)
     sources: list[Source] = []
     for field, path in dataset.paths(experiment).items():
+        report = dataset.report_of(experiment, field, is_logged=is_logged)
         options = dataset.options_of(experiment, field, report)
         source = Source(name=NAMES[field], root=dataset.root_of(path), kind=kind, options=options)
         is_divided = yolo.is_at(source.root)
@@ -56,18 +59,22 @@ def of_spec(experiment: pb.Experiment, report: Report | None = None) -> list[Sou
     return sources
 
 
-def of_path(root: Path, report: Report | None = None) -> list[Source]:
+def of_path(root: Path, *, is_logged: bool = True) -> list[Source]:
     """What is at a path, its format recognised: the splits of a data.yaml or of a folder of splits, else one data set.
 
     Raises:
         DataError: a data.yaml can't be read.
     """
     root = dataset.root_of(str(root))
-    options = Options(report=report or Report(), name="the data set")
+
+    def options(name: str, split: Split = "train") -> Options:
+        report = dataset.report_of(pb.Experiment(), name, is_logged=is_logged)
+        return Options(report=report, name=name, split=split)
+
     if yolo.is_at(root):
-        named = yolo.split_names(root, options)
+        named = yolo.split_names(root, Options())
         return [
-            Source(name=split, root=root, kind="YOLO", options=replace(options, split=split))
+            Source(name=split, root=root, kind="YOLO", options=options(split, split))
             for split, aliases in split_folders.ALIASES.items()
             if set(aliases) & set(named)
         ]
@@ -77,18 +84,23 @@ def of_path(root: Path, report: Report | None = None) -> list[Source]:
         if len(set(names)) < len(names):
             names = folders
         return [
-            Source(name=name, root=root / folder, kind="AUTO", options=options)
+            Source(name=name, root=root / folder, kind="AUTO", options=options(name))
             for name, folder in zip(names, folders, strict=True)
         ]
-    return [Source(name="data", root=root, kind="AUTO", options=options)]
+    return [Source(name="data", root=root, kind="AUTO", options=options("the data set"))]
 
 
 def _is_same(root: Path, other: Path) -> bool:
     return os.path.realpath(root) == os.path.realpath(other)
 
 
-def sides(experiment: pb.Experiment, report: Report | None = None) -> Sides:
-    """The examples of training, validation and test as training and evaluation would have them.
+def reports(sources: Iterable[Source]) -> Reports:
+    """What was left out of these data sets when they were read, by their names."""
+    return {source.name: source.options.report for source in sources}
+
+
+def sides(experiment: pb.Experiment, sources: Iterable[Source]) -> Sides:
+    """The examples of training, validation and test as training and evaluation would have them; the spec's sources.
 
     Where one path is named twice, both have all of it, but for a test on the training data from which val_split takes
     the validation: that is the validation.
@@ -96,7 +108,7 @@ def sides(experiment: pb.Experiment, report: Report | None = None) -> Sides:
     Raises:
         DataError: a data set can't be read.
     """
-    found = {source.name: tuple(source.read()) for source in of_spec(experiment, report)}
+    found = {source.name: tuple(source.read()) for source in sources}
     named = {NAMES[field]: os.path.realpath(dataset.root_of(path)) for field, path in dataset.paths(experiment).items()}
     for name in named.keys() - found.keys():
         first = next(other for other in found if named[other] == named[name])

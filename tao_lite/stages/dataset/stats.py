@@ -7,19 +7,28 @@ from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any
 
+from tao_lite.data import left_out
 from tao_lite.data.decode import image_size
 from tao_lite.data.example import Example
 from tao_lite.errors import DataError
 from tao_lite.machine.host import usable_cores
+from tao_lite.stages.dataset.sources import Reports, Sides
 
 MAX_MEASURED = 10_000
 """Examples per split whose size is taken; evenly chosen where there are more."""
 
 
-def stats(sides: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
-    """Plain values, ready for JSON: the classes, and for each split its examples, pictures, bytes and sizes."""
+def stats(sides: Sides, reports: Reports) -> dict[str, Any]:
+    """Plain values, ready for JSON: the classes, and for each split its examples, pictures, bytes and sizes.
+
+    left_out: as of LeftOut.values, by data set.
+    """
     names = sorted({example.label for side in sides.values() for example in side})
-    return {"class_names": names, "splits": {name: of_split(side, names, _sizes(side)) for name, side in sides.items()}}
+    return {
+        "class_names": names,
+        "splits": {name: of_split(side, names, _sizes(side)) for name, side in sides.items()},
+        "left_out": {name: report.values() for name, report in reports.items()},
+    }
 
 
 def of_split(side: Sequence[Example], names: Sequence[str], sizes: Sequence[tuple[int, int] | None]) -> dict[str, Any]:
@@ -53,7 +62,7 @@ def table(values: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
 
 
 def lines(values: Mapping[str, Any]) -> list[str]:
-    """One line of sizes for each split."""
+    """One line of sizes for each split, and one of what was left out of it, if anything was."""
     texts = []
     for name, split in values["splits"].items():
         width, height = split["width"], split["height"]
@@ -68,7 +77,7 @@ def lines(values: Mapping[str, Any]) -> list[str]:
             f"{name}: {split['examples']} examples in {split['pictures']} pictures, "
             f"{split['bytes'] / 2**20:.1f} MiB; {sizes} pixels{unread}"
         )
-    return texts
+    return [*texts, *left_out.lines(values.get("left_out", {}))]
 
 
 def _sizes(side: Sequence[Example]) -> list[tuple[int, int] | None]:

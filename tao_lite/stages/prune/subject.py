@@ -119,7 +119,6 @@ class Subject:
             seed=train.random_seed,
             # The same images in each process, which then finds the same channels.
             world=replace(self.run.world, rank=0, world_size=1),
-            report=dataset.report_of(self.experiment),
         )
 
 

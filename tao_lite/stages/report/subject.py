@@ -68,4 +68,5 @@ def _data(subject: Subject, *, read_data: bool) -> dict[str, Any]:
     experiment = network.trained.experiment if network else record.experiment
     if experiment is None:
         raise RunError("neither a spec nor a checkpoint says where it is")
-    return stats.stats(sources.sides(experiment))
+    named = sources.of_spec(experiment)
+    return stats.stats(sources.sides(experiment, named), sources.reports(named))

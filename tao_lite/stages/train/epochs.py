@@ -68,10 +68,10 @@ class Training:
             console.line(f"{run.results} is trained already: {progress.epoch} of {max_epochs} epochs are done")
         found = training_summary.read(progress, run)
         # The processes have to go the same way.
-        if run.world.any(found is None):
+        if run.world.any(found is None) or found is None:
             return None
         if run.is_main:
-            training_summary.say_end(progress, run, max_epochs)
+            training_summary.say_end(progress, run, max_epochs, found)
         return found
 
     def run_epochs(self) -> Summary:
@@ -96,7 +96,7 @@ class Training:
             monitor.status("SUCCESS", Message.FINISHED)
         if self.run.is_main:
             writing.write_json(self.run.summary("train"), summary)
-            training_summary.say_end(progress, self.run, max_epochs)
+            training_summary.say_end(progress, self.run, max_epochs, summary)
         return summary
 
     def _step(self, batches: int) -> int:

@@ -2,9 +2,11 @@
 
 import json
 from contextlib import suppress
+from typing import Any
 
 import torch
 
+from tao_lite.data import left_out
 from tao_lite.errors import RunError
 from tao_lite.files import reading
 from tao_lite.machine import energy, usage
@@ -35,6 +37,7 @@ def summary(progress: Progress, phases: Phases, joules_before: float | None) -> 
         "threads": torch.get_num_threads(),
         "num_parameters": sum(parameter.numel() for parameter in phases.network.parameters()),
         "model_path": str(run.best),
+        "left_out": {"train": phases.train.report.values(), "val": phases.val.report.values()},
     }
 
 
@@ -53,10 +56,14 @@ def read(progress: Progress, run: Run) -> Summary | None:
     return None
 
 
-def say_end(progress: Progress, run: Run, num_epochs: int) -> None:
-    """Tell the user the best epoch and where the files are."""
+def say_end(progress: Progress, run: Run, num_epochs: int, summary: Summary) -> None:
+    """Tell the user the best epoch, what was left out of the data, and where the files are."""
     if progress.epoch < num_epochs:
         console.line(f"Stopped early: validation accuracy has not risen for {progress.stale_epochs} epochs")
     console.line(f"Best epoch {progress.best_epoch} of {progress.epoch}: validation top-1 {progress.best_accuracy:.4f}")
+    # A run that was over before this was kept has none.
+    values: Any = summary.get("left_out", {})
+    for line in left_out.lines(values):
+        console.line(line)
     console.line(f"Results in {run.results}, the best network in {run.best}")
     console.line(f"Curves: tensorboard --logdir {run.events} (or make tensorboard RESULTS={run.results})")

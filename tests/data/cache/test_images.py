@@ -13,8 +13,10 @@ from tao_lite.data.cache.images import Images, Memory
 from tao_lite.data.cache.plan import Plan, Room, estimate_bytes, plan
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.decode import decode
+from tao_lite.data.left_out import LeftOut
 from tao_lite.data.loader import Cache
-from tests.data.pictures import GEOMETRIES, NUM_PICTURES, Notes, as_data_set, cached, make, same, write_picture
+from tao_lite.errors import DataError
+from tests.data.pictures import GEOMETRIES, NUM_PICTURES, as_data_set, cached, make, same, write_picture
 
 # With random crop the loader is never told to use the device.
 CACHES = [
@@ -106,11 +108,12 @@ def test_with_memory_threads_that_want_the_same_frame_get_the_same_pixels(frames
 
 
 def test_without_memory_an_image_is_decoded_each_time(frames: DataSet) -> None:
-    training = make(frames, report=Notes())
+    training = make(frames, report=LeftOut(is_logged=False))
     assert len(list(training.epoch(0))) == 3
     for frame in {example.path for example in frames.examples}:
         frame.write_bytes(b"")
-    assert list(training.epoch(1)) == []
+    with pytest.raises(DataError, match="can't be read"):
+        list(training.epoch(1))
 
 
 def test_no_more_is_kept_than_the_budget_allows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tao_lite.data.example import Example, Options, Report
+from tao_lite.data.example import Example, Options
 from tao_lite.data.formats import split_folders
 from tao_lite.data.formats.image_folder import read
 from tao_lite.data.formats.listing import images_below
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 
 NAME = "train_config.train_dataset_path"
@@ -95,16 +96,16 @@ def test_links_to_nothing_and_pipes_are_reported(tmp_path: Path, caplog: pytest.
     (tmp_path / "cat/link.jpg").symlink_to("nowhere")
     (tmp_path / "cat/circle.jpg").symlink_to("circle.jpg")
     os.mkfifo(tmp_path / "dog/pipe.jpg")
-    report = Report()
+    report = LeftOut()
     assert len(read(tmp_path, Options(report=report))) == 2
-    assert report.count == 3
+    assert len(report.problems) == 3
     assert sorted(caplog.messages) == [
         f"{tmp_path}/cat/circle.jpg: not a file, or a link to nothing",
         f"{tmp_path}/cat/link.jpg: not a file, or a link to nothing",
         f"{tmp_path}/dog/pipe.jpg: not a file, or a link to nothing",
     ]
     with pytest.raises(DataError, match=r"pipe\.jpg|link\.jpg|circle\.jpg"):
-        read(tmp_path, Options(report=Report(fail=True)))
+        read(tmp_path, Options(report=LeftOut(fail=True)))
 
 
 def test_folder_that_cannot_be_listed_is_reported(
@@ -155,7 +156,7 @@ def test_real_folders_are_read_whole(
     shared: Path, caplog: pytest.LogCaptureFixture, folder: str, num_images: int, num_classes: int
 ) -> None:
     root = shared / "data/folders" / folder
-    examples = read(root, Options(report=Report(fail=True)))
+    examples = read(root, Options(report=LeftOut(fail=True)))
     assert len(examples) == num_images
     assert len({example.label for example in examples}) == num_classes
     assert all(example.path == root / example.group for example in examples)
@@ -231,7 +232,7 @@ def test_what_systems_put_there_is_no_class_and_no_picture(tmp_path: Path, caplo
         f"{root}: passed over what systems and programs put there: {', '.join(counts)}",
         f"{root}: read 3 images of 2 classes",
     ]
-    assert images_below(root, Report()) == [root / name for name in ("cat/1.jpg", "cat/sub/2.jpg", "dog/1.jpg")]
+    assert images_below(root, LeftOut()) == [root / name for name in ("cat/1.jpg", "cat/sub/2.jpg", "dog/1.jpg")]
 
 
 def test_classes_may_be_called_nearly_as_systems_call_things(tmp_path: Path) -> None:

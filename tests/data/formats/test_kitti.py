@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tao_lite.data.example import Example, KittiOptions, Options, Report
+from tao_lite.data.example import Example, KittiOptions, Options
 from tao_lite.data.formats.kitti import read, read_labels
 from tao_lite.data.formats.objects import Box, crop
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 
 NAME = "train_config.train_dataset_path"
@@ -38,14 +39,14 @@ def made(root: Path, labels: dict[str, str], *, suffix: str = "png", size: tuple
 
 
 def names(root: Path, kitti: KittiOptions) -> list[str]:
-    return [example.label for example in read(root, Options(kitti=kitti, report=Report(fail=True)))]
+    return [example.label for example in read(root, Options(kitti=kitti, report=LeftOut(fail=True)))]
 
 
 def problems(path: Path, text: str | bytes, caplog: pytest.LogCaptureFixture) -> list[str]:
     """What is reported of a label file with this text, without its path."""
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     caplog.clear()
-    read_labels(path, Report())
+    read_labels(path, LeftOut())
     return [message.removeprefix(str(path)) for message in caplog.messages]
 
 
@@ -118,14 +119,15 @@ def test_filters_look_at_the_object_as_it_is_labelled(tmp_path: Path, caplog: py
     ]
     made(tmp_path, {"1": "\n".join([*lines, DONT_CARE, DONT_CARE])})
     caplog.set_level(logging.INFO)
-    assert names(tmp_path, KittiOptions()) == ["High", "Outside", "Largely", "Unsaid", "Half"]
-    assert caplog.messages == [
-        (
-            f"{tmp_path}/label_2: read 5 objects of 1 frames; left out: 2 DontCare, 1 lower than 16 pixels "
-            "(dataset_config.kitti.min_height_pixels), 1 more occluded than 2 (dataset_config.kitti.max_occlusion), "
-            "1 more truncated than 0.5 (dataset_config.kitti.max_truncation)"
-        )
-    ]
+    report = LeftOut()
+    examples = read(tmp_path, Options(report=report))
+    assert [example.label for example in examples] == ["High", "Outside", "Largely", "Unsaid", "Half"]
+    assert caplog.messages == [f"{tmp_path}/label_2: read 5 objects of 1 frames"]
+    assert str(report) == (
+        "2 DontCare, 1 lower than 16 pixels (dataset_config.kitti.min_height_pixels), "
+        "1 more occluded than 2 (dataset_config.kitti.max_occlusion), "
+        "1 more truncated than 0.5 (dataset_config.kitti.max_truncation)"
+    )
     assert names(tmp_path, WHOLE) == [text.split()[0] for text in lines]
 
 
@@ -176,9 +178,9 @@ def test_line_that_is_no_label_is_reported_with_its_place(
 ) -> None:
     path = tmp_path / "1.txt"
     assert problems(path, f"{CAR}\n{bad}\n{CAR}", caplog) == [f":2: {expected}"]
-    assert [found.place for found in read_labels(path, Report())] == [f"{path}:1", f"{path}:3"]
+    assert [found.place for found in read_labels(path, LeftOut())] == [f"{path}:1", f"{path}:3"]
     with pytest.raises(DataError) as caught:
-        read_labels(path, Report(fail=True))
+        read_labels(path, LeftOut(fail=True))
     assert str(caught.value) == (
         f"{path}:2: {expected}; repair it, or set dataset_config.on_bad_example: SKIP to go on without it"
     )
@@ -200,7 +202,7 @@ def test_file_without_any_label_is_reported_once(tmp_path: Path, caplog: pytest.
 def test_real_label_files_of_other_formats_are_named(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = shared / "data/dirty_labels"
     for path in sorted(folder.iterdir()):
-        assert read_labels(path, Report()) == []
+        assert read_labels(path, LeftOut()) == []
     assert [message.removeprefix(f"{folder}/").split("; ") for message in caplog.messages] == [
         ["git_lfs_pointer_000000.txt: a Git LFS pointer, not labels", "fetch it with: git lfs pull"],
         ["no_newline_concatenated_000010.txt:1: 151 columns, must be 15 or 16", "line breaks are missing"],
@@ -232,13 +234,13 @@ def test_frames_and_labels_without_each_other_are_reported(tmp_path: Path, caplo
     made(tmp_path, {"1": CAR, "2": CAR, "3": CAR})
     (tmp_path / "label_2/2.txt").unlink()
     (tmp_path / "image_2/3.png").unlink()
-    report = Report()
+    report = LeftOut()
     assert [example.group for example in read(tmp_path, Options(report=report))] == ["1"]
     assert caplog.messages == [
         f"{tmp_path}/image_2/2.png: has no label file {tmp_path}/label_2/2.txt",
         f"{tmp_path}/label_2/3.txt: has no image {tmp_path}/image_2/3.*",
     ]
-    assert report.count == 2
+    assert len(report.problems) == 2
 
 
 def test_unusable_files_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -304,9 +306,9 @@ def test_no_object_left_is_an_error_that_says_why(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read(tmp_path, Options(name=NAME, kitti=KittiOptions(ignored_classes=frozenset({"Van"}))))
     assert str(caught.value) == (
-        f"{NAME}: no object is left of the 2 label files in {tmp_path}/label_2; left out: 2 more occluded than 2 "
-        "(dataset_config.kitti.max_occlusion), 2 DontCare, 1 of ignored classes (dataset_config.kitti.ignored_classes)"
-        "; 1 problems were reported"
+        f"{NAME}: no object is left of the 2 label files in {tmp_path}/label_2; left out: 2 DontCare, "
+        "2 more occluded than 2 (dataset_config.kitti.max_occlusion), 1 wrongly labelled, "
+        "1 of ignored classes (dataset_config.kitti.ignored_classes)"
     )
 
 
@@ -327,13 +329,13 @@ def test_yolo_folder_is_refused_with_its_kind_named(shared: Path, caplog: pytest
 def test_real_frames_give_one_example_per_labelled_object(
     shared: Path, folder: str, num_frames: int, num_objects: int
 ) -> None:
-    examples = read(shared / "data" / folder, Options(kitti=WHOLE, report=Report(fail=True)))
+    examples = read(shared / "data" / folder, Options(kitti=WHOLE, report=LeftOut(fail=True)))
     assert len({example.group for example in examples}) == num_frames
     assert len(examples) == num_objects
 
 
 def test_real_labels_are_all_read(shared: Path) -> None:
-    report = Report(fail=True)
+    report = LeftOut(fail=True)
     objects = [found for path in (shared / "data/kitti_labels_only").iterdir() for found in read_labels(path, report)]
     # Counted with awk.
     counts = {name: sum(found.name == name for found in objects) for name in ("Car", "Pedestrian", "Van", "Truck")}

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from tao_lite.data.decode import decode, image_size
-from tao_lite.data.example import Example, KittiOptions, Options, Report, Span, TfrecordOptions
+from tao_lite.data.example import Example, KittiOptions, Options, Span, TfrecordOptions
 from tao_lite.data.formats.table import detect
 from tao_lite.data.formats.tfrecord import read, record_files
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 from tests.data.records import Values, picture, written
 
@@ -60,9 +61,9 @@ def by_tao(frame: str, *, pixels: bool, **more: Sequence[float]) -> Values:
 
 def reported(root: Path, **options: object) -> tuple[list[Example], list[str]]:
     """Examples, and what is reported of records, without the path of their file."""
-    kept: list[tuple[str, str]] = []
-    examples = read(root, Options(report=Report(kept=kept), **options))  # type: ignore[arg-type]
-    return examples, [f"{place.rpartition('#')[2]}: {problem}" for place, problem in kept]
+    report = LeftOut(is_logged=False)
+    examples = read(root, Options(report=report, **options))  # type: ignore[arg-type]
+    return examples, [f"{place.rpartition('#')[2]}: {problem}" for place, problem in report.problems]
 
 
 def test_picture_with_a_class_is_an_example_whose_bytes_lie_in_the_file(tmp_path: Path) -> None:
@@ -244,7 +245,7 @@ def test_record_that_is_none_of_them_is_reported(tmp_path: Path, values: Values,
     assert len(examples) == 1
     assert problems == [f"2: {expected}"]
     with pytest.raises(DataError, match=r"a\.tfrecord#2: .*set dataset_config\.on_bad_example: SKIP"):
-        read(tmp_path, Options(report=Report(fail=True)))
+        read(tmp_path, Options(report=LeftOut(fail=True)))
 
 
 def test_record_that_is_no_example_is_reported(tmp_path: Path) -> None:
@@ -284,7 +285,7 @@ def test_damaged_records_are_left_out_and_the_others_train_on(tmp_path: Path) ->
 def test_real_object_records(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = shared / "data/tfrecord/raccoon_tfod_test.record"
     caplog.set_level(logging.INFO)
-    examples = read(path, Options(report=Report(fail=True)))
+    examples = read(path, Options(report=LeftOut(fail=True)))
     # Counted with a script of its own: 40 records with 44 boxes.
     assert (len(examples), len({one.path for one in examples})) == (44, 40)
     assert {one.label for one in examples} == {"raccoon"}
@@ -297,7 +298,7 @@ def test_real_object_records(shared: Path, caplog: pytest.LogCaptureFixture) -> 
 
 def test_real_classification_records(shared: Path) -> None:
     path = shared / "data/tfrecord/classif_10rec.tfrecord"
-    examples = read(path, Options(report=Report(fail=True)))
+    examples = read(path, Options(report=LeftOut(fail=True)))
     assert [one.label for one in examples] == ["0"] * 10
     assert len({one.group for one in examples}) == 10
     for one in examples:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tao_lite.data.example import Report
 from tao_lite.data.formats.tfrecord_file import framed, is_record_file, records
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 from tests.data.records import crc32c, masked, record
 
@@ -20,10 +20,12 @@ THREE = [b"first", b"", b"the third " * 50]
 def read(path: Path, content: bytes) -> tuple[list[bytes], list[str]]:
     """The records in a file of this content, and what is reported, without its path."""
     path.write_bytes(content)
-    kept: list[tuple[str, str]] = []
-    found = list(records(path, Report(kept=kept)))
+    report = LeftOut(is_logged=False)
+    found = list(records(path, report))
     assert all(content[one.offset : one.offset + len(one.content)] == one.content for one in found)
-    return [one.content for one in found], [f"{place.removeprefix(str(path))}: {problem}" for place, problem in kept]
+    return [one.content for one in found], [
+        f"{place.removeprefix(str(path))}: {problem}" for place, problem in report.problems
+    ]
 
 
 def test_checksum_is_castagnolis() -> None:
@@ -35,7 +37,7 @@ def test_checksum_is_castagnolis() -> None:
 def test_records_are_read_in_order_with_their_numbers_and_places(tmp_path: Path) -> None:
     path = tmp_path / "a.tfrecord"
     assert read(path, b"".join(map(record, THREE))) == (THREE, [])
-    assert [(one.number, one.offset) for one in records(path, Report())] == [(1, 12), (2, 33), (3, 49)]
+    assert [(one.number, one.offset) for one in records(path, LeftOut())] == [(1, 12), (2, 33), (3, 49)]
     assert read(path, b"") == ([], [])
 
 
@@ -97,12 +99,12 @@ def test_compressed_file_is_named(tmp_path: Path) -> None:
 
 
 def test_missing_file_is_reported_and_ends_the_run_where_that_is_asked(tmp_path: Path) -> None:
-    kept: list[tuple[str, str]] = []
-    assert list(records(tmp_path / "no", Report(kept=kept))) == []
-    assert kept == [(str(tmp_path / "no"), "no such file; check the path")]
+    report = LeftOut(is_logged=False)
+    assert list(records(tmp_path / "no", report)) == []
+    assert report.problems == [(str(tmp_path / "no"), "no such file; check the path")]
     (tmp_path / "a").write_bytes(record(b"x")[:-1])
     with pytest.raises(DataError, match=r"a#1: cut off.*on_bad_example: SKIP"):
-        list(records(tmp_path / "a", Report(fail=True)))
+        list(records(tmp_path / "a", LeftOut(fail=True)))
 
 
 def test_record_files_are_known_by_their_first_bytes(tmp_path: Path) -> None:
@@ -119,4 +121,4 @@ def test_a_million_empty_records_are_told_at_once(tmp_path: Path) -> None:
     found, problems = read(tmp_path / "a", record(b"one") + empty * 10**6 + record(b"two") + empty)
     assert found == [b"one", b"", b"two", b""]
     assert problems == ["#2: is empty, as are the 999,999 records after it"]
-    assert [one.number for one in records(tmp_path / "a", Report())] == [1, 2, 10**6 + 2, 10**6 + 3]
+    assert [one.number for one in records(tmp_path / "a", LeftOut())] == [1, 2, 10**6 + 2, 10**6 + 3]

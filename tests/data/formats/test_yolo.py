@@ -9,10 +9,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from tao_lite.data.example import Example, KittiOptions, Options, Report, Split
+from tao_lite.data.example import Example, KittiOptions, Options, Split
 from tao_lite.data.formats.table import detect
 from tao_lite.data.formats.yolo import read
 from tao_lite.data.formats.yolo_yaml import load
+from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 
 NAME = "train_config.train_dataset_path"
@@ -36,7 +37,7 @@ def made(root: Path, text: str, labels: Mapping[str, str | None]) -> Path:
 
 
 def paths(root: Path, split: Split = "train", yolo_root: str = "") -> list[str]:
-    options = Options(report=Report(fail=True), split=split, yolo_root=yolo_root, name=NAME)
+    options = Options(report=LeftOut(fail=True), split=split, yolo_root=yolo_root, name=NAME)
     return [str(example.path) for example in read(root, options)]
 
 
@@ -48,11 +49,11 @@ def problem(root: Path, split: Split = "train", yolo_root: str = "") -> str:
 
 def boxes(root: Path, label: str) -> tuple[list[tuple[str, tuple[int, int, int, int] | None]], list[str]]:
     """Classes and boxes of a label text, and what is reported of its lines."""
-    kept: list[tuple[str, str]] = []
+    report = LeftOut(is_logged=False)
     made(root, f"train: images\n{NAMES}", {"images/1.png": label, "images/2.png": MIDDLE})
-    examples = read(root, Options(report=Report(kept=kept)))
+    examples = read(root, Options(report=report))
     found = [(one.label, one.box) for one in examples if one.path.stem == "1"]
-    return found, [f"{place.removeprefix(f'{root}/labels/')}: {problem}" for place, problem in kept]
+    return found, [f"{place.removeprefix(f'{root}/labels/')}: {problem}" for place, problem in report.problems]
 
 
 def test_each_object_is_an_example_in_the_group_of_its_picture(tmp_path: Path) -> None:
@@ -242,14 +243,14 @@ def test_split_is_the_one_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def test_pictures_and_labels_without_each_other_are_reported(tmp_path: Path) -> None:
-    kept: list[tuple[str, str]] = []
+    report = LeftOut(is_logged=False)
     root = made(tmp_path, f"train: images\n{NAMES}", {"images/1.png": None, "images/2.png": MIDDLE, "images/3.png": ""})
     (root / "labels/9.txt").write_text(MIDDLE)
     (root / "labels/classes.txt").write_text("cat\ndog")
     (root / "labels/2.txt").write_bytes(b"\xff\xfd")
-    with pytest.raises(DataError, match=r"no object is left of the 3 pictures .* 3 problems were reported"):
-        read(root, Options(report=Report(kept=kept)))
-    assert kept == [
+    with pytest.raises(DataError, match=r"is left of the 3 pictures .* 1 unreadable, 1 labels without picture$"):
+        read(root, Options(report=report))
+    assert report.problems == [
         (f"{root}/images/1.png", f"has no label file {root}/labels/1.txt"),
         (f"{root}/labels/2.txt:1", "byte 0xff is not UTF-8; save it as UTF-8"),
         (f"{root}/labels/9.txt", "has no picture"),
@@ -267,7 +268,7 @@ def test_real_export_is_read_in_all_its_splits(shared: Path) -> None:
     classes = yaml.safe_load((root / "data.yaml").read_text())["names"]
     # Lines of the label files, counted with wc.
     for split, num_pictures, num_objects in (("train", 94, 95), ("val", 27, 28), ("test", 13, 13)):
-        examples = read(root, Options(split=split, report=Report(fail=True)))  # type: ignore[arg-type]
+        examples = read(root, Options(split=split, report=LeftOut(fail=True)))  # type: ignore[arg-type]
         assert len({one.path for one in examples}) == num_pictures
         assert len(examples) == num_objects
         assert {one.label for one in examples} == set(classes)

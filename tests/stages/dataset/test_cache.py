@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from tao_lite.data import dataset
-from tao_lite.data.example import Report
 from tao_lite.data.from_spec import loader
 from tao_lite.data.loader import Loader
 from tao_lite.machine import distributed
@@ -30,8 +29,8 @@ def loaders(experiment: pb.Experiment) -> Iterator[Loader]:
     """Those of a training with the spec."""
     world = distributed.start("cpu")
     train, val = dataset.splits(experiment, None)
-    yield loader(experiment, train, "train", batch_size=8, seed=0, world=world, report=Report())
-    yield loader(experiment, val, "val", batch_size=8, seed=0, world=world, report=Report())
+    yield loader(experiment, train, "train", batch_size=8, seed=0, world=world)
+    yield loader(experiment, val, "val", batch_size=8, seed=0, world=world)
 
 
 def test_a_training_finds_every_image_in_the_cache(

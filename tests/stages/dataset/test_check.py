@@ -64,8 +64,14 @@ def test_each_kind_of_finding_is_named(tmp_path: Path, capsys: pytest.CaptureFix
         "broken.png": "broken: can't be decoded: image file is truncated",
         "same.png": f"mislabelled: the same picture as {tmp_path}/cat/1.png, which is 'cat' and not 'dog'",
         "link.png": "label: not a file, or a link to nothing",
+        "data": (
+            f"left out: 2 of 10 examples can't be read, such as {tmp_path}/dog/link.png: not a file, or a link to "
+            "nothing; repair or remove them (dataset_config.max_bad_share is 0.1), or bring back the disk that they "
+            "are on"
+        ),
     }
     remarks = kinds(found, "remark")
+    assert remarks.pop("data").startswith("left out: class 'dog' has lost 1 of 6 examples: 1 unreadable")
     assert remarks.pop("moving.webp").startswith("mode: an animation")
     assert remarks == {
         "copy.jpg": f"double: the same picture as {tmp_path}/cat/2.jpg",

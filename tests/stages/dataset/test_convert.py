@@ -14,9 +14,10 @@ from tao_lite.data import convert as writing
 from tao_lite.data.convert import TARGETS
 from tao_lite.data.dataset import load
 from tao_lite.data.decode import decode
-from tao_lite.data.example import Example, KittiOptions, Options, Report, Split
+from tao_lite.data.example import Example, KittiOptions, Options, Split
 from tao_lite.data.formats.tfrecord_example import features
 from tao_lite.data.formats.tfrecord_file import records
+from tao_lite.data.left_out import LeftOut
 from tests.data.command import exit_code
 
 WHOLE = KittiOptions(min_height_pixels=0, max_occlusion=3, max_truncation=1)
@@ -76,7 +77,7 @@ def test_whole_pictures_keep_their_bytes(
     assert f"format: {target.upper()}" in text
     for split in ("train", "val"):
         before = load(tmp_path / split, "IMAGE_FOLDER", Options())
-        after = load(output / split, target.upper(), Options(kitti=WHOLE, report=Report(fail=True)))
+        after = load(output / split, target.upper(), Options(kitti=WHOLE, report=LeftOut(fail=True)))
         renamed = [(label.replace(" ", "_") if target == "kitti" else label, shows) for label, shows in shown(before)]
         assert shown(after) == renamed
         contents = {example.path.read_bytes() for example in before}
@@ -99,7 +100,7 @@ def test_objects_show_the_same_pixels(
     for split in get_args(Split)[:2]:
         options = Options(split=split, kitti=KittiOptions(margin=0.1))
         before = load(root, "YOLO", options)
-        after = load(tmp_path / "out" / split, target.upper(), Options(kitti=WHOLE, report=Report(fail=True)))
+        after = load(tmp_path / "out" / split, target.upper(), Options(kitti=WHOLE, report=LeftOut(fail=True)))
         renamed = [(label.replace(" ", "_") if target == "kitti" else label, shows) for label, shows in shown(before)]
         assert shown(after) == sorted(renamed)
         # Objects of one picture stay together, whoever divides them again.
@@ -113,7 +114,7 @@ def test_written_examples_train_as_the_ones_they_were_made_of_do(
     assert convert(capsys, folders, tmp_path / "out", "tfrecord")[0] == 0
     (path,) = (tmp_path / "out/train").iterdir()
     assert path.name == "part-00000-of-00001.tfrecord"
-    found = [features(record.content) for record in records(path, Report(fail=True))]
+    found = [features(record.content) for record in records(path, LeftOut(fail=True))]
     assert [one["image/class/label"].ints() for one in found] == [[0], [0], [1], [1], [1]]
     assert [one["image/format"].texts() for one in found] == [["png"], ["jpg"], ["png"], ["png"], ["bmp"]]
     assert found[0]["image/filename"].texts() == ["000000_1.png"]
@@ -155,7 +156,7 @@ def test_shards_hold_so_many_examples_each(
     assert convert(capsys, folders, tmp_path / "out", "tfrecord")[0] == 0
     files = sorted((tmp_path / "out/train").iterdir())
     assert [path.name for path in files] == [f"part-{number:05d}-of-00003.tfrecord" for number in range(3)]
-    assert [len(list(records(path, Report(fail=True)))) for path in files] == [2, 2, 1]
+    assert [len(list(records(path, LeftOut(fail=True)))) for path in files] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("target", TARGETS)

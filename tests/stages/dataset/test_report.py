@@ -108,10 +108,12 @@ def test_broken_file_is_a_problem_and_has_no_copies(folder: Path, capsys: pytest
     assert [(one["severity"], one["kind"], Path(one["place"]).name) for one in values["problems"]] == [
         ("error", "broken", "a.png"),
         ("error", "broken", "b.png"),
+        ("error", "left out", "train"),
+        ("remark", "left out", "train"),
     ]
     assert (values["splits"]["train"]["measured"], values["splits"]["train"]["unreadable"]) == (7, 2)
     assert values["duplicates"]["exact"] == []
-    assert values["advice"][0].startswith("2 errors among the problems")
+    assert values["advice"][0].startswith("3 errors among the problems")
 
 
 def test_box_outside_its_picture_is_a_problem_and_like_none(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_spec_says_what_is_in_use_and_is_divided_as_in_training(
     )
     values = report(capsys, "-e", spec, "-o", tmp_path / "made/report.json")
     assert json.loads((tmp_path / "made/report.json").read_text()) == values
-    assert [one["text"] for one in values["problems"]] == ["not a file, or a link to nothing"]
+    assert [one["text"] for one in values["problems"] if one["kind"] == "label"] == ["not a file, or a link to nothing"]
     assert list(values["splits"]) == ["train", "val"]
     assert sum(split["examples"] for split in values["splits"].values()) == 7
     used = values["imbalance"]["spec"]
@@ -201,7 +203,7 @@ def test_text_shows_what_the_values_say(folder: Path, capsys: pytest.CaptureFixt
     assert "val shares 1 exact and 0 near copies with train" in lines
     assert f"1 val cat {folder}/val/cat/copy.png" in lines
     assert "cat 7 0.5714 0.5723" in lines  # 8 / 2 / 7; 0.1433 / ((7 * 0.1433 + 1) / 8)
-    titles = ["Examples", "Problems", "val shares", "Exact copies", "Weights of classes", "* 1 errors"]
+    titles = ["Examples", "Problems", "val shares", "Exact copies", "Weights of classes", "* 2 errors"]
     assert sorted(titles, key=text.index) == titles
 
 

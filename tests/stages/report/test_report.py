@@ -213,9 +213,11 @@ def test_without_data_nothing_is_read(trained: Path, tmp_path: Path) -> None:
 
 def test_the_report_on_the_data_set_is_taken_in(trained: Path, copied: Path) -> None:
     experiment = load(trained / "spec.cfg").experiment
-    sides = sources.sides(experiment)
+    found = sources.of_spec(experiment)
+    found[0].options.report("x.png", "is broken")
+    sides = sources.sides(experiment, found)
     sides = {**sides, "val": (*sides["val"], *sides["train"][:3])}
-    values = dataset_report.report(sides, [("x.png", "is broken")], experiment)
+    values = dataset_report.report(sides, sources.reports(found), experiment)
     writing.write_json(copied / "dataset_report.json", values)
     page = made(copied, read_data=False)
     assert page.row("blue")[:2] == [str(values["splits"][side]["classes"]["blue"]) for side in ("train", "val")]
