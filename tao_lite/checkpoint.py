@@ -19,12 +19,11 @@ import torch
 from google.protobuf import text_format
 from torch import Tensor, nn
 
-from tao_lite import payload
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import CheckpointError
 from tao_lite.files import plain, reading, writing
 from tao_lite.models import architectures
-from tao_lite.models.weights import weight_files
+from tao_lite.models.weights import payload, weight_files
 from tao_lite.pruning import surgery
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import paths

@@ -22,7 +22,7 @@ FLOORS = (
     ("stages/evaluate", "stages/inference", "stages/preflight"),
     ("training", "stages/dataset", "stages/export"),
     ("monitor", "checkpoint", "compat"),
-    ("data", "metrics", "models", "launcher", "payload", "run", "schedule"),
+    ("data", "metrics", "models", "launcher", "run", "schedule"),
     ("machine", "pruning", "spec"),
     ("files",),
     ("errors",),

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from tao_lite import checkpoint as checkpoints
-from tao_lite import payload
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import CheckpointError
 from tao_lite.files import plain
+from tao_lite.models.weights import payload
 from tao_lite.run import Run
 from tao_lite.spec.load import load
 from tao_lite.stages.train.train import train
