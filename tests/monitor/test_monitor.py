@@ -230,13 +230,14 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage().partition(":")[0] for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_a_status_file_on_a_full_disk_is_given_up_with_one_warning(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_status_file_that_is_a_link_is_given_up_with_one_warning(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     run.status.symlink_to("/dev/full")
     with Monitor(run, max_epochs=2) as monitor:
         monitor.epoch(row(1))
         monitor.epoch(row(2))
     assert [record.getMessage() for record in caplog.records] == [
-        f"{run.status} was given up: [Errno 28] No space left on device; the training goes on without it"
+        f"{run.status} was given up: {run.status}: is a link, and is not written through; remove it; "
+        + "the training goes on without it"
     ]
     assert len(run.training_csv.read_text().splitlines()) == 3
     assert len(curves(run)["train/loss"]) == 2
