@@ -71,6 +71,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
+def shown(text: str) -> str:
+    """As printable, of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def brief(value: object) -> str:
     """The value for a message, as repr has it: of a few words, however much it holds."""
     return _BRIEF.repr(value)

@@ -21,8 +21,9 @@ from tao_lite.cli.prune import prune
 from tao_lite.cli.report import report_command
 from tao_lite.cli.session import start
 from tao_lite.cli.spec import spec_group
-from tao_lite.errors import USER_ERROR, Interrupted, TaoLiteError
+from tao_lite.errors import USER_ERROR, Interrupted, TaoLiteError, shown
 from tao_lite.machine import distributed
+from tao_lite.monitor import console
 
 if TYPE_CHECKING:
     from tao_lite.run import Run, Summary
@@ -36,6 +37,7 @@ _LISTS = ("-el", "--excluded_layers", "--gpu_index")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    console.reopen_closed()
     try:
         given = _spread_lists(sys.argv[1:] if arguments is None else arguments)
         # A stage of several processes passes the words on to them.
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         code = USER_ERROR
     except TaoLiteError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {shown(str(error))}", err=True)
         code = USER_ERROR
     except OSError as error:
         logging.getLogger(__name__).debug("where it happened", exc_info=True)
@@ -55,7 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = 128 + stopped.signal_number
     except (click.exceptions.Abort, KeyboardInterrupt):
         code = CTRL_C
-    except Exception:
+    except Exception as error:
+        if _is_short_of_memory(error):
+            click.echo(f"Error: too little memory ({shown(str(error))}); raise its limit (ulimit -v)", err=True)
+            sys.exit(USER_ERROR)
         logging.getLogger(__name__).exception("This is a fault of tao_lite; please report it with these lines")
         code = OUR_FAULT
     if distributed.launched():
@@ -194,6 +199,12 @@ cli.add_command(doctor_command)
 cli.add_command(prune)
 cli.add_command(report_command)
 cli.add_command(spec_group)
+
+
+def _is_short_of_memory(error: Exception) -> bool:
+    """Whether the system refused memory to the interpreter, or room for a library to it."""
+    is_library = isinstance(error, ImportError) and "failed to map segment" in str(error)
+    return is_library or isinstance(error, MemoryError) or "cannot allocate memory" in str(error).lower()
 
 
 def _spread_lists(arguments: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tao_lite.data import depth, look_alikes
 from tao_lite.data.example import Example, KittiOptions, Options, Split, TfrecordOptions
 from tao_lite.data.formats import split_folders, table
-from tao_lite.data.formats.class_names import read_classmap
+from tao_lite.data.formats.class_names import read_classmap, refuse_unusable
 from tao_lite.data.formats.table import FORMATS, detect, has_splits
 from tao_lite.data.formats.tfrecord import record_files
 from tao_lite.data.grouping import grouped
@@ -139,6 +139,7 @@ def load(root: Path, kind: str, options: Options) -> list[Example]:
         kind = detect(root, options)
         _log.info("%s: recognised as %s", root, kind)
     examples = grouped(FORMATS[kind](root, options), options.group_pattern)
+    refuse_unusable({example.label: example.path for example in examples})
     if options.full_scale:
         examples = [replace(example, full_scale=options.full_scale) for example in examples]
     if said := depth.remark(depth.sampled(examples), options.full_scale):

@@ -1,14 +1,16 @@
 """Files that we write, in one way: whole or not at all, on disk when that is said, and never through a link."""
 
 import contextlib
+import csv
 import errno
 import fcntl
+import io
 import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import BufferedRandom
 from pathlib import Path
 from typing import BinaryIO
@@ -88,6 +90,26 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
         RunError: as new_file.
     """
     write(path, json.dumps(value, indent=2) + "\n")
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """The rows as CSV. Words that a spreadsheet would take for a formula begin with an apostrophe, as it writes text.
+
+    Source: https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(map(_cell, row) for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, int | float):
+        return value
+    word = str(value)
+    with contextlib.suppress(ValueError):
+        float(word)
+        return word
+    return f"'{word}" if word.startswith(("=", "+", "-", "@", "\t", "\r")) else word
 
 
 def link(alias: Path, target: Path) -> None:

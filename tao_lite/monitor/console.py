@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self, cast
 
-from tao_lite.errors import printable
+from tao_lite.errors import printable, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +26,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 def line(text: str = "") -> None:
     """Print a line; above the progress bar if there is one."""
+    text = shown(text)
     if is_terminal():
         from rich.text import Text
 
@@ -198,7 +199,7 @@ class _Stderr:
     """Whatever sys.stderr is when something is written: the bar takes its place for a while."""
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+        return sys.stderr.write(shown(text))
 
     def flush(self) -> None:
         sys.stderr.flush()

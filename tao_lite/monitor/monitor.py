@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from io import StringIO
 from pathlib import Path
 from typing import Literal, Self
 
@@ -134,11 +133,8 @@ class Monitor:
     def _write_row(self, row: EpochRow) -> None:
         numbers = row.train_accuracy, row.train_loss, row.learning_rate, row.val_accuracy, row.val_loss
         self._rows.append([str(row.epoch), *map(str, numbers)])
-        table = StringIO()
-        csv.writer(table, lineterminator="\n").writerows(
-            [["epoch", "acc", "loss", "lr", "val_acc", "val_loss"], *self._rows]
-        )
-        writing.write(self._run.training_csv, table.getvalue())
+        header = ["epoch", "acc", "loss", "lr", "val_acc", "val_loss"]
+        writing.write(self._run.training_csv, writing.csv_text([header, *self._rows]))
 
     def _append_status(self, status: Status, message: str, fields: Mapping[str, object]) -> None:
         now = datetime.now()

@@ -10,6 +10,7 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from tao_lite.errors import brief
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
 from tao_lite.spec.findings import Finding, Place, error
@@ -153,6 +154,7 @@ def _scalar(value: Scalar | list[Field], descriptor: FieldDescriptor) -> object:
         raise _UnfitError(f"found {_shown(value)}, must be {_kind(descriptor)}")
     try:
         if kind == FieldDescriptor.CPPTYPE_STRING:
+            _refuse_what_is_not_utf8(value.text)
             return value.text
         if kind == FieldDescriptor.CPPTYPE_BOOL:
             return text_format.ParseBool(value.text)
@@ -165,6 +167,13 @@ def _scalar(value: Scalar | list[Field], descriptor: FieldDescriptor) -> object:
         raise _UnfitError(
             f"found {_shown(value)}, must be {_kind(descriptor)}{did_you_mean(value.text, _words(descriptor))}"
         ) from error
+
+
+def _refuse_what_is_not_utf8(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _UnfitError(f"found {brief(text)}, which is not UTF-8, as a spec has to be; rename it") from error
 
 
 def _decimal(text: str) -> str:

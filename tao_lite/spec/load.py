@@ -58,7 +58,7 @@ class Spec:
 
     def text(self) -> str:
         """The spec as text format, as it is kept."""
-        return f"# From {self.path}\n" + text_format.MessageToString(self.written)
+        return f"# From {printable(str(self.path))}\n" + text_format.MessageToString(self.written)
 
 
 # What layers above the spec know of it: (experiment, stage) -> findings.

@@ -1,8 +1,6 @@
 """Classify images that have no label: one, or all below a folder."""
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tao_lite.data.dataset import DataSet
@@ -55,10 +53,10 @@ def _paths(source: Path, report: LeftOut) -> list[Path]:
 
 def _written(run: Run, rows: Rows, class_names: Sequence[str], report: LeftOut) -> Summary:
     best = [(path, *most_probable(class_names, values)) for path, values in rows]
-    writing.write(run.result_csv, _csv(iter(best)))
+    writing.write(run.result_csv, writing.csv_text(best))
     header = ("path", "class", "confidence", *class_names)
     full = ((path, name, value, *values) for (path, name, value), (_, values) in zip(best, rows, strict=True))
-    writing.write(run.predictions_csv, _csv(iter([header, *full])))
+    writing.write(run.predictions_csv, writing.csv_text([header, *full]))
     if len(best) == 1:
         ((path, name, value),) = best
         console.line(f"{path}: class {class_names.index(name)}, {name}, with confidence {value:.4f}")
@@ -75,9 +73,3 @@ def _written(run: Run, rows: Rows, class_names: Sequence[str], report: LeftOut) 
     }
     writing.write_json(run.summary("inference"), summary)
     return summary
-
-
-def _csv(rows: Iterator[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

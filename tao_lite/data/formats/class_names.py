@@ -1,11 +1,12 @@
 """Class names in files: a class map, or the label map that stands beside records with numbers for classes."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from tao_lite.errors import DataError, brief, listed
+from tao_lite.errors import DataError, brief, listed, printable
 from tao_lite.files import reading
 from tao_lite.spec.text import syntax
 
@@ -14,7 +15,36 @@ MAX_BYTES = 2**24
 # Of a label map: 16 for each item that is laid out in lines, so 60,000 classes.
 _MAX_PIECES = 1_000_000
 _ITEM = 'item { id: 1 name: "cat" }'
+# Control characters, and what else ends a line.
+_UNUSABLE = {"Cc", "Zl", "Zp"}
 _NUMBERED = re.compile(r"\s*(\d+)\s*:\s*(.*\S)")
+
+
+def usable(name: str) -> str:
+    """The name, if it can be one of a class: a text of one line, which any file or screen can show.
+
+    Raises:
+        ValueError: it has a control character, or bytes that are no UTF-8.
+    """
+    kinds = set(map(unicodedata.category, name))
+    if "Cs" in kinds:
+        raise ValueError(f"the class {brief(name)} has bytes that are not UTF-8; rename it")
+    if not kinds.isdisjoint(_UNUSABLE):
+        raise ValueError(f"the class {brief(name)} has control characters; rename it")
+    return name
+
+
+def refuse_unusable(names: Mapping[str, object]) -> None:
+    """Refuse names that can't be those of classes; with each, where it is from.
+
+    Raises:
+        DataError: one is none.
+    """
+    for name, place in names.items():
+        try:
+            usable(name)
+        except ValueError as error:
+            raise DataError(f"{printable(str(place))}: {error}") from error
 
 
 class Names:
@@ -91,7 +121,9 @@ def read_classmap(path: Path) -> tuple[str, ...]:
     if sorted(index for _, index in pairs) != list(range(len(pairs))):
         found = listed(brief(index) for index in sorted(index for _, index in pairs))
         raise DataError(f"{path}: the indices are {found}; must be 0 to {len(pairs) - 1}, each once")
-    return tuple(name for name, _ in sorted(pairs, key=lambda pair: pair[1]))
+    names = tuple(name for name, _ in sorted(pairs, key=lambda pair: pair[1]))
+    refuse_unusable(dict.fromkeys(names, path))
+    return names
 
 
 def label_map_beside(folder: Path) -> Path | None:
@@ -115,6 +147,7 @@ def read_label_map(path: Path) -> Mapping[int, str]:
     names = _items(text, path) if path.suffix.lower() == ".pbtxt" else _lines(text)
     if not names:
         raise DataError(f"{path}: names no class; must hold {_ITEM}, or a name in each line")
+    refuse_unusable(dict.fromkeys(names.values(), path))
     return names
 
 

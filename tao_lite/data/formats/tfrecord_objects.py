@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from tao_lite.data.formats.class_names import Names
+from tao_lite.data.formats.class_names import Names, usable
 from tao_lite.data.formats.listing import SUFFIXES, visible
 from tao_lite.data.formats.objects import LabelledObject, checked_box
 from tao_lite.data.formats.tfrecord_example import Feature
@@ -95,9 +95,9 @@ def clean(name: str) -> str:
     Raises:
         ValueError: it can't be shown.
     """
-    if not name.strip() or not name.isprintable():
+    if not name.strip():
         raise ValueError(f"the name of its class is {name!r}, must be readable text")
-    return name.strip()
+    return usable(name.strip())
 
 
 def _boxes(record: Record, keys: Sequence[str]) -> list[tuple[float, float, float, float]]:

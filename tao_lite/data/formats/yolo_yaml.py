@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from tao_lite.data.example import Options, Split
+from tao_lite.data.formats.class_names import refuse_unusable
 from tao_lite.data.formats.listing import SUFFIXES, Walk, images_below, suffix, visible
 from tao_lite.data.formats.split_folders import ALIASES
 from tao_lite.data.left_out import LeftOut
@@ -229,6 +230,7 @@ def _names(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
             )
     if count is not None and count != len(names):
         _log.warning("%s: nc is %d, but there are %d names, which were used", path, count, len(names))
+    refuse_unusable(dict.fromkeys(names.values(), path))
     return {int(number): name.strip() for number, name in names.items()}
 
 

@@ -1,11 +1,10 @@
 """What the trainings of a benchmark come to, as rows, text and CSV."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from tao_lite.files import writing
 from tao_lite.stages.benchmark.runs import Training
 from tao_lite.stages.benchmark.settings import BASELINES, Setting
 
@@ -63,11 +62,7 @@ def as_csv(trainings: Sequence[Training]) -> str:
     """A row for each training, with the single numbers of its train.json."""
     lines = [_line(one) for one in trainings]
     names = dict.fromkeys(name for line in lines for name in line)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(names), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+    return writing.csv_text([names, *([line.get(name, "") for name in names] for line in lines)])
 
 
 def _row(setting: Setting, trainings: Sequence[Training], baseline: Mapping[int, float]) -> dict[str, Any]:

@@ -228,7 +228,7 @@ def test_occlusion_and_truncation_of_taos_records_are_filtered(tmp_path: Path) -
             {"image/encoded": [picture()], "image/class/text": [b"\xff"]},
             "image/class/text is no UTF-8 text",
         ),
-        (classified(text="a\nb"), "the name of its class is 'a\\nb', must be readable text"),
+        (classified(text="a\nb"), "the class 'a\\nb' has control characters; rename it"),
         (detected((0, 0, 1, 1), names=["a", "b"]), "has 1 boxes and 2 classes"),
         (
             {"image/encoded": [picture()], "image/object/bbox/xmin": [0.5]},
