@@ -48,6 +48,8 @@ def test_real_kitti_frames_train(shared: Path, tmp_path: Path, name: str) -> Non
     overrides = sets(
         train_config__train_dataset_path=shared / "data" / name, train_config__n_epochs=1, model_config__n_layers=10
     )
+    # In nine frames no truck is whole: a class that loses all has to be given up by name.
+    overrides += sets(dataset_config__kitti__ignored_classes='["Misc", "Tram", "Truck"]')
     finished = tao_lite("train", "-e", spec, "-r", tmp_path, *overrides)
     assert finished.returncode == 0, finished.stderr
     assert json.loads((tmp_path / "train.json").read_text())["epochs"] == 1

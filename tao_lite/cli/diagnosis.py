@@ -10,7 +10,7 @@ from tao_lite.spec.load import examine, read
 from tao_lite.stages import preflight
 
 ERROR, WARNING, CONVERTED = "error", "warning", "converted"
-_KINDS = {Level.ERROR: ERROR, Level.BLOCKER: WARNING, Level.WARNING: WARNING, Level.NOTE: CONVERTED}
+_KINDS = {Level.ERROR: ERROR, Level.BLOCKER: ERROR, Level.WARNING: WARNING, Level.NOTE: CONVERTED}
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,7 @@ def test_check_as_json_has_a_record_for_each_remark(spec: Run) -> None:
         "text": "found 0, must be >= 1 (--set)",
     }
     assert (second["file"], second["kind"], second["line"]) == ("absent.cfg", "error", None)
-    assert second["text"].startswith("does not exist")
+    assert second["text"].startswith("no such file")
     assert spec("check", "good.cfg", "--json")[1] == "[]\n"
 
 
