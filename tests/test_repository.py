@@ -85,3 +85,47 @@ def test_no_file_loads_pickles_or_evaluates_text() -> None:
 def test_the_drawn_tree_of_errors_holds_every_error() -> None:
     drawn = re.findall(r"^[├└]── (\w+)", errors.__doc__ or "", re.MULTILINE)
     assert drawn == [error.__name__ for error in errors.TaoLiteError.__subclasses__()]
+
+
+# Who opens files by other means, and why they are none that others wrote, and none that has to be whole.
+OPENERS = {
+    "files/reading.py": "the one way to open",
+    "files/writing.py": "the one way to write",
+    "data/cache/file.py": "the cache's own file, whose every entry has a checksum",
+    "data/cache/key.py": "our own code",
+    "launcher/container.py": "/dev/null",
+    "launcher/doctor.py": "/proc",
+    "launcher/image.py": "our own package, read by a bare Python",
+    "launcher/request.py": "/etc/localtime",
+    "machine/host.py": "/sys and /proc",
+    "machine/peers.py": "/proc",
+    "machine/usage.py": "/proc",
+    "monitor/console.py": "/dev/null",
+    "monitor/events.py": "TensorBoard's file, new and appended to",
+    "spec/reference.py": "our own meanings.json",
+}
+OPENS = {"open", "fdopen", "read_text", "read_bytes", "write_text", "write_bytes"}
+"""Names of functions and methods by which Python opens a file."""
+IN_MEMORY = {"Image", "reading"}
+"""Modules whose function of such a name is given an open file, or is the one way."""
+
+
+def opens(path: Path) -> bool:
+    """Whether the code opens a file by Python's own means."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            function = node.func
+            if isinstance(function, ast.Name) and function.id in OPENS:
+                return True
+            if isinstance(function, ast.Attribute) and function.attr in OPENS:
+                owner = function.value.id if isinstance(function.value, ast.Name) else ""
+                if owner not in IN_MEMORY:
+                    return True
+    return False
+
+
+def test_files_are_opened_and_written_in_one_place() -> None:
+    """FIELD.md A1, B3, C4: who else opens some is named with the reason."""
+    package = ROOT / "tao_lite"
+    found = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if opens(path)}
+    assert found == set(OPENERS)

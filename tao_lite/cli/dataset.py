@@ -95,7 +95,7 @@ def stats(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...],
         return
     heads, rows = dataset_stats.table(values)
     console.table("Examples", heads, rows)
-    click.echo("\n".join(["", *dataset_stats.lines(values)]))
+    console.line("\n".join(["", *dataset_stats.lines(values)]))
 
 
 @dataset_group.command()
@@ -139,6 +139,7 @@ def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, targe
     """
     from tao_lite.data import left_out
     from tao_lite.data.dataset import report_of
+    from tao_lite.monitor import console
     from tao_lite.stages.dataset import cache, sources
     from tao_lite.stages.dataset import convert as dataset_convert
 
@@ -155,10 +156,10 @@ def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, targe
         counts = dataset_convert.convert(sides, output, target, reports)
         lines = dataset_convert.fields(output, target, counts, experiment.dataset_config.full_scale)
     for line in left_out.lines({name: report.values() for name, report in reports.items()}):
-        click.echo(line)
+        console.line(line)
     written = ", ".join(f"{count} examples for {split}" for split, count in counts.items())
-    click.echo(f"Wrote {written} in {output}, read back and compared. For a spec:")
-    click.echo("\n".join(lines))
+    console.line(f"Wrote {written} in {output}, read back and compared. For a spec:")
+    console.line("\n".join(lines))
 
 
 def _sources(

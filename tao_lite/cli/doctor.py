@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from tao_lite.cli.arguments import PATH, spec_file
-from tao_lite.errors import USER_ERROR
+from tao_lite.errors import USER_ERROR, printable
 
 
 @click.command("doctor")
@@ -17,7 +17,7 @@ def doctor_command(spec_file: Path | None, results_dir: Path, mounts: Path | Non
     from tao_lite.launcher import doctor
 
     found = list(doctor.conditions(results_dir, mounts, spec_file))
-    click.echo("\n".join(doctor.lines(found)))
+    click.echo("\n".join(map(printable, doctor.lines(found))))
     if doctor.can_train(found):
         return 0
     click.echo("Training could not work here: neither without a container nor in one", err=True)

@@ -50,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = USER_ERROR
     except OSError as error:
         logging.getLogger(__name__).debug("where it happened", exc_info=True)
-        click.echo(f"Error: {error.filename or 'a file'}: {error.strerror or error}", err=True)
+        click.echo(f"Error: {shown(str(error.filename or 'a file'))}: {error.strerror or error}", err=True)
         code = USER_ERROR
     except Interrupted as stopped:
-        click.echo(str(stopped), err=True)
+        click.echo(shown(str(stopped)), err=True)
         code = 128 + stopped.signal_number
     except (click.exceptions.Abort, KeyboardInterrupt):
         code = CTRL_C

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tao_lite.cli.arguments import PATH, overrides
-from tao_lite.errors import USER_ERROR, SpecError
+from tao_lite.errors import USER_ERROR, SpecError, printable
 from tao_lite.spec.stages import STAGES
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def diff(a: Path, b: Path) -> int:
     different = resolved.differences(*(compat.effective(_report(path, ()).experiment) for path in (a, b)))
     width = max((len(path) for path, _, _ in different), default=0)
     for path, one, other in different:
-        click.echo(f"{path:<{width}}  {one}  {other}")
+        click.echo(printable(f"{path:<{width}}  {one}  {other}"))
     return DIFFERENT if different else 0
 
 

@@ -4,6 +4,7 @@ Every file appears under its name when it is complete, so that what is there aft
 """
 
 import io
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -109,7 +110,7 @@ def write_kitti(root: Path, pictures: Sequence[Frame], class_names: Sequence[str
         _put(root / "image_2" / f"{frame[0].picture}.{suffix}", content)
         boxes = [(item.example.label, item.example.box or (0, 0, width, height)) for item in frame]
         # The label file comes last: where it is, the picture is.
-        _put(label, "".join(_kitti_line(name, box) for name, box in boxes).encode())
+        _put(label, "".join(_kitti_line(name, box) for name, box in boxes).encode("utf-8", "surrogateescape"))
 
     _for_each(write, pictures)
 
@@ -184,9 +185,9 @@ def _record(item: Item, suffix: str, content: bytes, index_of: Mapping[str, int]
                 "image/encoded": [content],
                 "image/format": [suffix.encode()],
                 "image/class/label": [index_of[label]],
-                "image/class/text": [label.encode()],
-                "image/filename": [f"{item.name}.{suffix}".encode()],
-                "image/source_id": [item.picture.encode()],
+                "image/class/text": [os.fsencode(label)],
+                "image/filename": [os.fsencode(f"{item.name}.{suffix}")],
+                "image/source_id": [os.fsencode(item.picture)],
             }
         )
     )

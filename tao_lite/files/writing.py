@@ -98,7 +98,12 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
     Source: https://owasp.org/www-community/attacks/CSV_Injection
     """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(map(_cell, row) for row in rows)
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        cells = [_cell(value) for value in row]
+        # A carriage return, which Python leaves unquoted before 3.13, ends a row for whoever reads it.
+        (quoted if any("\r" in str(cell) for cell in cells) else plain).writerow(cells)
     return text.getvalue()
 
 
@@ -142,7 +147,7 @@ def open_to_append(path: Path) -> BinaryIO:
             if error.errno == errno.ELOOP:
                 raise RunError(f"{path}: is a link, and is not written through; remove it") from error
             raise
-        if not path.is_file():
+        if not (path.is_file() or path.is_char_device()):  # /dev/null is where a user may send a log
             os.close(descriptor)
             raise RunError(f"{path}: is no regular file, and is not written to; remove it")
         return os.fdopen(descriptor, "a+b")

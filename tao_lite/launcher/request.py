@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tao_lite.errors import LaunchError, RunError
+from tao_lite.files import writing
 from tao_lite.launcher import engine as engine_client
 from tao_lite.launcher import mounts, needs
 from tao_lite.launcher.engine import Engine
@@ -150,7 +151,7 @@ def _make(needed: needs.Needs, on_host: needs.OnHost) -> None:
             on_host(folder).mkdir(parents=True, exist_ok=True)
         if needed.log:
             mounts.check_kind(on_host(needed.log))  # before it is opened: a pipe would wait for its reader
-            on_host(needed.log).open("a").close()
+            writing.open_to_append(on_host(needed.log)).close()
     except OSError as error:
         raise RunError(f"{error.filename}: can't write there ({error.strerror}); choose another folder") from error
     for folder in needed.caches:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tao_lite.files import writing
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -49,4 +51,10 @@ def curve(path: Path, rate: Callable[[float], float], *, title: str, end: int, u
         axes.set(title=title, xlabel=unit, xlim=(0, end))
         axes.set_ylim(bottom=0)
         axes.locator_params(axis="x", integer=True)
-        drawn.savefig(path, format="png")
+        save(drawn, path)
+
+
+def save(drawn: "Figure", path: Path) -> None:
+    """Write the figure in the format of the path's ending."""
+    with writing.new_file(path) as file:
+        drawn.savefig(file, format=path.suffix[1:])

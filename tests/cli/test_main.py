@@ -59,3 +59,13 @@ def test_an_empty_path_is_refused(arguments: list[str], capsys: pytest.CaptureFi
 )
 def test_lists_are_taken_as_tao_takes_them(given: list[str], spread: list[str]) -> None:
     assert _spread_lists(given) == spread
+
+
+def test_what_is_said_moves_no_terminals_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    """FIELD.md C5."""
+    with pytest.raises(SystemExit) as end:
+        main(["train", "-e", "\x1b[2J\nab\rsent.cfg"])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Error: \\x1b[2J")
+    assert not {"\x1b", "\r"} & set(said)

@@ -1,6 +1,8 @@
 """What we write is there whole or not at all, goes through no link, and leaves nothing behind."""
 
 import contextlib
+import csv
+import io
 import os
 import signal
 import subprocess
@@ -168,3 +170,12 @@ def test_names_that_are_no_utf8_keep_their_bytes(tmp_path: Path) -> None:
     """FIELD.md A8."""
     writing.write(tmp_path / "result.csv", os.fsdecode(b"k\xf6rper.png"))
     assert (tmp_path / "result.csv").read_bytes() == b"k\xf6rper.png"
+
+
+def test_no_cell_of_a_csv_is_run_by_a_spreadsheet() -> None:
+    """FIELD.md C5."""
+    formulas = ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1"]
+    text = writing.csv_text([formulas, ["-1.5", "+2", -3, "a=b", ""]])
+    first, second = csv.reader(io.StringIO(text, newline=""))
+    assert first == [f"'{word}" for word in formulas]
+    assert second == ["-1.5", "+2", "-3", "a=b", ""]

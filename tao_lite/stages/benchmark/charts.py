@@ -74,5 +74,5 @@ def _save(draw: "Callable[[Figure, Trainings], None]", done: Trainings, path: Ca
     with plots.figure(_SIZE) as figure:
         draw(figure, done)
         for ending in (".png", ".svg"):
-            figure.savefig(path(name + ending))
+            plots.save(figure, path(name + ending))
     return path(f"{name}.svg")

@@ -103,4 +103,4 @@ def _draw(path: Path, before: float, found: Sequence[Layer]) -> None:
         axes.set_xlabel(f"points of validation top-1 lost, of {100 * before:.1f}")
         axes.axvline(0, color=plots.INK, linewidth=0.8)
         axes.legend(loc="lower right")
-        figure.savefig(path)
+        plots.save(figure, path)

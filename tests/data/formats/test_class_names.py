@@ -1,10 +1,14 @@
 """Label maps in text format, as TensorFlow's object detection writes them."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from tao_lite.data.dataset import load
+from tao_lite.data.example import Options
 from tao_lite.data.formats.class_names import read_label_map
 from tao_lite.errors import DataError
 
@@ -54,3 +58,21 @@ def test_what_is_wrong_is_said_with_its_place(path: Path, text: str, said: str) 
     path.write_text(text)
     with pytest.raises(DataError, match=re.escape(f"{path}:{said}")):
         read_label_map(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("two\nlines", r"the class 'two\\nlines' has control characters; rename it"),
+        ("\x1b[31mred", r"the class '\\x1b\[31mred' has control characters; rename it"),
+        (os.fsdecode(b"k\xf6rper"), "has bytes that are not UTF-8; rename it"),
+    ],
+)
+def test_a_class_has_a_name_of_one_line_that_can_be_shown(tmp_path: Path, name: str, said: str) -> None:
+    """FIELD.md A8, C5: of a folder, a data.yaml's list and a label map alike."""
+    for label in ("cat", name):
+        (tmp_path / label).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / label / "0.png")
+    with pytest.raises(DataError, match=said) as caught:
+        load(tmp_path, "IMAGE_FOLDER", Options())
+    assert str(caught.value).isprintable()
