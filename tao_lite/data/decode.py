@@ -8,14 +8,13 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
 
+from tao_lite.data import deep
 from tao_lite.data.example import Span
 from tao_lite.errors import DataError, ReadError
 from tao_lite.files import reading
@@ -46,8 +45,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-_MAX_8_BIT, _MAX_16_BIT = 255, 65535
-_REMEDY = "save as 8 or 16 bit, or set dataset_config.full_scale"
 _END_OF_IMAGE = b"\xff\xd9"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNK_BYTES = 12  # length, kind and checksum
@@ -64,14 +61,6 @@ class Header(NamedTuple):
     format: str
     mode: str
     is_animated: bool
-
-
-class Depth(NamedTuple):
-    """The least and the largest value in a picture of more than 8 bits, and what is white by its type."""
-
-    low: float
-    high: float
-    full: float
 
 
 def decode(path: Path, channels: int, span: Span | None = None, full_scale: float = 0) -> npt.NDArray[np.uint8]:
@@ -97,10 +86,10 @@ def decode(path: Path, channels: int, span: Span | None = None, full_scale: floa
         if fast is not None:
             upright = _UPRIGHT.get(_orientation(image))
             return fast if upright is None else np.array(Image.fromarray(fast).transpose(upright))
-        deep = full_scale and _deep_samples(image, file)
+        samples = full_scale and deep.samples(image, file)
         _load(image, file)
         upright = _UPRIGHT.get(_orientation(image))
-        shown = _shown(image, deep, full_scale) if isinstance(deep, np.ndarray) else image
+        shown = deep.shown(image, samples, full_scale) if isinstance(samples, np.ndarray) else image
         return _pixels(shown, channels, upright)
 
     return _of_image(path, span, pixels)
@@ -138,21 +127,13 @@ def image_size(path: Path, span: Span | None = None) -> tuple[int, int]:
     return _of_image(path, span, size)
 
 
-def depth(path: Path, span: Span | None = None) -> Depth | None:
+def depth(path: Path, span: Span | None = None) -> deep.Depth | None:
     """What is in a picture of more than 8 bits; None for others, whose pixels are not decoded.
 
     Raises:
         DataError: as decode.
     """
-
-    def found(image: Image.Image, file: BinaryIO) -> Depth | None:
-        samples = _deep_samples(image, file)
-        if samples is None:
-            return None
-        values = samples[np.isfinite(samples)] if samples.dtype.kind == "f" else samples
-        return Depth(float(values.min()), float(values.max()), _full_scale(image, samples)) if values.size else None
-
-    return _of_image(path, span, found)
+    return _of_image(path, span, deep.depth)
 
 
 def header(path: Path, span: Span | None = None) -> Header:
@@ -350,74 +331,10 @@ def _orientation(image: Image.Image) -> int:
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
-        return _from_deep(image).convert(mode)
+        return deep.as_grey(image).convert(mode)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         canvas = Image.new("RGB", image.size, "white")
         canvas.paste(layer, mask=layer)
         return canvas.convert(mode)
     return image.convert(mode)
-
-
-def _deep_samples(image: Image.Image, file: BinaryIO) -> npt.NDArray[Any] | None:
-    """The samples of a picture of more than 8 bits that doesn't say itself what is white: [H, W] or [H, W, 3]."""
-    tiles = getattr(image, "tile", [])
-    if image.mode == "F" or image.mode.startswith("I"):
-        # A PGM says what is white, and Pillow makes 65535 of it.
-        args = tiles[0].args if image.format == "PPM" and tiles else None
-        return None if isinstance(args, tuple) and args[-1] != _MAX_16_BIT else np.asarray(image)
-    if not (image.format == "PNG" and tiles and str(tiles[0].args).endswith(";16B")):
-        return None
-    # Pillow keeps the high bytes of deep colour only.
-    place = file.tell()
-    file.seek(0)
-    samples = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYDEPTH)
-    file.seek(place)
-    if samples is None or samples.dtype != np.uint16:
-        return None
-    return samples if samples.ndim == 2 else samples[..., 2::-1]
-
-
-def _full_scale(image: Image.Image, samples: npt.NDArray[Any]) -> float:
-    """What is white by the picture's type."""
-    if samples.dtype.kind == "f":
-        return 1
-    bits = image.tag_v2.get(ExifTags.Base.BitsPerSample, (16,))[0] if isinstance(image, TiffImageFile) else 16
-    return float(2**bits - 1)
-
-
-def _shown(image: Image.Image, samples: npt.NDArray[Any], full_scale: float) -> Image.Image:
-    """The 8-bit image of these samples, transparent where the one that Pillow decoded is."""
-    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
-        raise ValueError("floating-point pixels that are no numbers")
-    shown = Image.fromarray(_scaled(samples, full_scale))
-    if image.mode in {"LA", "RGBA"}:
-        shown.putalpha(image.getchannel("A"))
-    return shown
-
-
-def _scaled(samples: npt.NDArray[Any], full_scale: float) -> npt.NDArray[np.uint8]:
-    """8 bits of samples of which full_scale is white; what is beyond is white too, what is below 0 black.
-
-    Of a power of two less one, as 4095, these are the high bits, as decode takes them of 16.
-    """
-    inside = np.clip(samples, 0, full_scale)
-    is_whole = samples.dtype.kind in "iu" and full_scale >= _MAX_8_BIT
-    levels = inside.astype(np.float64) * (256 / (full_scale + 1)) if is_whole else inside * (255 / full_scale) + 0.5
-    scaled: npt.NDArray[np.uint8] = levels.astype(np.uint8)
-    return scaled
-
-
-def _from_deep(image: Image.Image) -> Image.Image:
-    """The 8-bit grey image of one with more than 8 bits per pixel."""
-    pixels = np.asarray(image)
-    if image.mode == "F":
-        if not (pixels.min() >= 0 and pixels.max() <= 1):
-            raise ValueError(
-                f"floating-point pixels from {pixels.min():g} to {pixels.max():g}, must be 0 to 1; {_REMEDY}"
-            )
-        return Image.fromarray((pixels * 255 + 0.5).astype(np.uint8))
-    if image.mode == "I" and image.format != "PPM":  # of which Pillow makes 0 to 65535, whatever its maxval
-        raise ValueError(f"32-bit or signed pixels have no known full scale; {_REMEDY}")
-    bits = int(_full_scale(image, pixels)).bit_length()
-    return Image.fromarray((pixels >> (bits - 8)).astype(np.uint8))

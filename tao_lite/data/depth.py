@@ -3,7 +3,8 @@
 import contextlib
 from collections.abc import Sequence
 
-from tao_lite.data.decode import Depth, depth
+from tao_lite.data.decode import depth
+from tao_lite.data.deep import Depth
 from tao_lite.data.example import Example
 from tao_lite.errors import DataError
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import __version__ as pillow_version
 from PIL import features
 
-from tao_lite.data import decode, geometry
+from tao_lite.data import decode, deep, geometry
 from tao_lite.data.example import Example
 
 _NO_FILE = 0
@@ -67,7 +67,7 @@ def _file(example: Example) -> Path:
 @functools.cache
 def _code() -> str:
     """What turns files into pixels. The source itself, so that nobody has to remember to count a version up."""
-    sources = [Path(module.__file__).read_bytes() for module in (decode, geometry) if module.__file__]
+    sources = [Path(module.__file__).read_bytes() for module in (decode, deep, geometry) if module.__file__]
     versions = [features.version(name) for name in ("libjpeg_turbo", "jpg", "zlib", "libtiff", "webp")]
     versions.append(decode.SIMPLEJPEG_VERSION)
     return repr((pillow_version, versions, hashlib.blake2b(b"".join(sources)).hexdigest()))

@@ -9,7 +9,8 @@ from itertools import combinations, islice
 
 from PIL import Image
 
-from tao_lite.data.decode import Depth, decode, depth, header, picture_bytes
+from tao_lite.data.decode import decode, depth, header, picture_bytes
+from tao_lite.data.deep import Depth
 from tao_lite.data.depth import remark
 from tao_lite.data.example import Example
 from tao_lite.data.similar import Fingerprint, fingerprint
