@@ -6,7 +6,6 @@ system: a disk, a network, permissions - then whatever the file holds may be who
 
 import codecs
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -197,6 +196,8 @@ def digest(path: Path, damaged: type[TaoLiteError]) -> str:
         damaged: as open_regular.
         ReadError: as retried.
     """
+
+    import hashlib
 
     def found() -> str:
         with open_regular(path, damaged) as file:

@@ -1,15 +1,15 @@
-"""Files that we write, in one way: whole or not at all, on disk when that is said, and never through a link."""
+"""Files that we write, in one way: whole or not at all, on disk when that is said, and never through a link.
+
+Every command begins here: what takes long to import is imported where it is needed.
+"""
 
 import contextlib
-import csv
 import errno
 import fcntl
 import io
 import json
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from io import BufferedRandom
 from pathlib import Path
@@ -68,7 +68,7 @@ def new_folder(path: Path) -> Iterator[Path]:
             yield temporary
             temporary.replace(path)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _remove(temporary)
             os.close(lock)
 
 
@@ -97,6 +97,8 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
 
     Source: https://owasp.org/www-community/attacks/CSV_Injection
     """
+    import csv
+
     text = io.StringIO()
     plain = csv.writer(text, lineterminator="\n")
     quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -163,7 +165,7 @@ def remove_dead(folder: Path) -> None:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                _remove(path)
             except BlockingIOError:
                 pass
             finally:
@@ -182,8 +184,18 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _remove(path: Path) -> None:
+    """Remove the file, or the folder with what is in it, if it is there."""
+    import shutil
+
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _part_of(folder: Path) -> Path:
-    return folder / f".tao_lite-{secrets.token_hex(8)}.part"
+    return folder / f".tao_lite-{os.urandom(8).hex()}.part"
 
 
 def _create(folder: Path) -> tuple[Path, BufferedRandom]:
@@ -206,7 +218,8 @@ def _clear_errors(path: Path, num_bytes: int = 0) -> Iterator[None]:
         if error.errno in _FULL:
             folder = next(one for one in path.absolute().parents if one.exists())
             needed = f"{num_bytes:,} bytes are needed, " if num_bytes else ""
-            free = shutil.disk_usage(folder).free
+            status = os.statvfs(folder)
+            free = status.f_bavail * status.f_frsize
             reason = f"{error.strerror}: {needed}{free:,} are free there"
         else:
             reason = error.strerror or str(error)
