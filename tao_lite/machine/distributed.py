@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tao_lite.errors import USER_ERROR, Interrupted, RunError
 from tao_lite.machine import signals
-from tao_lite.machine.peers import Peers
 
 if TYPE_CHECKING:
     import torch
+
+    from tao_lite.machine.peers import Peers
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class World:
     local_rank: int
     device: "torch.device"
     local_world_size: int = 0  # ranks on this machine, where the launcher says so
-    peers: Peers | None = None
+    peers: "Peers | None" = None
 
     @property
     def is_main(self) -> bool:
@@ -228,8 +229,10 @@ def _check_gpu(local_rank: int) -> None:
         )
 
 
-def _join(device: "torch.device", place: _Place, timeout_seconds: int) -> Peers:
+def _join(device: "torch.device", place: _Place, timeout_seconds: int) -> "Peers":
     import torch.distributed
+
+    from tao_lite.machine.peers import Peers
 
     # gloo beside nccl: a vote is about the host and must not wait for the kernels queued on the device.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
