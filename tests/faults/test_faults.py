@@ -105,7 +105,7 @@ def test_a_picture_that_the_system_cannot_read_is_named_and_the_others_are_used(
     """FIELD.md B4."""
     folder, data = tmp_path / "results", spec.with_suffix("")
     arguments = {
-        "train": ("train", "-e", spec, "--gpus", 0, "-r", folder),
+        "train": ("train", "-e", spec, "--gpus", 0, "-r", folder, "--set", "dataset_config.max_bad_share=1"),
         "check": ("dataset", "check", "-e", spec),
         "report": ("dataset", "report", "-e", spec),
         "convert": ("dataset", "convert", "-e", spec, "-o", folder, "--to", "image_folder"),
