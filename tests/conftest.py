@@ -1,7 +1,9 @@
 """Fixtures that every test may use."""
 
+import logging
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,15 @@ def process_of_rank(rank: int, results: Path) -> int:
         if str(results) in command_line and f"RANK={rank}" in variables:
             return int(folder.name)
     raise AssertionError(f"no process of rank {rank}")
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """A command that a test runs in this process sets the level of our log; the next test has its own again."""
+    log = logging.getLogger("tao_lite")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 @pytest.fixture(scope="session")

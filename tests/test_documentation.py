@@ -165,7 +165,8 @@ def checkout(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_every_block_that_is_marked_as_runnable_runs(checkout: Path) -> None:
     """The README's first, from which the others go on."""
-    environment = os.environ | {
+    outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKEOVERRIDES", "ARGS")}
+    environment = outside | {
         "PATH": f"{checkout / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "RUNNER": "local",
