@@ -60,18 +60,21 @@ def _values(message: Message, path: str) -> Iterator[tuple[str, str]]:
     for group in message.DESCRIPTOR.oneofs:
         yield path, message.WhichOneof(group.name) or NOT_SET
     for name, field in schema.fields(message).items():
-        one_path, value = join(path, name), getattr(message, name)
-        if schema.block_type(field):
-            if message.HasField(name) or _means_its_default(field):
-                yield from _values(value, one_path)
-        elif schema.is_map(field):
-            yield one_path, ", ".join(f"{key}: {value[key]}" for key in sorted(value)) or NOT_SET
-        elif field.is_repeated:
-            yield one_path, ", ".join(write.scalar(scalar(field, one)) for one in value) or NOT_SET
-        elif message.HasField(name) or _means_its_default(field):
-            yield one_path, write.scalar(scalar(field, value))
-        else:
-            yield one_path, NOT_SET
+        yield from _of_field(message, name, field, join(path, name))
+
+
+def _of_field(message: Message, name: str, field: FieldDescriptor, path: str) -> Iterator[tuple[str, str]]:
+    block, value = schema.block_type(field), getattr(message, name)
+    if schema.is_map(field):
+        yield path, ", ".join(f"{key}: {value[key]}" for key in sorted(value)) or NOT_SET
+    elif field.is_repeated:
+        yield path, ", ".join(write.scalar(scalar(field, one)) for one in value) or NOT_SET
+    elif not (message.HasField(name) or _means_its_default(field)):
+        yield from () if block else ((path, NOT_SET),)
+    elif block:
+        yield from _values(value, path)
+    else:
+        yield path, write.scalar(scalar(field, value))
 
 
 def _means_its_default(field: FieldDescriptor) -> bool:

@@ -264,7 +264,7 @@ def test_weights_that_stand_in_the_file_and_can_not_be_read_are_no_weights_that_
         "/PATH/TO/images",
         "/data/path_to_images",
         "~/path-to/train",
-        "/home/you/your_dataset/train",
+        "/srv/you/your_dataset/train",
         "/your/train",
         "YOUR-DATA/train",
         "/data/.../train",

@@ -44,13 +44,14 @@ class Walk:
         """
         files, folders = [], []
         with os.scandir(folder) as found:
-            for entry in found:
-                if entry.name[0] == ".":
-                    self.is_of_a_system(entry.name)
-                elif not is_folder(entry):
-                    files.append(entry)
-                elif not self.is_of_a_system(entry.name):
-                    folders.append(entry)
+            listed = list(found)
+        for entry in listed:
+            if entry.name[0] == ".":
+                self.is_of_a_system(entry.name)
+            elif not is_folder(entry):
+                files.append(entry)
+            elif not self.is_of_a_system(entry.name):
+                folders.append(entry)
         return files, sorted(folders, key=lambda entry: entry.name)
 
     def below(self, *roots: Path, label: str = "") -> Iterator[tuple[str, list[os.DirEntry[str]]]]:

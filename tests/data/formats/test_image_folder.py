@@ -73,21 +73,21 @@ def test_links_to_folders_are_followed_once_and_never_in_circles_nor_out_of_a_cl
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """FIELD.md B9."""
-    made(tmp_path / "root", "cat/1.jpg", "dog/1.jpg", "cat/.own/3.jpg")
+    made(tmp_path / "set", "cat/1.jpg", "dog/1.jpg", "cat/.own/3.jpg")
     made(tmp_path / "elsewhere", "2.jpg", "deeper/4.jpg")
-    (tmp_path / "root/cat/more").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "root/cat/one").symlink_to(tmp_path / "root/cat/.own")
-    (tmp_path / "root/cat/two").symlink_to(tmp_path / "root/cat/.own")
-    (tmp_path / "root/cat/up").symlink_to(tmp_path / "root/cat")
-    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "root/cat")
+    (tmp_path / "set/cat/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set/cat/one").symlink_to(tmp_path / "set/cat/.own")
+    (tmp_path / "set/cat/two").symlink_to(tmp_path / "set/cat/.own")
+    (tmp_path / "set/cat/up").symlink_to(tmp_path / "set/cat")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "set/cat")
     (tmp_path / "elsewhere/machine").symlink_to("/")
     # A class itself may be anywhere.
-    (tmp_path / "root/bird").symlink_to(tmp_path / "elsewhere")
-    assert groups(tmp_path / "root") == ["bird/2.jpg", "bird/deeper/4.jpg", "cat/1.jpg", "cat/one/3.jpg", "dog/1.jpg"]
+    (tmp_path / "set/bird").symlink_to(tmp_path / "elsewhere")
+    assert groups(tmp_path / "set") == ["bird/2.jpg", "bird/deeper/4.jpg", "cat/1.jpg", "cat/one/3.jpg", "dog/1.jpg"]
     assert sorted(message for message in caplog.messages if "not followed" in message) == [
-        f"{tmp_path}/root/bird/back: leads out of its folder, to {tmp_path}/root/cat; not followed",
-        f"{tmp_path}/root/bird/machine: leads out of its folder, to /; not followed",
-        f"{tmp_path}/root/cat/more: leads out of its folder, to {tmp_path}/elsewhere; not followed",
+        f"{tmp_path}/set/bird/back: leads out of its folder, to {tmp_path}/set/cat; not followed",
+        f"{tmp_path}/set/bird/machine: leads out of its folder, to /; not followed",
+        f"{tmp_path}/set/cat/more: leads out of its folder, to {tmp_path}/elsewhere; not followed",
     ]
 
 
