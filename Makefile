@@ -14,7 +14,7 @@ LAUNCHER  := $(VENV)/launcher
 PEERS     := $(VENV)/bench/installed
 OLDEST    := .venv-oldest
 VERSION   := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-PYTEST    := pytest -n auto --maxprocesses 4 --durations 10
+PYTEST    := pytest -n auto --maxprocesses 4 --dist worksteal --durations 10
 IMAGE     := $(or $(TAO_LITE_IMAGE),tao-lite:$(VERSION))
 RUN       := RUNNER=$(RUNNER) VENV=$(VENV) TAO_LITE_IMAGE=$(IMAGE) containers/run
 COMPOSE   := TAO_LITE_IMAGE=$(IMAGE) PORT=$(PORT) containers/compose

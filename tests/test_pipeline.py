@@ -211,7 +211,12 @@ def wait_for(condition: str, path: Path, process: subprocess.Popen[str]) -> None
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 143)],
+    [
+        (signal.SIGKILL, -9),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 143, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(
@@ -350,7 +355,7 @@ def test_an_exploding_run_stops_and_names_the_images_of_the_batch(spec: Path, co
     assert not list(tmp_path.glob("weights/*"))
 
 
-@pytest.mark.parametrize("precision", ["BF16", "FP16"])
+@pytest.mark.parametrize("precision", ["BF16", pytest.param("FP16", marks=pytest.mark.slow)])
 def test_a_lower_precision_learns_as_much(spec: Path, trained: Path, tmp_path: Path, precision: str) -> None:
     finished = tao_lite("train", "-e", spec, "-r", tmp_path, "--set", f"train_config.precision={precision}")
     assert finished.returncode == 0, finished.stderr

@@ -17,6 +17,7 @@ def sets(**fields: object) -> list[str]:
     return [part for name, value in fields.items() for part in ("--set", f"{name.replace('__', '.')}={value}")]
 
 
+@pytest.mark.slow
 def test_a_tao_tutorial_spec_trains_on_a_real_image_folder(shared: Path, tmp_path: Path) -> None:
     """Paths changed; 1 epoch of 80 and 64 of 224 pixels, to take seconds."""
     folder = shared / "data" / "folders" / "hymenoptera_small"
@@ -42,7 +43,10 @@ def test_a_tao_tutorial_spec_trains_on_a_real_image_folder(shared: Path, tmp_pat
     assert result["num_images"] + evaluated.stderr.count(".gif") >= 11
 
 
-@pytest.mark.parametrize("name", ["kitti_png", "kitti_jpeg", "kitti_jpeg_named_png"])
+@pytest.mark.parametrize(
+    "name",
+    ["kitti_png", *(pytest.param(name, marks=pytest.mark.slow) for name in ("kitti_jpeg", "kitti_jpeg_named_png"))],
+)
 def test_real_kitti_frames_train(shared: Path, tmp_path: Path, name: str) -> None:
     spec = ROOT / "specs" / "kitti_objects.cfg"
     overrides = sets(
@@ -68,6 +72,7 @@ def trainable_specs() -> list[Path]:
     return specs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", trainable_specs(), ids=lambda path: str(path.name))
 def test_every_real_spec_trains_an_epoch_with_its_data_replaced(
     spec: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -45,7 +45,15 @@ def moved(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]
     return {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
 
 
-@pytest.mark.parametrize(("number", "after"), [(signal.SIGKILL, 1), (signal.SIGTERM, 1), (signal.SIGKILL, 3)], ids=str)
+@pytest.mark.parametrize(
+    ("number", "after"),
+    [
+        (signal.SIGKILL, 1),
+        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, 3, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
     transferred: Path, tmp_path: Path, whole: tuple[object, ...], number: signal.Signals, after: int
 ) -> None:

@@ -100,7 +100,7 @@ def results_folder(results_dir: Path | None, spec_file: Path | None, model: Path
     return Path("results") / (spec_file or model or Path("run")).stem
 
 
-def start_world(is_gpu_wanted: bool | None = None, timeout_seconds: int = 300) -> "World":
+def start_world(is_gpu_wanted: bool | None = None, timeout_seconds: int = distributed.TIMEOUT_SECONDS) -> "World":
     """This process's place among the others, ready to compute; None takes the first GPU if there is one."""
     host.keep_freed_memory()
     import torch

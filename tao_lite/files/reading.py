@@ -182,11 +182,11 @@ def parse_json(
     try:
         return json.loads(text, object_pairs_hook=of_pairs)
     except json.JSONDecodeError as error:
-        raise damaged(f"{path}:{error.lineno}:{error.colno}: not JSON ({error.msg})") from error
+        raise damaged(f"{path}:{error.lineno}:{error.colno}: is not JSON ({error.msg})") from error
     except RecursionError as error:
-        raise damaged(f"{path}: not JSON that anyone means: nested too deeply; is it the right file?") from error
+        raise damaged(f"{path}: is nested too deeply; is it the right file?") from error
     except ValueError as error:  # a number of more digits than Python reads
-        raise damaged(f"{path}: not JSON that can be read ({error})") from error
+        raise damaged(f"{path}: is not JSON that can be read ({error})") from error
 
 
 def digest(path: Path, damaged: type[TaoLiteError]) -> str:

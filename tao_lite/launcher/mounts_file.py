@@ -45,7 +45,7 @@ def read(path: Path) -> MountsFile:
     Raises:
         LaunchError: unreadable, not in that form, or a source that can't be mounted.
     """
-    content = _content(path)
+    content = reading.read_json(path, LaunchError, max_bytes=MAX_BYTES)
     _check_object(f"{path}", content, _FILE)
     entries = [
         (f"{path}: {name}[{index}]", kinds, entry)
@@ -62,16 +62,6 @@ def read(path: Path) -> MountsFile:
         {entry["variable"]: entry["value"] for _, kinds, entry in entries if kinds is _ENV},
         options,
     )
-
-
-def _content(path: Path) -> Any:
-    text = reading.read_text(path, LaunchError, max_bytes=MAX_BYTES)
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise LaunchError(f"{path}: is not JSON ({error})") from error
-    except RecursionError as error:
-        raise LaunchError(f"{path}: is nested too deeply; is it a mounts file?") from error
 
 
 def _mount(where: str, entry: Mapping[str, Any]) -> Mount:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+TIMEOUT_SECONDS = 300
+"""How long ranks wait for one that does not answer, where no spec says it."""
+
 _PARENT = "TAO_LITE_PARENT_PROCESS"
 _LOOPBACK = "127.0.0.1"
 # Seconds after which it is said what is waited for.
@@ -142,7 +145,7 @@ def is_main() -> bool:
     return _place().rank == 0
 
 
-def start(device_kind: str, timeout_seconds: int = 300) -> World:
+def start(device_kind: str, timeout_seconds: int = TIMEOUT_SECONDS) -> World:
     """Join the other ranks that torchrun's environment names; alone without it. device_kind is "cpu" or "cuda".
 
     A rank that does not answer for timeout_seconds ends the others.

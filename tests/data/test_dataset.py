@@ -422,9 +422,9 @@ def test_class_map_is_read_in_the_order_of_its_indices(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b'{"cat": 0,\n "dog" 1}', ":2:8: not JSON (Expecting ':' delimiter)"),
+        (b'{"cat": 0,\n "dog" 1}', ":2:8: is not JSON (Expecting ':' delimiter)"),
         (b"\xff", ":1: byte 0xff is not UTF-8; save it as UTF-8"),
-        (b"[" * 100_000, ": not JSON that anyone means: nested too deeply; is it the right file?"),
+        (b"[" * 100_000, ": is nested too deeply; is it the right file?"),
         (b'["cat", "dog"]', ': must be an object of class names and indices, such as {"cat": 0, "dog": 1}'),
         (b"{}", ': must be an object of class names and indices, such as {"cat": 0, "dog": 1}'),
         (b"7", ': must be an object of class names and indices, such as {"cat": 0, "dog": 1}'),

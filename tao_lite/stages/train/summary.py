@@ -1,6 +1,5 @@
 """What is left to say when a training is over: train.json, and where to look."""
 
-import json
 from contextlib import suppress
 from typing import Any
 
@@ -47,8 +46,8 @@ def read(progress: Progress, run: Run) -> Summary | None:
     Raises:
         ReadError: the system can't read it now.
     """
-    with suppress(RunError, ValueError):
-        found = json.loads(reading.read_text(run.summary("train"), RunError))
+    with suppress(RunError):
+        found = reading.read_json(run.summary("train"), RunError)
         # Seconds tell a training from another one in the same folder with as many epochs.
         expected = {"epochs": progress.epoch, "duration_seconds": progress.total_seconds}
         if isinstance(found, dict) and expected.items() <= found.items():
