@@ -52,7 +52,7 @@ def training(colours: Path, tmp_path: Path) -> "subprocess.Popen[str]":
     return process
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_rank_that_stands_still_ends_the_run_within_the_timeout_and_is_named(
     training: "subprocess.Popen[str]", tmp_path: Path, rank: int
 ) -> None:
@@ -70,7 +70,7 @@ def test_a_rank_that_stands_still_ends_the_run_within_the_timeout_and_is_named(
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)])
 def test_the_one_left_names_the_rank_that_died(
     training: "subprocess.Popen[str]", tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -97,7 +97,7 @@ def test_an_error_of_one_rank_ends_both(colours: Path, tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_two_processes_save_when_they_are_asked_to_stop(
     training: "subprocess.Popen[str]", tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -16,6 +16,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tao_lite import checkpoint as checkpoints
+from tests import commands
 from tests.conftest import process_of_rank
 
 SPEC = """
@@ -83,7 +84,7 @@ def trained_as_tao(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def tao_lite(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, env=environment())
+    return commands.run([str(argument) for argument in arguments], environment())
 
 
 def command(*arguments: object) -> list[str]:
@@ -189,6 +190,7 @@ def test_a_run_that_ended_before_its_summary_gets_it_from_the_same_command(
     assert (found["epochs"], found["duration_seconds"]) == (4, whole["duration_seconds"])
 
 
+@pytest.mark.slow
 def test_a_run_that_went_back_ends_like_one_that_did_not(spec: Path, trained: Path, tmp_path: Path) -> None:
     keep = ("--set", "train_config.checkpoint.keep_last=4")
     assert tao_lite("train", "-e", spec, "-r", tmp_path, *keep).returncode == 0
@@ -213,7 +215,7 @@ def wait_for(condition: str, path: Path, process: subprocess.Popen[str]) -> None
     ("number", "code"),
     [
         (signal.SIGKILL, -9),
-        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, 143, marks=pytest.mark.slow),
     ],
@@ -384,7 +386,9 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "
 
 
 @pytest.mark.parametrize(
-    ("start", "gpus"), [(("-c", PROGRAM), TWO), (TORCHRUN, TWO[:2])], ids=["main called by a program", "torchrun"]
+    ("start", "gpus"),
+    [pytest.param(("-c", PROGRAM), TWO, marks=pytest.mark.slow), (TORCHRUN, TWO[:2])],
+    ids=["main called by a program", "torchrun"],
 )
 def test_of_two_processes_one_says_what_it_does_and_both_what_is_wrong(
     trained: Path, colours: Path, tmp_path: Path, start: tuple[str, ...], gpus: tuple[str, ...]
@@ -403,6 +407,7 @@ def test_of_two_processes_one_says_what_it_does_and_both_what_is_wrong(
     assert finished.stderr.count(f"[WARNING] {data}: took as no class, being without images: empty") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_one_of_two_processes_stops_both_and_changes_no_number(
     spec: Path, trained_by_two: Path, tmp_path: Path, rank: int
@@ -424,6 +429,7 @@ def test_a_signal_to_one_of_two_processes_stops_both_and_changes_no_number(
     assert (tmp_path / "training.csv").read_text() == (trained_by_two / "training.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_with_the_numbers_of_tao_goes_on_exactly_where_it_was_stopped(
     spec: Path, trained_as_tao: Path, tmp_path: Path
 ) -> None:
@@ -448,6 +454,7 @@ def test_a_run_with_the_numbers_of_tao_goes_on_exactly_where_it_was_stopped(
     assert all(torch.equal(ours[index]["velocity"], theirs[index]["velocity"]) for index in theirs)
 
 
+@pytest.mark.slow
 def test_the_loss_of_tao_holds_the_penalty_in_training_and_in_evaluation(
     spec: Path, trained_as_tao: Path, tmp_path: Path
 ) -> None:

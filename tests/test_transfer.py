@@ -45,12 +45,13 @@ def moved(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]
     return {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "after"),
     [
         (signal.SIGKILL, 1),
-        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, 3, marks=pytest.mark.slow),
+        (signal.SIGTERM, 1),
+        (signal.SIGKILL, 3),
     ],
     ids=str,
 )
@@ -72,6 +73,7 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
     assert moved(ours.training["network"], theirs.training["network"]) == set()
 
 
+@pytest.mark.slow
 def test_a_run_stopped_while_it_computes_features_goes_on(
     transferred: Path, tmp_path: Path, whole: tuple[object, ...]
 ) -> None:
@@ -117,6 +119,7 @@ def test_the_saved_network_is_the_average(transferred: Path) -> None:
     assert not any(name.endswith("num_batches_tracked") for name in difference)
 
 
+@pytest.mark.slow
 def test_two_processes_probe_and_unfreeze_too(whole: tuple[object, ...], trained: Path, tmp_path: Path) -> None:
     finished = tao_lite("train", "-r", tmp_path, *whole, *TWO)
     assert finished.returncode == 0, finished.stderr

@@ -177,7 +177,14 @@ def test_the_shown_spec_computes_the_same_whatever_field_is_left_out(
             assert compute(shown) == compute(spec), path
 
 
-@pytest.mark.parametrize("name", [name for name in {**TRAINED, **PRUNED} if name != "rich"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in {"plain", "torchvision"} else name
+        for name in {**TRAINED, **PRUNED}
+        if name != "rich"
+    ],
+)
 def test_diff_sees_every_default_that_changes_results_by_standing_there(
     name: str, images: Path, trained: Computed, pruned: Computed
 ) -> None:

@@ -68,6 +68,7 @@ def test_who_sets_the_number_has_the_last_word(
 
 
 @needs_cores
+@pytest.mark.slow
 def test_a_resumed_training_keeps_its_number(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.test_pipeline.environment", lambda: {"PATH": "/usr/bin:/bin"})
     command = ("train", "-e", spec, "-r", tmp_path, "--set")

@@ -163,7 +163,10 @@ def test_the_opset_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
     assert [entry.version for entry in onnx.load(tmp_path / "x.onnx").opset_import] == [18]
 
 
-@pytest.mark.parametrize(("asked", "remedy"), [(12, "the lowest that works is 18"), (99, "the highest that works is ")])
+@pytest.mark.parametrize(
+    ("asked", "remedy"),
+    [pytest.param(12, "the lowest that works is 18", marks=pytest.mark.slow), (99, "the highest that works is ")],
+)
 def test_an_opset_that_can_not_be_had_is_refused_with_the_nearest_one(tmp_path: Path, asked: int, remedy: str) -> None:
     """FIELD.md E10."""
     path = model(tmp_path)
@@ -174,6 +177,7 @@ def test_an_opset_that_can_not_be_had_is_refused_with_the_nearest_one(tmp_path: 
     assert not (tmp_path / "x.onnx").exists()
 
 
+@pytest.mark.slow
 def test_the_results_folder_of_a_run_stands_for_its_best_network(tmp_path: Path) -> None:
     """FIELD.md D6."""
     path = model(tmp_path)
