@@ -1,7 +1,7 @@
 """Runs `tao-lite` commands as processes of their own that start at once: forks of one that has imported everything.
 
-Importing torch and torchvision takes seconds of CPU time, and the tests start over a hundred commands. A command sees what it
-would see as `python -m tao_lite.cli`: its words, folder, variables and output files.
+Importing torch and torchvision takes seconds of CPU time, and the tests start over a hundred commands. A command sees
+what it would see as `python -m tao_lite.cli`: its words, folder, variables and output files.
 """
 
 import atexit
@@ -29,8 +29,9 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> "subprocess
         server.stdin.write(json.dumps({**request, "places": places}) + "\n")
         server.stdin.flush()
         code = int(server.stdout.readline())
-        texts = [file.seek(0) or file.read() for file in (output, errors)]
-    return subprocess.CompletedProcess(arguments, code, *texts)
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(arguments, code, output.read(), errors.read())
 
 
 # What is read when torch is imported.
@@ -60,7 +61,8 @@ def _serve() -> dict[str, Any] | None:
         if process == 0:
             return request
         _, status = os.waitpid(process, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
     return None
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A background job of a shell ignores Ctrl-C, one of nohup the end of its terminal, and so would all that the tests start.
+# A background job ignores Ctrl-C, one of nohup the end of its terminal, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
