@@ -19,6 +19,8 @@ import torch
 from google.protobuf import text_format
 from torch import Tensor, nn
 
+from tao_lite.data import pipeline as pipelines
+from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import CheckpointError
 from tao_lite.files import plain, reading, writing
@@ -41,7 +43,7 @@ class Checkpoint:
 
     spec: str
     class_names: tuple[str, ...]
-    preprocess: Mapping[str, object]
+    preprocess: Mapping[str, Any]
     network: Mapping[str, Tensor]
     epoch: int
     batch: int = 0  # batches done in the epoch after `epoch`
@@ -127,16 +129,21 @@ def network(checkpoint: Checkpoint) -> nn.Module:
     return built
 
 
-def preprocess(checkpoint: Checkpoint) -> Preprocess:
-    """The normalisation that the network of a checkpoint was trained with, on the CPU.
+def pipeline(checkpoint: Checkpoint) -> Pipeline:
+    """What the validation of the checkpoint's training did with a picture before the network read it.
 
     Raises:
         CheckpointError: it is none that there is.
     """
+    found = checkpoint.preprocess
     try:
-        return Preprocess.from_dict(checkpoint.preprocess)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"the checkpoint's field preprocess can't be used: {checkpoint.preprocess}") from error
+        if "mode" not in found:
+            return Pipeline.from_dict(found)
+        normalisation = Preprocess.of_mode(found["mode"], found["channels"], found["mean"], found.get("std"))
+    except (KeyError, AssertionError) as error:
+        raise CheckpointError(f"the checkpoint's field preprocess can't be used: {found}") from error
+    is_cropped = checkpoint.experiment.train_config.enable_center_crop
+    return Pipeline.of(checkpoint.experiment, normalisation, is_cropped=is_cropped)
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
@@ -171,7 +178,7 @@ def _read(path: Path, *, mmap: bool = False) -> Checkpoint:
     version = _version(path, content)
     assert isinstance(content, dict)
     del content["format"]
-    if found := plain.problem(payload.check(version), content):
+    if found := plain.problem(payload.check(version, plain.fields(pipelines.SCHEMA)), content):
         raise CheckpointError(
             f"{path}: is no checkpoint of format {version}: {found}; use it with the program that wrote it, or use "
             "another checkpoint"

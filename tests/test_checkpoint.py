@@ -17,6 +17,8 @@ from google.protobuf import text_format
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
+from tao_lite.data.pipeline import Pipeline
+from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import CheckpointError, RunError
 from tao_lite.files import writing
 from tao_lite.models import architectures
@@ -33,7 +35,9 @@ def checkpoint() -> Checkpoint:
     return Checkpoint(
         spec=text_format.MessageToString(pb.Experiment(model_config=MODEL)),
         class_names=("cat", "dog"),
-        preprocess={"mode": "torch", "channels": 3, "mean": None},
+        preprocess=Pipeline.of(
+            pb.Experiment(model_config=MODEL), Preprocess.of_mode("torch", 3), is_cropped=False
+        ).to_dict(),
         network=network.state_dict(),
         epoch=3,
         metrics={"val_accuracy": 0.5},

@@ -1,7 +1,6 @@
 """Normalisation, from pixels to what a network reads: element-wise, so that an image gives the same bits anywhere."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,46 +17,52 @@ TAO_STD = {3: (0.224, 0.224, 0.224), 1: (0.224,)}
 
 
 class Preprocess(nn.Module):
-    """Pixel values as the network wants them.
-
-    caffe: channels in the order blue, green, red, less the mean; torch: ImageNet's mean 0 and deviation 1; tf: -1 to 1.
-    """
+    """Pixel values as the network wants them: (pixel - mean) * scale, in its order of channels."""
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(
-        self,
-        mode: str,
-        channels: int,
-        mean: tuple[float, ...] | None = None,
-        std: tuple[float, ...] | None = None,
-    ) -> None:
-        """`mean` is for caffe: blue, green, red in 0 .. 255, or grey; `std` for torch, 0 to 1. None is ImageNet's."""
+    def __init__(self, order: str, mean: Sequence[float], factors: Sequence[float]) -> None:
+        """order: RGB, BGR or GREY. For each channel in that order: what becomes 0, in 0 .. 255, and the factor."""
         super().__init__()
-        self.mode = mode
-        self.channels = channels
-        self.mean = mean
-        self.std = std
-        scale, shift = _affine(mode, channels, mean, std)
-        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32), persistent=False)
+        self.order = order
+        self.mean = tuple(mean)
+        self.factors = tuple(factors)
+        shift = [-value * factor for value, factor in zip(mean, factors, strict=True)]
+        self.register_buffer("scale", torch.tensor(self.factors, dtype=torch.float32), persistent=False)
         self.register_buffer("shift", torch.tensor(shift, dtype=torch.float32), persistent=False)
+
+    @classmethod
+    def of_mode(
+        cls, mode: str, channels: int, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> "Preprocess":
+        """As TAO calls them.
+
+        caffe: blue, green, red, less the mean; torch: ImageNet's mean 0 and deviation 1; tf: -1 to 1.
+        `mean` is for caffe: blue, green, red in 0 .. 255, or grey; `std` for torch, 0 to 1. None is ImageNet's.
+        """
+        order = "GREY" if channels == 1 else "BGR" if mode == "caffe" else "RGB"
+        if mode == "caffe":
+            return cls(order, mean or CAFFE_MEAN[channels], (1.0,) * channels)
+        if mode == "torch":
+            factors = [1 / (255 * deviation) for deviation in std or TORCH_STD[channels]]
+            return cls(order, [255 * value for value in TORCH_MEAN[channels]], factors)
+        assert mode == "tf"
+        return cls(order, (127.5,) * channels, (1 / 127.5,) * channels)
+
+    @property
+    def channels(self) -> int:
+        return len(self.mean)
 
     @property
     def is_bgr(self) -> bool:
         """Whether the network reads blue, green, red."""
-        return self.mode == "caffe" and self.channels == 3
-
-    @property
-    def offsets(self) -> list[float]:
-        """What becomes 0, in 0 .. 255, in the network's order of channels."""
-        values: list[float] = (-self.shift / self.scale).tolist()
-        return values
+        return self.order == "BGR"
 
     @property
     def mean_pixel(self) -> list[float]:
         """What becomes 0: red, green, blue or grey in 0 .. 255."""
-        return self.offsets[::-1] if self.is_bgr else self.offsets
+        return list(self.mean[::-1] if self.is_bgr else self.mean)
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 or float32 [B, C, H, W] in 0 .. 255 -> float32 [B, C, H, W], channels last in memory."""
@@ -85,16 +90,6 @@ class Preprocess(nn.Module):
         pixels = pixels.flip(1) if self.is_bgr else pixels
         return pixels.round().clamp(0, 255).to(torch.uint8)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values from which `from_dict` makes the same again."""
-        value = {"mode": self.mode, "channels": self.channels, "mean": list(self.mean) if self.mean else None}
-        return {**value, "std": list(self.std)} if self.std else value
-
-    @staticmethod
-    def from_dict(value: Mapping[str, Any]) -> "Preprocess":
-        mean, std = (tuple(value.get(name) or ()) or None for name in ("mean", "std"))
-        return Preprocess(value["mode"], value["channels"], mean, std)
-
 
 def make_preprocess(experiment: pb.Experiment) -> Preprocess:
     """Normalisation as the spec says.
@@ -107,27 +102,11 @@ def make_preprocess(experiment: pb.Experiment) -> Preprocess:
     exact = experiment.compat == pb.Compat.TAO_EXACT
     std = TAO_STD[channels] if exact and train.preprocess_mode == "torch" else None
     if not train.image_mean or train.preprocess_mode != "caffe":
-        return Preprocess(train.preprocess_mode, channels, std=std)
+        return Preprocess.of_mode(train.preprocess_mode, channels, std=std)
     keys = "bgr" if channels == 3 else "l"
     missing = [key for key in keys if key not in train.image_mean]
     if missing:
         raise SpecError(
             f"train_config.image_mean: no key {missing[0]!r}; set all of {', '.join(keys)}, or none for ImageNet's mean"
         )
-    return Preprocess("caffe", channels, tuple(train.image_mean[key] for key in keys))
-
-
-def _affine(
-    mode: str, channels: int, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
-) -> tuple[list[float], list[float]]:
-    """Factor and summand of each channel, in the network's order."""
-    deviations = [255 * deviation for deviation in std or TORCH_STD[channels]]
-    affine = {
-        "caffe": ([1.0] * channels, [-value for value in mean or CAFFE_MEAN[channels]]),
-        "torch": (
-            [1 / deviation for deviation in deviations],
-            [-255 * value / deviation for value, deviation in zip(TORCH_MEAN[channels], deviations, strict=True)],
-        ),
-        "tf": ([1 / 127.5] * channels, [-1.0] * channels),
-    }
-    return affine[mode]
+    return Preprocess.of_mode("caffe", channels, tuple(train.image_mean[key] for key in keys))

@@ -25,6 +25,16 @@ def of(*kinds: type, minimum: float | None = None) -> Check:
     return check
 
 
+def among(*values: object) -> Check:
+    """One of these very values."""
+
+    def check(value: object, name: str) -> Iterator[str]:
+        if not any(type(value) is type(one) and value == one for one in values):
+            yield f"{name} is {str(value)[:40]!r}, must be {' or '.join(map(repr, values))}"
+
+    return check
+
+
 def listed(one: Check, *, least: int = 0, most: int | None = None) -> Check:
     """A list or tuple of such values, `least` to `most` of them."""
 

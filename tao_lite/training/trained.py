@@ -14,6 +14,7 @@ from tao_lite import checkpoint as checkpoints
 from tao_lite import compat
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data.batch import Batch
+from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.models.fold import folded
 from tao_lite.run import Run
@@ -56,7 +57,7 @@ class Trained:
         merged.model_config.CopyFrom(found.experiment.model_config)
         if not merged.dataset_config.HasField("full_scale"):  # so is what was white in its deep pictures
             merged.dataset_config.full_scale = found.experiment.dataset_config.full_scale
-        _see_as_validation(merged, found.experiment.train_config.enable_center_crop, path)
+        _see_as_validation(merged, checkpoints.pipeline(found).geometry == "centre_crop", path)
         network = on_device(checkpoints.network(found).eval(), device)
         return cls(path=path, found=found, experiment=compat.effective(merged), device=device, network=network)
 
@@ -65,8 +66,14 @@ class Trained:
         return self.found.class_names
 
     @cached_property
+    def pipeline(self) -> Pipeline:
+        """What is done to pictures before the network reads them."""
+        preprocess = checkpoints.pipeline(self.found).preprocess
+        return Pipeline.of(self.experiment, preprocess, is_cropped=self.experiment.eval_config.enable_center_crop)
+
+    @cached_property
     def preprocess(self) -> Preprocess:
-        return checkpoints.preprocess(self.found).to(self.device)
+        return self.pipeline.preprocess.to(self.device)
 
     @cached_property
     def precision(self) -> Precision:

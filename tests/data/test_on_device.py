@@ -23,7 +23,7 @@ def inputs(channels: int = 3) -> tuple[Tensor, Tensor, Tensor]:
 
 def unmixed(channels: int = 3, *, device: str = "cpu", has_colour: bool = True) -> Callable[[Tensor, Tensor], Tensor]:
     """All that an image goes through alone."""
-    preprocess = Preprocess("torch", channels)
+    preprocess = Preprocess.of_mode("torch", channels)
     rand_augment = RandAugment(2, 9, preprocess.mean_pixel)
     augment = Augment(has_flip=True, has_colour=has_colour and channels == 3, rand_augment=rand_augment)
     augment.to(device)

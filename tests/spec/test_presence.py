@@ -15,6 +15,7 @@ from PIL import Image
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
+from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import make_preprocess
 from tao_lite.errors import TaoLiteError
 from tao_lite.machine import distributed
@@ -145,7 +146,7 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Computed:
             found = Checkpoint(
                 spec=str(experiment),
                 class_names=NAMES,
-                preprocess=make_preprocess(experiment).to_dict(),
+                preprocess=Pipeline.of(experiment, make_preprocess(experiment), is_cropped=False).to_dict(),
                 network=network.state_dict(),
                 epoch=1,
             )

@@ -27,7 +27,7 @@ def teacher(network: nn.Module, heads: Sequence[nn.Module] = (), **changes: floa
     settings = {"temperature": 2.0, "weight": 0.25, "feature_weight": 0.0, **changes}
     return Teacher(
         network=network,
-        preprocess=Preprocess("torch", 3),
+        preprocess=Preprocess.of_mode("torch", 3),
         order=torch.tensor([1, 0, 2]),
         size=(8, 8),
         heads=heads,
@@ -64,7 +64,7 @@ def test_images_of_another_size_are_resized_for_the_teacher() -> None:
     pixels = torch.full((2, 3, 16, 12), 255, dtype=torch.uint8)
     images = teacher(nn.Identity()).images(pixels)
     assert images.shape == (2, 3, 8, 8)
-    assert torch.allclose(images, Preprocess("torch", 3)(torch.full((2, 3, 8, 8), 255, dtype=torch.uint8)))
+    assert torch.allclose(images, Preprocess.of_mode("torch", 3)(torch.full((2, 3, 8, 8), 255, dtype=torch.uint8)))
 
 
 def test_similarity_distance_is_that_of_the_formula() -> None:

@@ -63,7 +63,7 @@ def recipe(
     return Recipe(
         optimizer=optimizer,
         precision=precision,
-        preprocess=Preprocess("torch", 3).to(device),
+        preprocess=Preprocess.of_mode("torch", 3).to(device),
         augment=Augment(has_flip=False, has_colour=False),
         mix=mix,
         set_learning_rate=lambda step: optim.set_learning_rate(optimizer, rate, step),
@@ -108,7 +108,7 @@ def test_an_epoch_does_what_a_plain_loop_does() -> None:
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9)
     losses, correct = [], 0
     for batch in data:
-        logits = plain(Preprocess("torch", 3)(batch.images))
+        logits = plain(Preprocess.of_mode("torch", 3)(batch.images))
         loss = F.cross_entropy(logits, batch.labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -133,7 +133,7 @@ def test_a_loss_counts_by_its_class() -> None:
 
 
 def _pairs(network: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
-    return list(zip(network(Preprocess("torch", 3)(batch.images)), batch.labels, strict=True))
+    return list(zip(network(Preprocess.of_mode("torch", 3)(batch.images)), batch.labels, strict=True))
 
 
 def test_two_accumulated_batches_weigh_as_one_of_twice_the_size() -> None:
@@ -202,7 +202,7 @@ def test_mixup_trains_on_both_labels() -> None:
     trained, data = network(), batches(1, 6)
     expected_network = network()
     stats = run(trained, data, recipe(trained, mix=Mixup(1e6)))
-    images = Preprocess("torch", 3)(data[0].images)
+    images = Preprocess.of_mode("torch", 3)(data[0].images)
     logits = expected_network((images + images.flip(0)) / 2)
     expected = (F.cross_entropy(logits, data[0].labels) + F.cross_entropy(logits, data[0].labels.flip(0))) / 2
     assert stats.loss == pytest.approx(expected.item(), abs=2e-3)
@@ -212,7 +212,7 @@ def test_cutmix_trains_on_both_labels_by_their_pixels() -> None:
     (batch,), trained, plain = batches(1, 6), network(), network()
     mix = Cutmix(1.0)
     stats = run(trained, [batch], recipe(trained, mix=mix))
-    images, partners, shares = mix(Preprocess("torch", 3)(batch.images), batch.labels, batch.draws)
+    images, partners, shares = mix(Preprocess.of_mode("torch", 3)(batch.images), batch.labels, batch.draws)
     own, other = (F.cross_entropy(plain(images), labels, reduction="none") for labels in (batch.labels, partners))
     assert stats.loss == pytest.approx((shares * own + (1 - shares) * other).mean().item(), abs=1e-6)
     assert bool((shares < 1).any())
@@ -223,7 +223,7 @@ def test_a_teacher_sees_what_the_student_sees() -> None:
     trained, taught = network(), network()
     for layer in (trained, taught):
         layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    preprocess = Preprocess("torch", 3)
+    preprocess = Preprocess.of_mode("torch", 3)
     opinion = Teacher(
         network=taught,
         preprocess=preprocess,

@@ -6,14 +6,15 @@ from torch import Tensor, int64
 
 from tao_lite.files.plain import Check, fields, listed, mapped, none_or, of, or_empty
 
-VERSION = 2
-"""Of the format. 1, of before there were others, may lack what came later: see `_training`."""
+VERSION = 3
+"""Of the format. 1 may lack what came later, see `_training`; until 2, `preprocess` was the normalisation's mode."""
 
 
-def check(version: int) -> Check:
-    """What has to be in a file of that version of the format, besides its name."""
+def check(version: int, pipeline: Check) -> Check:
+    """What has to be in a file of that version of the format, besides its name; `pipeline` is for its preprocessing."""
     numbers = listed(of(float))
-    preprocess = fields({"mode": of(str), "channels": of(int, minimum=1), "mean": none_or(numbers)}, {"std": numbers})
+    mode = fields({"mode": of(str), "channels": of(int, minimum=1), "mean": none_or(numbers)}, {"std": numbers})
+    preprocess = pipeline if version > 2 else mode
     return fields(
         {
             "spec": of(str),

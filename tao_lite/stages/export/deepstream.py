@@ -34,7 +34,7 @@ def config(preprocess: Preprocess, shape: Shape, num_classes: int, *, raw_input:
     which differ by 2 % of each other, it gets the mean.
     """
     scale = 1.0 if raw_input else float(preprocess.scale.mean())
-    offsets = [0.0] * preprocess.channels if raw_input else preprocess.offsets
+    offsets = [0.0] * preprocess.channels if raw_input else preprocess.mean
     is_bgr = preprocess.is_bgr and not raw_input
     colours = _GREY if preprocess.channels == 1 else _BGR if is_bgr else _RGB
     values = {

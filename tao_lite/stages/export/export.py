@@ -64,7 +64,7 @@ def export(run: Run, model: Path, form: Form) -> Summary:
     refuse_missing(*_PACKAGES)
     found = checkpoints.load(model)
     labels = deepstream.labels(found.class_names) if form.for_deepstream else ""
-    preprocess = checkpoints.preprocess(found)
+    preprocess = checkpoints.pipeline(found).preprocess
     shape = architectures.input_shape(found.experiment.model_config)
     deployed = _Deployed(checkpoints.network(found), preprocess if form.raw_input else None).eval()
     images = _images(form, shape)

@@ -72,7 +72,7 @@ class Subject:
 
     @property
     def _preprocess(self) -> Preprocess:
-        return checkpoints.preprocess(self.found).to(self.run.device)
+        return checkpoints.pipeline(self.found).preprocess.to(self.run.device)
 
     def top1(self, network: nn.Module, title: str = "Validation") -> float:
         """Share of the validation images that the network classifies rightly.

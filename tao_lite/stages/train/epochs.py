@@ -244,7 +244,7 @@ class Training:
         return Checkpoint(
             spec=self.spec.text(),
             class_names=self.phases.train.class_names,
-            preprocess=self.phases.preprocess.to_dict(),
+            preprocess=self.phases.pipeline.to_dict(),
             network=recipe.average.network.state_dict() if recipe.average else network,
             epoch=self.progress.epoch,
             batch=self.progress.stats.batches,

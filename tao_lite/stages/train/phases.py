@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tao_lite import compat
 from tao_lite.data.batch import Batches
 from tao_lite.data.loader import Loader
+from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import Preprocess, make_preprocess
 from tao_lite.models import architectures, freeze, head
 from tao_lite.models.freeze import Frozen
@@ -46,6 +47,12 @@ class Phases:
     recipe: Recipe
     train: Loader
     val: Loader
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What validation does to pictures."""
+        is_cropped = self.experiment.train_config.enable_center_crop
+        return Pipeline.of(self.experiment, self.preprocess, is_cropped=is_cropped)
 
     @property
     def preprocess(self) -> Preprocess:

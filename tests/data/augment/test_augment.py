@@ -186,7 +186,7 @@ def test_autocast_takes_no_precision_away(exact: bool) -> None:
     images, draws, labels = noise(), some_draws(6), torch.arange(6)
     augment, preprocess, mixup = (
         Augment(has_flip=True, has_colour=True, exact=exact),
-        Preprocess("torch", 3),
+        Preprocess.of_mode("torch", 3),
         Mixup(0.4),
     )
     expected = mixup(preprocess(augment(images, draws)), labels, draws)
@@ -237,7 +237,7 @@ def test_a_gpu_computes_the_same_without_waiting_for_it(exact: bool, tolerance: 
     images, draws, labels = noise(), some_draws(6), torch.arange(6)
     augment, preprocess, mixup = (
         Augment(has_flip=True, has_colour=True, exact=exact),
-        Preprocess("torch", 3),
+        Preprocess.of_mode("torch", 3),
         Mixup(0.4),
     )
     expected = mixup(preprocess(augment(images, draws)), labels, draws)

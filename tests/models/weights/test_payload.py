@@ -15,6 +15,7 @@ from PIL import Image
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
+from tao_lite.data import pipeline as pipelines
 from tao_lite.errors import CheckpointError
 from tao_lite.files import plain
 from tao_lite.models.weights import payload
@@ -27,8 +28,8 @@ from tests.conftest import ROOT
 GOLDEN = ROOT / "tests" / "golden" / "checkpoint_1"
 
 NAMED_BY_THE_NETWORK = ("network", "training.network", "training.optimizer.state", "metrics")
-OPTIONAL = ("preprocess.std", "training.network")
-MAY_BE_NONE = ("preprocess.mean", "training.progress.best_train_loss")
+OPTIONAL = ("training.network",)
+MAY_BE_NONE = ("training.progress.best_train_loss",)
 OTHERS = ("text", 1, 2.5, True, None, [None], {"a": None}, torch.zeros(1))
 
 
@@ -40,7 +41,7 @@ def whole() -> dict[str, Any]:
     scaler = {"scale": 1.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 9, "_growth_tracker": 0}
     content = {one.name: getattr(older, one.name) for one in dataclasses.fields(Checkpoint)}
     content |= {"class_names": ["blue", "green"]}
-    content |= {"preprocess": {"mode": "torch", "channels": 3, "mean": [0.5], "std": [0.5]}}
+    content |= {"preprocess": checkpoints.pipeline(older).to_dict()}
     content["training"] = {
         **older.training,
         "precision": {**older.training["precision"], "scaler": scaler},
@@ -66,7 +67,7 @@ def members(content: Any, name: str = "") -> Iterator[tuple[Any, Any, str]]:
 
 
 def problem(content: object) -> str | None:
-    return plain.problem(payload.check(payload.VERSION), content)
+    return plain.problem(payload.check(payload.VERSION, plain.fields(pipelines.SCHEMA)), content)
 
 
 def test_a_whole_payload_has_no_problem() -> None:
@@ -137,12 +138,12 @@ def sealed(path: Path, content: object) -> Path:
 
 def test_the_file_and_its_version_are_in_the_message(tmp_path: Path) -> None:
     """FIELD.md B5."""
-    now = {"format": "tao_lite checkpoint 2", **whole()}
+    now = {"format": "tao_lite checkpoint 3", **whole()}
     assert checkpoints.load(sealed(tmp_path / "a.pth", now)).epoch == 2
     for content, words in (
-        ({**now, "epoch": "2"}, "a.pth: is no checkpoint of format 2: epoch is of type str, must be int; use it with"),
-        ({**now, "spec": "model_config {"}, "a.pth: is no checkpoint of format 2: spec can't be read"),
-        ({**now, "format": "tao_lite checkpoint 3"}, "a.pth: is a checkpoint of format 3, and this tao_lite reads "),
+        ({**now, "epoch": "2"}, "a.pth: is no checkpoint of format 3: epoch is of type str, must be int; use it with"),
+        ({**now, "spec": "model_config {"}, "a.pth: is no checkpoint of format 3: spec can't be read"),
+        ({**now, "format": "tao_lite checkpoint 4"}, "a.pth: is a checkpoint of format 4, and this tao_lite reads "),
         ({**now, "format": 2}, "a.pth: is not a checkpoint of tao_lite"),
         ([now], "a.pth: is not a checkpoint of tao_lite"),
     ):
@@ -166,11 +167,12 @@ def test_tensors_of_another_network_are_refused() -> None:
             checkpoints.network(dataclasses.replace(found, network=network))
     for preprocess in ({}, {"mode": "novel", "channels": 3, "mean": None}):
         with pytest.raises(CheckpointError, match="field preprocess can't be used"):
-            checkpoints.preprocess(dataclasses.replace(found, preprocess=preprocess))
+            checkpoints.pipeline(dataclasses.replace(found, preprocess=preprocess))
 
 
-def test_files_of_format_1_open(tmp_path: Path) -> None:
-    for path in GOLDEN.iterdir():
+def test_files_of_older_formats_open(tmp_path: Path) -> None:
+    """That of format 2 was made by commit 10ab3e8, by going on from `resnet_002.pth` of format 1."""
+    for path in [*GOLDEN.iterdir(), GOLDEN.with_name("checkpoint_2") / "resnet_003.pth"]:
         found = checkpoints.load(path)
         images = torch.zeros(1, 3, 16, 16)
         assert checkpoints.network(found).eval()(images).shape == (1, 2), path

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tao_lite import checkpoint as checkpoints
+from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import RunError
 from tao_lite.models.architectures import build
@@ -31,12 +32,16 @@ def model(folder: Path, *, channels: int = 3, mode: str = "caffe") -> Path:
     network = build(config, len(NAMES))
     network(torch.randn(8, channels, 32, 48))
     path = folder / "weights" / "model.pth"
-    preprocess = Preprocess(mode, channels).to_dict()
-    spec = str(pb.Experiment(model_config=config))
+    experiment = pb.Experiment(model_config=config)
+    preprocess = Pipeline.of(experiment, Preprocess.of_mode(mode, channels), is_cropped=False).to_dict()
     checkpoints.save(
         path,
         checkpoints.Checkpoint(
-            spec=spec, class_names=NAMES, preprocess=preprocess, network=network.state_dict(), epoch=1
+            spec=str(experiment),
+            class_names=NAMES,
+            preprocess=preprocess,
+            network=network.state_dict(),
+            epoch=1,
         ),
     )
     return path
@@ -85,7 +90,7 @@ def test_raw_input_is_normalised_in_the_graph(tmp_path: Path, run: Run, mode: st
     else:
         export(run, path, Form(path=file, raw_input=True, batch_size=2))
     pixels = torch.randint(0, 256, (2, channels, 32, 48), dtype=torch.uint8)
-    assert torch.allclose(outputs(file, pixels), expected(path, Preprocess(mode, channels)(pixels)), atol=1e-5)
+    assert torch.allclose(outputs(file, pixels), expected(path, Preprocess.of_mode(mode, channels)(pixels)), atol=1e-5)
     facts = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
     assert json.loads(facts["class_names"]) == list(NAMES)
     assert facts["preprocess"] == "in the graph: give uint8 RGB or grey"
@@ -100,10 +105,10 @@ def test_deepstream_gets_the_labels_and_the_normalisation_that_was_trained(expor
 
 def test_deepstream_normalises_as_the_network_was_fed() -> None:
     # pixel / 127.5 - 1 is (pixel - 127.5) / 127.5, in RGB; grey by ImageNet's mean grey and deviation.
-    tf = deepstream.config(Preprocess("tf", 3), (3, 224, 224), 2)
+    tf = deepstream.config(Preprocess.of_mode("tf", 3), (3, 224, 224), 2)
     assert "net-scale-factor=0.007843137719\noffsets=127.5;127.5;127.5\n" in tf
     assert "model-color-format=0\n" in tf
-    assert "model-color-format=2\n" in deepstream.config(Preprocess("torch", 1), (1, 224, 224), 2)
+    assert "model-color-format=2\n" in deepstream.config(Preprocess.of_mode("torch", 1), (1, 224, 224), 2)
 
 
 def test_an_unreadable_model_leaves_nothing(tmp_path: Path) -> None:
@@ -142,7 +147,7 @@ def test_a_name_that_nvinfer_would_tear_is_refused(name: str) -> None:
 @pytest.mark.parametrize(("mode", "channels"), [("caffe", 3), ("torch", 3), ("tf", 3), ("caffe", 1), ("tf", 1)])
 def test_nvinfer_feeds_the_file_what_pytorch_feeds_the_network(mode: str, channels: int, raw_input: bool) -> None:
     """FIELD.md E13: y = net-scale-factor * (x - mean), by channel, of the pixels in the order of the colour format."""
-    preprocess = Preprocess(mode, channels)
+    preprocess = Preprocess.of_mode(mode, channels)
     text = deepstream.config(preprocess, (channels, 8, 8), 2, raw_input=raw_input)
     values = dict(line.split("=") for line in text.splitlines())
     images = torch.randint(0, 256, (1, channels, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -12,6 +12,7 @@ import torch
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.cli.main import main
+from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import CheckpointError, PruneError, RunError, SpecError
 from tao_lite.machine import distributed
@@ -276,7 +277,7 @@ def checkpoint_of(arch: str, path: Path) -> Path:
     network = architectures.build(model, 2)
     experiment = pb.Experiment()
     experiment.model_config.CopyFrom(model)
-    preprocess = Preprocess("torch", 3).to_dict()
+    preprocess = Pipeline.of(experiment, Preprocess.of_mode("torch", 3), is_cropped=False).to_dict()
     checkpoints.save(
         path,
         Checkpoint(

@@ -1,0 +1,141 @@
+"""The whole way from an image file to a network's input, in numbers: what a deployed network must be told.
+
+Training writes it into the checkpoint, export into the ONNX file and, as `preprocess.json`, beside it. The fields are
+explained in specs/guides/deployment.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tao_lite.data import decode, geometry
+from tao_lite.data.geometry import Size
+from tao_lite.data.preprocess import Preprocess
+from tao_lite.files.plain import Check, among, fields, listed, of
+from tao_lite.spec import classification_pb2 as pb
+
+FORMAT = "tao_lite preprocess 1"
+"""Name and version of the schema."""
+
+DECODE: Mapping[str, Any] = {
+    "frame": "first",
+    "orientation": "EXIF",
+    "colour_profile": "ignored",
+    "transparent_over": {"red": 255, "green": 255, "blue": 255},
+    "rgb_to_grey": {"red": 0.299, "green": 0.587, "blue": 0.114},
+    "grey_to_rgb": "repeated",
+    "more_than_8_bits": "high 8 bits",
+    "floating_point": {"black": 0, "white": 1},
+    "max_pixels": decode.MAX_PIXELS,
+}
+"""What `decode.decode` does with a file, whatever the network."""
+
+
+def _exactly(rule: object) -> Check:
+    return fields({name: _exactly(part) for name, part in rule.items()}) if isinstance(rule, dict) else among(rule)
+
+
+_ORDERS = {"RGB": 3, "BGR": 3, "GREY": 1}
+_NUMBERS = listed(of(float), least=1, most=3)
+
+SCHEMA = {
+    "format": among(FORMAT),
+    "decode": fields({**{name: _exactly(rule) for name, rule in DECODE.items()}, "full_scale": of(float, minimum=0)}),
+    "resize": fields(
+        {
+            "size": listed(of(int, minimum=1), least=2, most=2),
+            "geometry": among(*geometry.FIXED),
+            "margin": among(0, geometry.CENTRE_MARGIN),
+            "filter": among(*geometry.INTERPOLATIONS),
+            "antialias": among(True),
+        }
+    ),
+    "normalise": fields({"order": among(*_ORDERS), "mean": _NUMBERS, "scale": _NUMBERS}),
+}
+"""The fields and what they may hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """How pictures become what the network reads."""
+
+    size: Size
+    geometry: str
+    """A key of `geometry.FIXED`."""
+    filter: str
+    """A key of `geometry.INTERPOLATIONS`."""
+    full_scale: float
+    """What is white in pictures of more than 8 bits; 0: their type says."""
+    order: str
+    """RGB, BGR or GREY."""
+    mean: tuple[float, ...]
+    """For each channel in that order, what becomes 0, in 0 .. 255."""
+    scale: tuple[float, ...]
+    """By which (pixel - mean) is multiplied."""
+
+    @classmethod
+    def of(cls, experiment: pb.Experiment, preprocess: Preprocess, *, is_cropped: bool) -> "Pipeline":
+        """As pictures are evaluated by the spec, with this normalisation, their middle cut out or not."""
+        model = experiment.model_config
+        _, height, width = (int(number) for number in model.input_image_size.split(","))
+        return cls(
+            size=(height, width),
+            geometry="centre_crop" if is_cropped else "squeeze",
+            filter="bicubic" if model.resize_interpolation_method == pb.BICUBIC else "bilinear",
+            full_scale=experiment.dataset_config.full_scale,
+            order=preprocess.order,
+            mean=preprocess.mean,
+            scale=preprocess.factors,
+        )
+
+    @property
+    def channels(self) -> int:
+        return _ORDERS[self.order]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the network's input."""
+        return (self.channels, *self.size)
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The normalisation."""
+        return Preprocess(self.order, self.mean, self.scale)
+
+    def configure(self, experiment: pb.Experiment) -> None:
+        """Let the spec's evaluation see pictures this way."""
+        model = experiment.model_config
+        model.input_image_size = ",".join(map(str, self.shape))
+        model.resize_interpolation_method = pb.BICUBIC if self.filter == "bicubic" else pb.BILINEAR
+        experiment.eval_config.enable_center_crop = self.geometry == "centre_crop"
+        experiment.dataset_config.full_scale = self.full_scale
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values from which `from_dict` makes the same again; what JSON can hold."""
+        return {
+            "format": FORMAT,
+            "decode": {**DECODE, "full_scale": self.full_scale},
+            "resize": {
+                "size": list(self.size),
+                "geometry": self.geometry,
+                "margin": geometry.CENTRE_MARGIN if self.geometry == "centre_crop" else 0,
+                "filter": self.filter,
+                "antialias": True,
+            },
+            "normalise": {"order": self.order, "mean": list(self.mean), "scale": list(self.scale)},
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> "Pipeline":
+        """The way that is described by what fits SCHEMA."""
+        resize, normalise = value["resize"], value["normalise"]
+        height, width = resize["size"]
+        return cls(
+            size=(height, width),
+            geometry=resize["geometry"],
+            filter=resize["filter"],
+            full_scale=value["decode"]["full_scale"],
+            order=normalise["order"],
+            mean=tuple(normalise["mean"]),
+            scale=tuple(normalise["scale"]),
+        )
