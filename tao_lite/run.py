@@ -28,6 +28,15 @@ def best_of(results: Path) -> Path:
     return results / _WEIGHTS / "best.pth"
 
 
+def summary_beside(model: Path, stage: str) -> Path:
+    """Where the run that a checkpoint is from keeps the summary of a stage."""
+    return _summary(model.resolve().parent.parent, stage)
+
+
+def _summary(results: Path, stage: str) -> Path:
+    return results / f"{stage}.json"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Where a stage writes and with whom it computes. Only the main process (rank 0) writes."""
@@ -118,7 +127,7 @@ class Run:
         return self.results / ".lock"
 
     def summary(self, stage: str) -> Path:
-        return self.results / f"{stage}.json"
+        return _summary(self.results, stage)
 
     def checkpoint(self, arch: str, epoch: int) -> Path:
         """Checkpoint after `epoch` whole epochs, by TAO's name: resnet_080.pth."""

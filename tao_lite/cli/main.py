@@ -21,6 +21,7 @@ from tao_lite.cli.prune import prune
 from tao_lite.cli.report import report_command
 from tao_lite.cli.session import start
 from tao_lite.cli.spec import spec_group
+from tao_lite.cli.verify import verify_command
 from tao_lite.errors import USER_ERROR, Interrupted, TaoLiteError, shown
 from tao_lite.machine import distributed
 from tao_lite.monitor import console
@@ -199,6 +200,7 @@ cli.add_command(doctor_command)
 cli.add_command(prune)
 cli.add_command(report_command)
 cli.add_command(spec_group)
+cli.add_command(verify_command)
 
 
 def _is_short_of_memory(error: Exception) -> bool:

@@ -57,14 +57,20 @@ class Evaluation:
 
     def most_confused(self, count: int) -> list[tuple[str, str, int]]:
         """The (true class, predicted class, number of images) that went wrong most often, worst first."""
-        names = self.class_names
-        pairs = [
-            (names[true], names[predicted], number)
-            for true, row in enumerate(self.confusion_matrix)
-            for predicted, number in enumerate(row)
-            if number and true != predicted
-        ]
-        return sorted(pairs, key=lambda pair: -pair[2])[:count]
+        return most_confused(self.confusion_matrix, self.class_names, count)
+
+
+def most_confused(
+    confusion_matrix: Sequence[Sequence[int]], class_names: Sequence[str], count: int
+) -> list[tuple[str, str, int]]:
+    """As Evaluation.most_confused, of a matrix [true class][predicted class]."""
+    pairs = [
+        (class_names[true], class_names[predicted], number)
+        for true, row in enumerate(confusion_matrix)
+        for predicted, number in enumerate(row)
+        if number and true != predicted
+    ]
+    return sorted(pairs, key=lambda pair: -pair[2])[:count]
 
 
 class Counts:

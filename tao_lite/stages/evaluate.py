@@ -4,7 +4,8 @@ from pathlib import Path
 
 from tao_lite import compat
 from tao_lite.data import dataset, left_out
-from tao_lite.files import writing
+from tao_lite.errors import CheckpointError
+from tao_lite.files import reading, writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
@@ -37,7 +38,12 @@ def evaluate(spec: Spec, run: Run) -> Summary:
         )
     if compat.is_exact(experiment):
         result = penalised(result, optim.make_penalty(experiment.train_config.reg_config, trained.network))
-    summary = {**result.as_dict(), "model_path": str(path), "left_out": data.report.values()}
+    summary = {
+        **result.as_dict(),
+        "model_path": str(path),
+        "model_sha256": reading.digest(path, CheckpointError),
+        "left_out": data.report.values(),
+    }
     if run.is_main:
         if 0 < experiment.eval_config.top_k != result.k:
             console.line(f"eval_config.top_k was reduced from {experiment.eval_config.top_k} to the {result.k} classes")
