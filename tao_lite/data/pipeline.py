@@ -1,7 +1,7 @@
 """The whole way from an image file to a network's input, in numbers: what a deployed network must be told.
 
-Training writes it into the checkpoint, export into the ONNX file and, as `preprocess.json`, beside it. The fields are
-explained in specs/guides/deployment.md.
+Training writes it into the checkpoint; of a deployed file it is part of the description. The fields are explained in
+specs/guides/deployment.md.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,6 @@ from tao_lite.data.geometry import Size
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.files.plain import Check, among, fields, listed, of
 from tao_lite.spec import classification_pb2 as pb
-
-FORMAT = "tao_lite preprocess 1"
-"""Name and version of the schema."""
 
 DECODE: Mapping[str, Any] = {
     "frame": "first",
@@ -39,7 +36,6 @@ _ORDERS = {"RGB": 3, "BGR": 3, "GREY": 1}
 _NUMBERS = listed(of(float), least=1, most=3)
 
 SCHEMA = {
-    "format": among(FORMAT),
     "decode": fields({**{name: _exactly(rule) for name, rule in DECODE.items()}, "full_scale": of(float, minimum=0)}),
     "resize": fields(
         {
@@ -113,7 +109,6 @@ class Pipeline:
     def to_dict(self) -> dict[str, Any]:
         """Plain values from which `from_dict` makes the same again; what JSON can hold."""
         return {
-            "format": FORMAT,
             "decode": {**DECODE, "full_scale": self.full_scale},
             "resize": {
                 "size": list(self.size),

@@ -1,0 +1,100 @@
+"""What travels with a deployed network, as `preprocess.json` and in an ONNX file: how to feed it and to read its answer."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tao_lite.data import pipeline as pipelines
+from tao_lite.data.pipeline import Pipeline
+from tao_lite.errors import RunError
+from tao_lite.files import plain, reading
+from tao_lite.files.plain import among, fields, listed, of
+
+FORMAT = "tao_lite preprocess 1"
+"""Name and version of the schema."""
+
+# TAO's names, so that what was made for its files fits.
+INPUT, BOXES, OUTPUT = "input_1", "boxes", "predictions/Softmax"
+
+Kind = Literal["tensor", "pixels", "image"]
+"""Normalised floats; uint8 pixels of the network's size; uint8 pixels of any size, or boxes in them."""
+KINDS: tuple[Kind, ...] = ("tensor", "pixels", "image")
+
+SCHEMA = plain.fields(
+    {
+        **pipelines.SCHEMA,
+        "format": among(FORMAT),
+        "input": fields(
+            {"name": among(INPUT), "kind": among(*KINDS), "type": among("float32", "uint8"), "layout": among("NCHW")},
+            {"boxes": among(BOXES)},
+        ),
+        "output": fields({"name": among(OUTPUT), "values": among("probabilities")}),
+        "threshold": of(float, minimum=0),
+        "class_names": listed(of(str), least=1),
+    },
+    {
+        "references": listed(
+            fields(
+                {
+                    "file": of(str),
+                    "tensor_sha256": of(str),
+                    "probabilities": listed(of(float, minimum=0), least=1),
+                }
+            )
+        )
+    },
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """How pictures become what a file's input takes, and what its outputs are called."""
+
+    pipeline: Pipeline
+    class_names: tuple[str, ...]
+    kind: Kind = "tensor"
+    has_boxes: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` reads, for JSON."""
+        boxes = {"boxes": BOXES} if self.has_boxes else {}
+        number_type = "float32" if self.kind == "tensor" else "uint8"
+        return {
+            "format": FORMAT,
+            **self.pipeline.to_dict(),
+            "input": {"name": INPUT, "kind": self.kind, "type": number_type, "layout": "NCHW", **boxes},
+            "output": {"name": OUTPUT, "values": "probabilities"},
+            "threshold": 0.0,
+            "class_names": list(self.class_names),
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], name: Path) -> "Description":
+        """What is described; `name` is how messages call it.
+
+        Raises:
+            RunError: it is no description, or one that was changed; names the field.
+        """
+        if problem := plain.problem(SCHEMA, value):
+            raise RunError(f"{name}: does not say how tao_lite feeds a network: {problem}; export the network again")
+        return cls(
+            pipeline=Pipeline.from_dict(value),
+            class_names=tuple(value["class_names"]),
+            kind=value["input"]["kind"],
+            has_boxes="boxes" in value["input"],
+        )
+
+    @classmethod
+    def from_text(cls, text: str, name: Path) -> "Description":
+        """As `from_dict`, of JSON.
+
+        Raises:
+            RunError: as from_dict, or it is not JSON.
+        """
+        return cls.from_dict(reading.parse_json(text, name, RunError), name)
+
+    def to_text(self) -> str:
+        """JSON, as a file holds it."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
