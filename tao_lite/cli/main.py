@@ -168,7 +168,16 @@ def inference(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
 @click.option("-m", "--model", type=PATH, help="Checkpoint.  [default: the best of the results folder]")
 @click.option("-o", "--output_file", type=PATH, help="Default: the name of the checkpoint, ending in .onnx.")
 @click.option("--static_batch_size", type=int, default=-1, help="Images per batch.  [default: -1, any number]")
-@click.option("--raw_input", is_flag=True, help="Put normalisation into the graph: it then takes uint8 RGB or grey.")
+@click.option(
+    "--input",
+    "kind",
+    type=click.Choice(["tensor", "pixels", "image"]),
+    help="What the graph takes: normalised floats, uint8 pixels, or uint8 pictures of any size.  [default: tensor]",
+)
+@click.option("--raw_input", is_flag=True, help="The same as --input pixels.")
+@click.option(
+    "--boxes", "has_boxes", is_flag=True, help="With --input image: one picture, and boxes in it to classify."
+)
 @click.option("--gen_ds_config", is_flag=True, help="Write labels.txt and nvinfer_config.txt for DeepStream too.")
 @click.option("--classmap_json", type=PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
 @click.option("--target_opset", "opset", type=click.IntRange(1), help="Opset of the file.  [default: PyTorch's]")
@@ -178,10 +187,16 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
     if rest.pop("classmap_json") is not None:
         click.echo("--classmap_json is not needed here", err=True)
     output = rest.pop("output_file")
-    form_options = {"raw_input": rest.pop("raw_input"), "for_deepstream": rest.pop("gen_ds_config")}
+    kind, raw_input, has_boxes = rest.pop("kind"), rest.pop("raw_input"), rest.pop("has_boxes")
+    if raw_input and kind not in (None, "pixels"):
+        raise click.UsageError(f"--raw_input is --input pixels; leave it out, or --input {kind}")
+    kind = "pixels" if raw_input else kind or "tensor"
+    if has_boxes and kind != "image":
+        raise click.UsageError("--boxes are boxes in a picture of any size: add --input image")
+    form_options = {"kind": kind, "has_boxes": has_boxes, "for_deepstream": rest.pop("gen_ds_config")}
     form_options |= {"batch_size": rest.pop("static_batch_size"), "opset": rest.pop("opset")}
 
-    def stage(_: "Spec", run: "Run") -> "Summary":
+    def stage(spec: "Spec", run: "Run") -> "Summary":
         from tao_lite.stages.export.export import Form
         from tao_lite.stages.export.export import export as export_stage
 
@@ -189,7 +204,7 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
         path = output or source.with_suffix(".onnx")
         if "onnx" not in path.name:
             path = path.with_name(f"{path.name}.onnx")  # as in TAO
-        return export_stage(run, source, Form(path=path, **form_options))
+        return export_stage(spec, run, source, Form(path=path, **form_options))
 
     return start("export", stage, options(rest, {}), spec_file=spec_file, model=model)
 

@@ -1,4 +1,4 @@
-"""What travels with a deployed network, as `preprocess.json` and in an ONNX file: how to feed it and to read its answer."""
+"""What travels with a deployed network, as `preprocess.json` and in an ONNX file: how to feed and how to read it."""
 
 import json
 from collections.abc import Mapping

@@ -100,7 +100,7 @@ def card(model: Path, found: Checkpoint, *, licence: str = UNKNOWN) -> str:
         "## Weak spots",
         _weak_spots(subject),
         "## Spec",
-        f"```\n{_spec(found)}```",
+        f"```\n{public_spec(found)}```",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -228,7 +228,7 @@ def _measured(name: str, share: float, count: int) -> tuple[str, ...]:
     return name, f"{share:.4f}", f"{low:.4f} to {high:.4f}", f"{count:,}"
 
 
-def _spec(found: Checkpoint) -> str:
+def public_spec(found: Checkpoint) -> str:
     """The spec that the network was trained with, less keys of services; of absolute paths, the last name."""
     experiment = text_format.Parse(found.spec, pb.Experiment())
     if experiment.train_config.HasField("visualizer"):

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from tao_lite.data.preprocess import Preprocess
+from tao_lite.data.description import Description
+from tao_lite.data.pipeline import Pipeline
 from tao_lite.errors import RunError
-from tao_lite.pruning.trace import Shape
 
-_RGB, _BGR, _GREY = 0, 1, 2
+_COLOURS = {"RGB": 0, "BGR": 1, "GREY": 2}
 _BETWEEN_LABELS = ";"
 
 
@@ -27,23 +27,34 @@ def labels(class_names: Sequence[str]) -> str:
     return f"{_BETWEEN_LABELS.join(class_names)}\n"
 
 
-def config(preprocess: Preprocess, shape: Shape, num_classes: int, *, raw_input: bool = False) -> str:
-    """Lines for the [property] group of an nvinfer file; raw_input: the network normalises RGB or grey pixels itself.
+def scale(pipeline: Pipeline) -> float | None:
+    """The one factor for all channels that nvinfer is told, for whose sake the graph has to correct; None: it need not.
 
-    nvinfer computes net-scale-factor * (pixel - offset) with one factor for all channels; of the deviations of "torch",
-    which differ by 2 % of each other, it gets the mean.
+    Those of "torch" differ by 2 % from each other.
     """
-    scale = 1.0 if raw_input else float(preprocess.scale.mean())
-    offsets = [0.0] * preprocess.channels if raw_input else preprocess.mean
-    is_bgr = preprocess.is_bgr and not raw_input
-    colours = _GREY if preprocess.channels == 1 else _BGR if is_bgr else _RGB
+    first, *others = pipeline.scale
+    return sum(pipeline.scale) / pipeline.channels if any(other != first for other in others) else None
+
+
+def config(description: Description) -> str:
+    """Lines for the [property] group of an nvinfer file.
+
+    nvinfer computes net-scale-factor * (pixel - offset) with one factor for all channels.
+
+    Raises:
+        RunError: the file takes what nvinfer can't give.
+    """
+    if description.kind == "image":
+        raise RunError("--gen_ds_config: nvinfer gives pictures of the network's size; leave out --input image")
+    pipeline, in_graph = description.pipeline, description.kind == "pixels"
+    order = "RGB" if in_graph and pipeline.channels == 3 else pipeline.order
     values = {
-        "net-scale-factor": f"{scale:.10g}",
-        "offsets": ";".join(f"{offset:.7g}" for offset in offsets),
-        "infer-dims": ";".join(map(str, shape)),
+        "net-scale-factor": f"{1.0 if in_graph else pipeline.scale[0]:.10g}",
+        "offsets": ";".join(f"{0.0 if in_graph else value:.7g}" for value in pipeline.mean),
+        "infer-dims": ";".join(map(str, pipeline.shape)),
         "network-type": "1",
-        "num-detected-classes": str(num_classes),
-        "model-color-format": str(colours),
+        "num-detected-classes": str(len(description.class_names)),
+        "model-color-format": str(_COLOURS[order]),
         "maintain-aspect-ratio": "0",
         "output-tensor-meta": "0",
     }

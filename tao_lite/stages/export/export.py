@@ -1,31 +1,33 @@
 """Export a checkpoint to ONNX: checked against PyTorch before it is kept, with all that is needed to use it inside."""
 
 import importlib.util
-import json
 import logging
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tao_lite import checkpoint as checkpoints
-from tao_lite.checkpoint import Checkpoint
-from tao_lite.data.preprocess import Preprocess
+from tao_lite.data.description import BOXES, INPUT, OUTPUT, Description, Kind
+from tao_lite.data.pipeline import Pipeline
 from tao_lite.errors import RunError
 from tao_lite.files import writing
-from tao_lite.models import architectures
 from tao_lite.monitor import console
-from tao_lite.pruning.trace import Shape
 from tao_lite.run import Run, Summary
-from tao_lite.stages.export import deepstream, opset
+from tao_lite.spec.load import Spec
+from tao_lite.stages.export import card, deepstream, opset
+from tao_lite.stages.export.graph import Deployed
+from tao_lite.training.trained import Trained
 
-# TAO's names, so that what was made for its files fits.
-INPUT, OUTPUT = "input_1", "predictions/Softmax"
-TOLERANCE = 1e-4  # of a probability
+TOLERANCES: Mapping[Kind, float] = {"tensor": 1e-4, "pixels": 1e-4, "image": 1e-2}
+"""Of a probability. Where the graph resizes, a value may be rounded to another level."""
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+Inputs = tuple[Tensor, ...]
+"""Images and, where the file takes them, boxes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,54 +35,46 @@ class Form:
     """What the file is to be like."""
 
     path: Path
-    batch_size: int = -1  # 0 or less: any
-    raw_input: bool = False
+    batch_size: int = -1  # images, or boxes in one; 0 or less: any number
+    kind: Kind = "tensor"
+    has_boxes: bool = False
     for_deepstream: bool = False
     opset: int | None = None  # None: PyTorch's choice
 
-
-class _Deployed(nn.Module):
-    """The network from its input to probabilities; with a preprocess, from RGB or grey pixels, 0 to 255, on."""
-
-    def __init__(self, network: nn.Module, preprocess: Preprocess | None) -> None:
-        super().__init__()
-        self.network, self.preprocess = network, preprocess
-
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] -> float32 [B, num_classes], rows that sum to 1."""
-        if self.preprocess:
-            images = self.preprocess.exportable(images)
-        logits: Tensor = self.network(images)
-        return logits.softmax(dim=1)
+    @property
+    def is_open(self) -> bool:
+        """Whether an input's size is left to who uses the file."""
+        return self.batch_size <= 0 or self.kind == "image"
 
 
-def export(run: Run, model: Path, form: Form) -> Summary:
-    """Write the model as ONNX; the summary is export.json in the results folder.
+def export(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
+    """Write the model as ONNX, as the spec evaluates it; the summary is export.json in the results folder.
 
     Raises:
         CheckpointError: the model can't be read.
         RunError: onnx is not installed, the file would not compute what the network computes, or the form can't be had.
     """
     refuse_missing(*_PACKAGES)
-    found = checkpoints.load(model)
-    labels = deepstream.labels(found.class_names) if form.for_deepstream else ""
-    preprocess = checkpoints.pipeline(found).preprocess
-    shape = architectures.input_shape(found.experiment.model_config)
-    deployed = _Deployed(checkpoints.network(found), preprocess if form.raw_input else None).eval()
-    images = _images(form, shape)
-    file = _exported(deployed, images, form)
+    trained = Trained.of(model, torch.device("cpu"), spec.experiment)
+    pipeline, class_names = trained.pipeline, trained.class_names
+    labels = deepstream.labels(class_names) if form.for_deepstream else ""
+    scale = deepstream.scale(pipeline) if form.for_deepstream and form.kind == "tensor" else None
+    deployed = Deployed(trained.network, pipeline, form.kind, scale).eval()
+    samples = _samples(form, pipeline)
+    file = _exported(deployed, samples[0], form)
     if form.opset is not None:
-        opset.refuse_other(file, form.opset, lambda other: _works(other.SerializeToString(), deployed, images))
-    for key, value in _facts(found, form).items():
+        opset.refuse_other(file, form.opset, lambda other: _works(other.SerializeToString(), deployed, samples))
+    fed = replace(pipeline, scale=(scale,) * pipeline.channels) if scale else pipeline
+    description = Description(pipeline=fed, class_names=class_names, kind=form.kind, has_boxes=form.has_boxes)
+    for key, value in {"preprocess": description.to_text(), "spec": card.public_spec(trained.found)}.items():
         entry = file.metadata_props.add()
         entry.key, entry.value = key, value
     content: bytes = file.SerializeToString()
-    difference = _difference(content, deployed, images)
+    difference = _difference(content, deployed, samples)
     writing.write(form.path, content)
     console.line(f"Wrote {form.path}, {len(content) / 1e6:.1f} MB; differs from PyTorch by at most {difference:.1e}")
     if form.for_deepstream:
-        config = deepstream.config(preprocess, shape, len(found.class_names), raw_input=form.raw_input)
-        _write_deepstream(form, labels, config)
+        _write_deepstream(form, labels, deepstream.config(description))
     summary = {"onnx_path": str(form.path), "bytes": len(content), "largest_difference": difference}
     writing.write_json(run.summary("export"), summary)
     return summary
@@ -97,18 +91,33 @@ def refuse_missing(*packages: str) -> None:
         raise RunError(f"export needs {', '.join(missing)}; install it with pip install 'tao-lite[export]'")
 
 
-def _images(form: Form, shape: Shape) -> Tensor:
-    """Noise to trace and to compare with."""
-    size = (form.batch_size if form.batch_size > 0 else 2, *shape)
-    generator = torch.Generator().manual_seed(0)
-    if form.raw_input:
-        return torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
-    return torch.randn(size, generator=generator)
+def _samples(form: Form, pipeline: Pipeline) -> list[Inputs]:
+    """Inputs of noise: to trace with, and then to compare with; of other sizes where the form leaves them open."""
+    return [_noise(form, pipeline, number) for number in range(2 if form.is_open else 1)]
 
 
-def _exported(deployed: nn.Module, images: Tensor, form: Form) -> Any:
+def _noise(form: Form, pipeline: Pipeline, number: int) -> Inputs:
+    batch = form.batch_size if form.batch_size > 0 else 2 + number
+    channels, height, width = pipeline.shape
+    generator = torch.Generator().manual_seed(number)
+    if form.kind == "tensor":
+        return (torch.randn((batch, channels, height, width), generator=generator),)
+    if form.kind == "image":
+        height, width = 2 * height + 5 + number, width + 37
+    size = (1 if form.has_boxes else batch, channels, height, width)
+    images = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
+    if not form.has_boxes:
+        return (images,)
+    return images, torch.tensor([[number, 2, width - 3, height - 1 - index] for index in range(batch)]).float()
+
+
+def _exported(deployed: nn.Module, inputs: Inputs, form: Form) -> Any:
     """The ONNX file, as onnx's own message; of another opset than the form's where PyTorch can't convert it."""
-    shapes = ({0: torch.export.Dim("batch")},) if form.batch_size <= 0 else None
+    shapes: list[dict[int, Any]] = [{} for _ in inputs]
+    if form.batch_size <= 0:
+        shapes[-1][0] = torch.export.Dim("batch")
+    if form.kind == "image":
+        shapes[0] |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     # The exporter reports its progress as log lines and warnings of its own libraries.
     for library in ("torch.onnx", "onnxscript"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
@@ -116,10 +125,10 @@ def _exported(deployed: nn.Module, images: Tensor, form: Form) -> Any:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             deployed,
-            (images,),
+            inputs,
             dynamo=True,
-            dynamic_shapes=shapes,
-            input_names=[INPUT],
+            dynamic_shapes=tuple(shapes),
+            input_names=[INPUT, BOXES][: len(inputs)],
             output_names=[OUTPUT],
             external_data=False,
             verbose=False,
@@ -129,18 +138,7 @@ def _exported(deployed: nn.Module, images: Tensor, form: Form) -> Any:
     return program.model_proto
 
 
-def _facts(found: Checkpoint, form: Form) -> dict[str, str]:
-    """What a user of the file must know."""
-    facts: dict[str, object] = {
-        "class_names": found.class_names,
-        "preprocess": "in the graph: give uint8 RGB or grey" if form.raw_input else found.preprocess,
-        "input_image_size": found.experiment.model_config.input_image_size,
-        "spec": found.spec,
-    }
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
-
-
-def _difference(content: bytes, deployed: nn.Module, images: Tensor) -> float:
+def _difference(content: bytes, deployed: Deployed, samples: Sequence[Inputs]) -> float:
     """The largest difference of a probability between the file and the network.
 
     Raises:
@@ -149,23 +147,26 @@ def _difference(content: bytes, deployed: nn.Module, images: Tensor) -> float:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (outputs,) = session.run([OUTPUT], {INPUT: images.numpy()})
-    with torch.inference_mode():
-        difference = float((torch.from_numpy(outputs) - deployed(images)).abs().max())
-    if not difference <= TOLERANCE:
+    difference = 0.0
+    for inputs in samples:
+        feed = {name: values.numpy() for name, values in zip((INPUT, BOXES), inputs, strict=False)}
+        (outputs,) = session.run([OUTPUT], feed)
+        with torch.inference_mode():
+            difference = max(difference, float((torch.from_numpy(outputs) - deployed(*inputs)).abs().max()))
+    if not difference <= (tolerance := TOLERANCES[deployed.kind]):
         raise RunError(
             f"the exported network differs from PyTorch's by {difference:.1e} of a probability, more than "
-            f"{TOLERANCE:.0e}; nothing was written; please report the architecture and the versions of torch and onnx"
+            f"{tolerance:.0e}; nothing was written; please report the architecture and the versions of torch and onnx"
         )
     return difference
 
 
-def _works(content: bytes, deployed: nn.Module, images: Tensor) -> bool:
+def _works(content: bytes, deployed: Deployed, samples: Sequence[Inputs]) -> bool:
     """Whether ONNX Runtime takes the file and computes what the network computes."""
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     try:
-        _difference(content, deployed, images)
+        _difference(content, deployed, samples)
     except (RunError, errors.Fail, errors.InvalidGraph, errors.NotImplemented):
         return False
     return True

@@ -16,10 +16,14 @@ from tao_lite.data.pipeline import Pipeline
 class Deployed(nn.Module):
     """The network from its input to probabilities."""
 
-    def __init__(self, network: nn.Module, pipeline: Pipeline, kind: Kind) -> None:
+    factor: Tensor
+
+    def __init__(self, network: nn.Module, pipeline: Pipeline, kind: Kind, scale: float | None = None) -> None:
+        """scale: the one that the tensor was normalised by, where a runtime has but one for all channels."""
         super().__init__()
-        self.network, self.pipeline, self.kind = network, pipeline, kind
+        self.network, self.pipeline, self.kind, self.scale = network, pipeline, kind, scale
         self.preprocess = pipeline.preprocess
+        self.register_buffer("factor", self.preprocess.scale[:, None, None] / (scale or 1), persistent=False)
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
         """[B, C, H, W] -> float32 [B, num_classes], rows that sum to 1.
@@ -30,6 +34,8 @@ class Deployed(nn.Module):
             images = resized(images, self.pipeline, boxes)
         if self.kind != "tensor":
             images = self.preprocess.exportable(images)
+        elif self.scale:
+            images = images * self.factor
         logits: Tensor = self.network(images)
         return logits.softmax(dim=1)
 

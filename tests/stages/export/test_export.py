@@ -10,12 +10,15 @@ import pytest
 import torch
 
 from tao_lite import checkpoint as checkpoints
+from tao_lite.data import geometry
+from tao_lite.data.description import Description, Kind
 from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import RunError
 from tao_lite.models.architectures import build
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.load import Spec
 from tao_lite.stages.export import deepstream
 from tao_lite.stages.export.export import Form, export, refuse_missing
 from tests.test_pipeline import tao_lite
@@ -45,6 +48,12 @@ def model(folder: Path, *, channels: int = 3, mode: str = "caffe") -> Path:
         ),
     )
     return path
+
+
+def description(mode: str, channels: int, kind: Kind = "tensor") -> Description:
+    experiment = pb.Experiment(model_config=pb.ModelConfig(input_image_size=f"{channels},32,48"))
+    pipeline = Pipeline.of(experiment, Preprocess.of_mode(mode, channels), is_cropped=False)
+    return Description(pipeline=pipeline, class_names=NAMES, kind=kind)
 
 
 def outputs(path: Path, images: torch.Tensor) -> torch.Tensor:
@@ -88,12 +97,13 @@ def test_raw_input_is_normalised_in_the_graph(tmp_path: Path, run: Run, mode: st
         finished = tao_lite("export", "-m", path, "-o", file.with_suffix(""), "--raw_input", "--static_batch_size", 2)
         assert finished.returncode == 0, finished.stderr
     else:
-        export(run, path, Form(path=file, raw_input=True, batch_size=2))
+        export(Spec(pb.Experiment(), path), run, path, Form(path=file, kind="pixels", batch_size=2))
     pixels = torch.randint(0, 256, (2, channels, 32, 48), dtype=torch.uint8)
     assert torch.allclose(outputs(file, pixels), expected(path, Preprocess.of_mode(mode, channels)(pixels)), atol=1e-5)
     facts = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
-    assert json.loads(facts["class_names"]) == list(NAMES)
-    assert facts["preprocess"] == "in the graph: give uint8 RGB or grey"
+    description = Description.from_text(facts["preprocess"], file)
+    assert (description.class_names, description.kind) == (NAMES, "pixels")
+    assert description.pipeline == checkpoints.pipeline(checkpoints.load(path))
 
 
 def test_deepstream_gets_the_labels_and_the_normalisation_that_was_trained(exported: Path) -> None:
@@ -105,10 +115,15 @@ def test_deepstream_gets_the_labels_and_the_normalisation_that_was_trained(expor
 
 def test_deepstream_normalises_as_the_network_was_fed() -> None:
     # pixel / 127.5 - 1 is (pixel - 127.5) / 127.5, in RGB; grey by ImageNet's mean grey and deviation.
-    tf = deepstream.config(Preprocess.of_mode("tf", 3), (3, 224, 224), 2)
-    assert "net-scale-factor=0.007843137719\noffsets=127.5;127.5;127.5\n" in tf
+    tf = deepstream.config(description("tf", 3))
+    assert "net-scale-factor=0.007843137255\noffsets=127.5;127.5;127.5\n" in tf
     assert "model-color-format=0\n" in tf
-    assert "model-color-format=2\n" in deepstream.config(Preprocess.of_mode("torch", 1), (1, 224, 224), 2)
+    assert "model-color-format=2\n" in deepstream.config(description("torch", 1))
+
+
+def test_nvinfer_gets_no_pictures_of_any_size() -> None:
+    with pytest.raises(RunError, match="leave out --input image"):
+        deepstream.config(description("tf", 3, kind="image"))
 
 
 def test_an_unreadable_model_leaves_nothing(tmp_path: Path) -> None:
@@ -143,21 +158,42 @@ def test_a_name_that_nvinfer_would_tear_is_refused(name: str) -> None:
         deepstream.labels(("ant", name))
 
 
-@pytest.mark.parametrize("raw_input", [True, False])
-@pytest.mark.parametrize(("mode", "channels"), [("caffe", 3), ("torch", 3), ("tf", 3), ("caffe", 1), ("tf", 1)])
-def test_nvinfer_feeds_the_file_what_pytorch_feeds_the_network(mode: str, channels: int, raw_input: bool) -> None:
+@pytest.mark.parametrize("kind", ["pixels", "tensor"])
+@pytest.mark.parametrize(("mode", "channels"), [("caffe", 3), ("torch", 3), ("tf", 3), ("torch", 1)])
+def test_nvinfer_feeds_the_file_so_that_it_answers_as_pytorch(
+    tmp_path: Path, run: Run, mode: str, channels: int, kind: Kind
+) -> None:
     """FIELD.md E13: y = net-scale-factor * (x - mean), by channel, of the pixels in the order of the colour format."""
-    preprocess = Preprocess.of_mode(mode, channels)
-    text = deepstream.config(preprocess, (channels, 8, 8), 2, raw_input=raw_input)
-    values = dict(line.split("=") for line in text.splitlines())
-    images = torch.randint(0, 256, (1, channels, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    path, file = model(tmp_path, mode=mode, channels=channels), tmp_path / "x.onnx"
+    export(Spec(pb.Experiment(), path), run, path, Form(path=file, kind=kind, for_deepstream=True))
+    values = dict(line.split("=") for line in (tmp_path / "nvinfer_config.txt").read_text().splitlines())
+    images = torch.randint(0, 256, (4, channels, 32, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     ordered = images.flip(1) if values["model-color-format"] == "1" else images
     mean = torch.tensor([float(value) for value in values["offsets"].split(";")])[:, None, None]
     fed = float(values["net-scale-factor"]) * (ordered.float() - mean)
-    # The deviations of "torch" differ by at most 1.2 % from their mean, and values end at 2.64.
-    expected, tolerance = preprocess(images), 0.032 if mode == "torch" and not raw_input else 1e-4
-    normalised = preprocess.exportable(fed) if raw_input else fed
-    assert torch.allclose(normalised, expected, rtol=0, atol=tolerance)
+    found = outputs(file, fed.to(torch.uint8) if kind == "pixels" else fed)
+    assert (found - expected(path, Preprocess.of_mode(mode, channels)(images))).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("has_boxes", [True, False])
+@pytest.mark.parametrize("is_cropped", [True, False])
+def test_the_graph_cuts_and_resizes_as_inference_does(
+    tmp_path: Path, run: Run, is_cropped: bool, has_boxes: bool
+) -> None:
+    path, file = model(tmp_path), tmp_path / "x.onnx"
+    spec = Spec(pb.Experiment(eval_config=pb.EvalConfig(enable_center_crop=is_cropped)), path)
+    export(spec, run, path, Form(path=file, kind="image", has_boxes=has_boxes))
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 211, 3), dtype=np.uint8)
+    boxes = [(3, 5, 100, 70), (10, 20, 31, 150)] if has_boxes else [None]
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    feed = {"input_1": pixels.transpose(2, 0, 1)[None]} | ({"boxes": np.array(boxes, np.float32)} if has_boxes else {})
+    (found,) = session.run(None, feed)
+    geometry_of = geometry.FIXED["centre_crop" if is_cropped else "squeeze"]
+    for box, row in zip(boxes, found, strict=True):
+        seen = geometry.cut(pixels, box)
+        part = geometry_of((seen.shape[0], seen.shape[1]), (32, 48))
+        image = torch.from_numpy(geometry.resize(seen, part, (32, 48), "bilinear").copy()).permute(2, 0, 1)[None]
+        assert np.abs(row - expected(path, Preprocess.of_mode("caffe", 3)(image)).numpy()).max() < 1e-2
 
 
 def test_the_opset_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
