@@ -226,6 +226,11 @@ def _compare_checksum(path: Path) -> None:
 def _open(path: Path) -> BinaryIO:
     if not path.exists():
         raise CheckpointError(f"{path}: no such file; give a checkpoint such as results/NAME/weights/best.pth")
+    if paths.is_deployed(path):
+        raise CheckpointError(
+            f"{path}: is a deployed network or a folder, which only evaluate and inference take; give the checkpoint "
+            "(.pth) that it was exported from"
+        )
     return reading.open_regular(path, CheckpointError)
 
 

@@ -13,6 +13,7 @@ from tao_lite.errors import RunError
 from tao_lite.machine import distributed, host
 from tao_lite.run import Run, Summary, best_of
 from tao_lite.spec.load import Spec, load_text, read
+from tao_lite.spec.paths import is_deployed
 from tao_lite.spec.stages import STAGES
 from tao_lite.stages import preflight
 
@@ -53,6 +54,9 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
     num_processes = options.num_processes or max(options.gpus or len(options.gpu_index), 1)
     if num_processes > 1 and not STAGES[stage_name].is_parallel:
         raise RunError(f"{stage_name} runs in one process; leave -np out, and --gpus above 1")
+    network = spec.experiment.eval_config.model_path if stage_name == "evaluate" else ""
+    if network and is_deployed(Path(network)) and (num_processes > 1 or distributed.launched()):
+        raise RunError(f"{network}: a deployed network runs in one process; leave -np out, and --gpus above 1")
     if num_processes > 1 and not distributed.launched():
         return distributed.launch(num_processes, options.arguments)
     is_gpu_wanted = False if options.gpus == 0 else bool(options.gpus or options.gpu_index) or None
@@ -74,6 +78,10 @@ def _spec(stage_name: str, options: Options, spec_file: Path | None, model: Path
     source = spec_source(options.results_dir, spec_file, model)
     if source == spec_file:
         return load_spec(read(source), source)
+    if stage_name in ("evaluate", "inference") and is_deployed(source):
+        from tao_lite.training import deployed
+
+        return load_spec(deployed.spec(source), source)
     from tao_lite import checkpoint
 
     return load_spec(checkpoint.spec(source), source)

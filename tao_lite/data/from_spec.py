@@ -6,7 +6,7 @@ from typing import Literal
 from tao_lite.data.cache.folder import default_folder, room
 from tao_lite.data.cache.plan import Room, device_room, estimate_bytes, plan
 from tao_lite.data.dataset import DataSet, root_of
-from tao_lite.data.loader import Cache, Loader
+from tao_lite.data.loader import Cache, Geometry, Loader
 from tao_lite.data.sampler import Sampler
 from tao_lite.machine.distributed import World
 from tao_lite.machine.host import available_memory, usable_cores
@@ -23,8 +23,12 @@ def loader(
     batch_size: int,
     seed: int,
     world: World,
+    is_whole: bool = False,
 ) -> Loader:
-    """The batches of this process, for its device. It has its share of what this machine has."""
+    """The batches of this process, for its device. It has its share of what this machine has.
+
+    Whole pictures keep the size that they have in their files, and need a batch size of 1.
+    """
     train, evaluation, model = experiment.train_config, experiment.eval_config, experiment.model_config
     channels, height, width = (int(number) for number in model.input_image_size.split(","))
     is_training = split == "train"
@@ -32,11 +36,12 @@ def loader(
     # Evaluation sees what validation saw, unless the spec says else.
     crops = evaluation if split == "eval" and evaluation.HasField("enable_center_crop") else train
     has_centre_crop = not is_training and crops.enable_center_crop
+    geometry: Geometry = "random_crop" if has_random_crop else "centre_crop" if has_centre_crop else "squeeze"
     needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
     dataset = experiment.dataset_config
     folder = root_of(dataset.cache_dir) if dataset.cache_dir else default_folder()
     kind, max_bytes = plan(
-        pb.Cache.Mode.Name(dataset.cache),
+        "OFF" if is_whole else pb.Cache.Mode.Name(dataset.cache),
         needed,
         Room(available_memory() // world.num_neighbours, room(folder), device_room(world.device)),
         folder,
@@ -58,7 +63,7 @@ def loader(
         size=(height, width),
         channels=channels,
         num_workers=_num_workers((evaluation if split == "eval" else train).n_workers, world.num_neighbours),
-        geometry="random_crop" if has_random_crop else "centre_crop" if has_centre_crop else "squeeze",
+        geometry="whole" if is_whole else geometry,
         interpolation="bicubic" if model.resize_interpolation_method == pb.BICUBIC else "bilinear",
         report=data_set.report,
         total=world.sum_,

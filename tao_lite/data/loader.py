@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -30,6 +30,9 @@ NUM_IMAGES_PER_TASK = 8
 """Few enough that the threads end together and stop at once, enough that handing out tasks costs nothing."""
 _NUM_AT_ONCE = 1024
 
+Geometry = Literal["squeeze", "centre_crop", "random_crop", "whole"]
+"""Which part of a picture is seen; whole pictures come in their own size, one in a batch."""
+
 
 @dataclass(frozen=True)
 class Cache:
@@ -49,7 +52,7 @@ class Loader:
     size: Size
     channels: int
     num_workers: int
-    geometry: Literal["squeeze", "centre_crop", "random_crop"]
+    geometry: Geometry
     interpolation: Literal["bilinear", "bicubic"]
     report: LeftOut
     """Told of what can't be decoded. Ends the epoch if it raises."""
@@ -188,14 +191,16 @@ class Loader:
         made = self._resident.missing(pick.indices) if self._resident else np.arange(len(pick.indices))
         # A fresh buffer each time: whoever holds the batch before may still be reading it.
         images = torch.empty((len(made), *self.size, self.channels), dtype=torch.uint8, pin_memory=self.pin_memory)
+        whole = np.empty(len(made), np.object_) if self.geometry == "whole" else None
+        out = images.numpy() if whole is None else whole
         tasks = [
-            pool.submit(self._fill, images.numpy(), pick.indices[made], pick.draws[made], slots)
+            pool.submit(self._fill, out, pick.indices[made], pick.draws[made], slots)
             for slots in _parts(range(len(made)), NUM_IMAGES_PER_TASK)
         ]
-        return _Pending(pick, made, images, tasks)
+        return _Pending(pick, made, images, tasks, whole)
 
     def _fill(
-        self, out: Pixels, indices: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64], slots: range
+        self, out: npt.NDArray[Any], indices: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64], slots: range
     ) -> list[tuple[int, str]]:
         """Put the images of these slots in their places; the slots that stay empty, with the reason."""
         empty = []
@@ -214,7 +219,7 @@ class Loader:
 
     def _resized_if_fixed(self, image: Pixels) -> Pixels:
         """The image as far as it is the same in every epoch."""
-        if self.geometry == "random_crop":
+        if self.geometry in ("random_crop", "whole"):
             return image
         return resize(image, FIXED[self.geometry](_size(image), self.size), self.size, self.interpolation)
 
@@ -230,6 +235,8 @@ class Loader:
         self._count(self._labels[pick.indices], kept)
         good = [place for place in range(len(made)) if place not in failed]
         images = pending.images[good] if failed else pending.images
+        if pending.whole is not None and good:
+            images = torch.from_numpy(np.stack(list(pending.whole[good])))
         if self._resident:
             self._resident.put(pick.indices[made[good]], images)
             images = self._resident.get(pick.indices[kept])
@@ -250,12 +257,16 @@ class Loader:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """A batch of which the threads are still making the slots `made`. images: uint8 [len(made), H, W, C]."""
+    """A batch of which the threads are still making the slots `made`. images: uint8 [len(made), H, W, C].
+
+    Whole pictures are made in `whole`, the images then being empty.
+    """
 
     pick: Pick
     made: npt.NDArray[np.int64]
     images: Tensor
     tasks: list[Future[list[tuple[int, str]]]]
+    whole: npt.NDArray[np.object_] | None
 
 
 def _parts(slots: range, size: int) -> list[range]:

@@ -59,6 +59,11 @@ def evaluation(result: "Evaluation") -> None:
     _confusion(result)
 
 
+def computed(precision: str, runtime: str, images_per_second: float) -> None:
+    """Print what a network was computed with, and how fast, reading the images included."""
+    line(f"Computed in {precision} by {runtime}, {images_per_second:.4g} images per second")
+
+
 def reopen_closed() -> None:
     """Give the standard streams that the caller has closed to nowhere, lest the next file takes a stream's place."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):

@@ -25,6 +25,8 @@ _FOREIGN = {
     **dict.fromkeys((".onnx", ".uff"), "is an exported network, which can't be trained or pruned"),
     **dict.fromkeys((".engine", ".trt", ".plan"), "is a TensorRT engine, built for one GPU"),
 }
+_EVALUATED = "eval_config.model_path"
+_DEPLOYED = (".onnx", ".xml")
 _OURS = (".pth", ".safetensors")
 # What a training can start from besides.
 _KERAS = (".hdf5", ".h5")
@@ -67,6 +69,11 @@ class PathField:
     rule: pb.Rule
     block: Message
     name: str
+
+
+def is_deployed(path: Path) -> bool:
+    """Whether a path is that of a deployed network: an ONNX file, an OpenVINO IR, or a folder, as packages are."""
+    return path.suffix.lower() in _DEPLOYED or path.is_dir()
 
 
 def resolve(experiment: pb.Experiment, stage: str, given: Collection[str] = ()) -> Resolved:
@@ -181,7 +188,8 @@ def _ours(found: PathField, text: str) -> tuple[str, list[tuple[Level, str]]]:
     """Our file of the same name in place of one that only TAO can read; else why not, and what to do instead."""
     file = Path(text)
     why = _FOREIGN.get(file.suffix.lower())
-    if why is None or "://" in text:
+    is_evaluated = found.path == _EVALUATED and file.suffix.lower() in _DEPLOYED
+    if why is None or "://" in text or (is_evaluated and file.is_file()):
         return text, []
     if found.rule.path == pb.Rule.WRITTEN:
         return str(file.with_suffix(_OURS[0])), []
@@ -194,5 +202,6 @@ def _ours(found: PathField, text: str) -> tuple[str, list[tuple[Level, str]]]:
         if file.is_file():
             return text, []
         why = "is not there"
+    why = "is not there" if is_evaluated else why
     names = " or ".join(file.with_suffix(suffix).name for suffix in _OURS)
     return text, [(Level.BLOCKER, f'"{text}" {why}, and there is no {names} beside it; {found.rule.remedy}')]

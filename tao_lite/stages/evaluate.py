@@ -1,5 +1,6 @@
-"""Evaluate a checkpoint on the spec's data."""
+"""Evaluate a checkpoint or a deployed network on the spec's data."""
 
+import time
 from pathlib import Path
 
 from tao_lite import compat
@@ -9,7 +10,7 @@ from tao_lite.files import reading, writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
-from tao_lite.training import optim
+from tao_lite.training import deployed, optim
 from tao_lite.training.trained import Trained
 from tao_lite.training.validation import evaluate_network, evaluation_loader, penalised
 
@@ -18,13 +19,15 @@ def evaluate(spec: Spec, run: Run) -> Summary:
     """Evaluate eval_config.model_path, else the best checkpoint of the results folder; the summary is evaluate.json.
 
     Raises:
-        TaoLiteError: the checkpoint or the data can't be used.
+        TaoLiteError: the network or the data can't be used.
     """
     path = Path(spec.experiment.eval_config.model_path or run.best)
-    trained = Trained.of(path, run.device, spec.experiment)
+    trained = deployed.opened(path, run.device, spec.experiment)
     experiment = trained.experiment
-    data = evaluation_loader(experiment, dataset.evaluation(experiment, trained.class_names), run.world)
+    data_set = dataset.evaluation(experiment, trained.class_names)
+    data = evaluation_loader(experiment, data_set, run.world, is_whole=trained.takes_whole)
     trained.set_threads(run)
+    started = time.perf_counter()
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Evaluation", len(data))
         result = evaluate_network(
@@ -36,18 +39,23 @@ def evaluate(spec: Spec, run: Run) -> Summary:
             world=run.world,
             each_batch=bar.advance,
         )
+    speed = result.num_images / (time.perf_counter() - started)
     if compat.is_exact(experiment):
         result = penalised(result, optim.make_penalty(experiment.train_config.reg_config, trained.network))
     summary = {
         **result.as_dict(),
         "model_path": str(path),
-        "model_sha256": reading.digest(path, CheckpointError),
+        **({"model_sha256": reading.digest(path, CheckpointError)} if isinstance(trained, Trained) else {}),
+        "precision": trained.precision.name,
+        "runtime": trained.runtime,
+        "images_per_second": speed,
         "left_out": data.report.values(),
     }
     if run.is_main:
         if 0 < experiment.eval_config.top_k != result.k:
             console.line(f"eval_config.top_k was reduced from {experiment.eval_config.top_k} to the {result.k} classes")
         console.evaluation(result)
+        console.computed(trained.precision.name, trained.runtime, speed)
         for line in left_out.lines({data.report.name: data.report.values()}):
             console.line(line)
         writing.write_json(run.summary("evaluate"), summary)

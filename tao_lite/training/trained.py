@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -42,6 +42,8 @@ class Trained:
     experiment: pb.Experiment  # as it takes effect, with the network of the checkpoint
     device: torch.device
     network: nn.Module
+    runtime: ClassVar = "PyTorch"
+    takes_whole: ClassVar = False  # a network of ours sees pictures in its own size
 
     @classmethod
     def of(cls, path: Path, device: torch.device, experiment: pb.Experiment | None = None) -> "Trained":

@@ -66,16 +66,17 @@ def validation_loader(experiment: pb.Experiment, class_names: Sequence[str], wor
     return evaluation_loader(ours, dataset.evaluation(ours, class_names), world)
 
 
-def evaluation_loader(experiment: pb.Experiment, data: DataSet, world: World) -> Loader:
-    """The images to evaluate, each exactly once over all processes."""
+def evaluation_loader(experiment: pb.Experiment, data: DataSet, world: World, *, is_whole: bool = False) -> Loader:
+    """The images to evaluate, each exactly once over all processes; whole ones are batches of their own."""
     config = experiment.eval_config
     return loader(
         experiment,
         data,
         "eval",
-        batch_size=config.batch_size or batch_size(experiment),
+        batch_size=1 if is_whole else config.batch_size or batch_size(experiment),
         seed=0,
         world=world,
+        is_whole=is_whole,
     )
 
 
