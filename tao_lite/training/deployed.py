@@ -107,7 +107,8 @@ def spec(path: Path) -> str:
     file = _file(path)
     found = _metadata(runtimes.read_onnx(file)).get("spec") if file.suffix.lower() == ".onnx" else None
     if found is None:
-        experiment = pb.Experiment()
+        # A spec must name an architecture; here nothing reads it.
+        experiment = pb.Experiment(model_config=pb.ModelConfig(arch="deployed"))
         _description(path, file, {}).pipeline.configure(experiment)
         found = text_format.MessageToString(experiment)
     return found
