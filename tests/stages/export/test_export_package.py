@@ -192,8 +192,8 @@ def test_the_requirements_alone_are_enough(made: Path, tmp_path: Path, colours: 
     install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", made / "requirements.txt"]
     subprocess.run(install, check=True, env=environment)
     for words, start in (
-        (["check.py"], "ok"),
-        (["client.py", colours / "blue" / "000.png"], f"{colours}/blue/000.png,blue"),
+        (("check.py",), "ok"),
+        (("client.py", f"{colours}/blue/000.png"), f"{colours}/blue/000.png,blue"),
     ):
         command = [python, "-B", made / words[0], *words[1:]]
         answered = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
