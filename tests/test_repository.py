@@ -103,6 +103,8 @@ OPENERS = {
     "monitor/console.py": "/dev/null",
     "monitor/events.py": "TensorBoard's file, new and appended to",
     "spec/reference.py": "our own meanings.json",
+    "stages/export/clients/picture.py": "leaves the house: it reads the preprocess.json beside it",
+    "stages/export/package.py": "our own clients",
 }
 OPENS = {"open", "fdopen", "read_text", "read_bytes", "write_text", "write_bytes"}
 """Names of functions and methods by which Python opens a file."""

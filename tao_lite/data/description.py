@@ -39,7 +39,7 @@ SCHEMA = plain.fields(
             fields(
                 {
                     "file": of(str),
-                    "tensor_sha256": of(str),
+                    "pixels_sha256": of(str),
                     "probabilities": listed(of(float, minimum=0), least=1),
                 }
             )

@@ -1,1 +1,1 @@
-"""ONNX, and what DeepStream needs beside it."""
+"""ONNX, packages for a runtime, and what says where they are from."""

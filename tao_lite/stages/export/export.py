@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ Inputs = tuple[Tensor, ...]
 class Form:
     """What the file is to be like."""
 
-    path: Path
+    path: Path = Path("model.onnx")
     batch_size: int = -1  # images, or boxes in one; 0 or less: any number
     kind: Kind = "tensor"
     has_boxes: bool = False
@@ -47,6 +47,14 @@ class Form:
         return self.batch_size <= 0 or self.kind == "image"
 
 
+class Made(NamedTuple):
+    """A file's content, what it says of itself, and by how much its probabilities differ from PyTorch's."""
+
+    content: bytes
+    description: Description
+    difference: float
+
+
 def export(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
     """Write the model as ONNX, as the spec evaluates it; the summary is export.json in the results folder.
 
@@ -56,8 +64,25 @@ def export(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
     """
     refuse_missing(*_PACKAGES)
     trained = Trained.of(model, torch.device("cpu"), spec.experiment)
-    pipeline, class_names = trained.pipeline, trained.class_names
-    labels = deepstream.labels(class_names) if form.for_deepstream else ""
+    labels = deepstream.labels(trained.class_names) if form.for_deepstream else ""
+    made = make(trained, form)
+    writing.write(form.path, made.content)
+    size = f"{len(made.content) / 1e6:.1f} MB"
+    console.line(f"Wrote {form.path}, {size}; differs from PyTorch by at most {made.difference:.1e}")
+    if form.for_deepstream:
+        _write_deepstream(form, labels, deepstream.config(made.description))
+    summary = {"onnx_path": str(form.path), "bytes": len(made.content), "largest_difference": made.difference}
+    writing.write_json(run.summary("export"), summary)
+    return summary
+
+
+def make(trained: Trained, form: Form) -> Made:
+    """The network as ONNX, compared with PyTorch.
+
+    Raises:
+        RunError: the file would not compute what the network computes, or the form can't be had.
+    """
+    pipeline = trained.pipeline
     scale = deepstream.scale(pipeline) if form.for_deepstream and form.kind == "tensor" else None
     deployed = Deployed(trained.network, pipeline, form.kind, scale).eval()
     samples = _samples(form, pipeline)
@@ -65,19 +90,12 @@ def export(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
     if form.opset is not None:
         opset.refuse_other(file, form.opset, lambda other: _works(other.SerializeToString(), deployed, samples))
     fed = replace(pipeline, scale=(scale,) * pipeline.channels) if scale else pipeline
-    description = Description(pipeline=fed, class_names=class_names, kind=form.kind, has_boxes=form.has_boxes)
+    description = Description(pipeline=fed, class_names=trained.class_names, kind=form.kind, has_boxes=form.has_boxes)
     for key, value in {"preprocess": description.to_text(), "spec": card.public_spec(trained.found)}.items():
         entry = file.metadata_props.add()
         entry.key, entry.value = key, value
     content: bytes = file.SerializeToString()
-    difference = _difference(content, deployed, samples)
-    writing.write(form.path, content)
-    console.line(f"Wrote {form.path}, {len(content) / 1e6:.1f} MB; differs from PyTorch by at most {difference:.1e}")
-    if form.for_deepstream:
-        _write_deepstream(form, labels, deepstream.config(description))
-    summary = {"onnx_path": str(form.path), "bytes": len(content), "largest_difference": difference}
-    writing.write_json(run.summary("export"), summary)
-    return summary
+    return Made(content, description, _difference(content, deployed, samples))
 
 
 def refuse_missing(*packages: str) -> None:

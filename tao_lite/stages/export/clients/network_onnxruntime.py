@@ -1,0 +1,13 @@
+"""The network in ONNX Runtime, on the CPU."""
+
+import onnxruntime
+
+
+class Network:
+    """Images, [B, C, H, W] as preprocess.json says, to probabilities [B, classes]."""
+
+    def __init__(self, folder):
+        self._session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+
+    def __call__(self, images):
+        return self._session.run(None, {self._session.get_inputs()[0].name: images})[0]

@@ -1,0 +1,157 @@
+"""A package's own client against the network that it was made from, on files: what differs is not kept."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tao_lite.data import dataset, decode, geometry
+from tao_lite.data.dataset import DataSet
+from tao_lite.data.description import Description
+from tao_lite.data.example import Example
+from tao_lite.data.left_out import LeftOut
+from tao_lite.errors import DataError, RunError
+from tao_lite.machine.distributed import World
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.training.trained import Trained
+from tao_lite.training.validation import evaluation_loader
+
+TOLERANCES = {"tensor": 1e-3, "pixels": 1e-3, "image": 1e-2}
+"""Of a probability."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What becomes of a picture: digests of its decoded and of its resized pixels, and probabilities."""
+
+    decoded: str
+    pixels: str
+    probabilities: Sequence[float]
+
+
+def expected(trained: Trained, paths: Sequence[Path]) -> dict[Path, Answer]:
+    """What the network says of each file in FP32, in the way of `tao-lite inference`; without those it can't read."""
+    experiment = pb.Experiment()
+    experiment.CopyFrom(trained.experiment)
+    experiment.train_config.precision = pb.Precision.FP32
+    experiment.dataset_config.cache = pb.Cache.OFF
+    exact, pipeline = replace(trained, experiment=experiment), trained.pipeline
+    digests = {}
+    for path in paths:
+        try:
+            digests[path] = _digests(path, trained)
+        except DataError:
+            continue
+    examples = tuple(Example(path, "", str(path), full_scale=pipeline.full_scale) for path in digests)
+    world = World(rank=0, world_size=1, local_rank=0, device=trained.device)
+    data = evaluation_loader(experiment, DataSet(examples, ("",), LeftOut("pictures", fail=True)), world)
+    return {
+        Path(path): Answer(*digests[Path(path)], row)
+        for batch, rows in exact.probabilities(data.epoch(0))
+        for path, row in zip(batch.paths, rows, strict=True)
+    }
+
+
+def answers(folder: Path, paths: Sequence[Path]) -> dict[Path, Answer]:
+    """What the client in the folder says of each file, run as its user would; without those it can't read.
+
+    Raises:
+        RunError: the client does not run.
+    """
+    command = [sys.executable, "-B", str(folder / "client.py"), "--json", *map(str, paths)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)  # noqa: S603
+    lines = [json.loads(line) for line in finished.stdout.splitlines()]
+    if not lines:
+        raise RunError(f"the package's client does not run, and nothing was kept: {finished.stderr.strip()[-500:]}")
+    return {Path(line["path"]): _answer(line) for line in lines}
+
+
+def verify(description: Description, want: Mapping[Path, Answer], found: Mapping[Path, Answer]) -> float:
+    """The largest difference of a probability; all classes are equal.
+
+    Raises:
+        RunError: they are not, or the difference is too large: names the worst pictures and the step where they part.
+    """
+    tolerance = TOLERANCES[description.kind]
+    problems = {path: _parting(description, answer, found.get(path)) for path, answer in want.items()}
+    distances = {path: _distance(answer, found.get(path)) for path, answer in want.items()}
+    bad = [path for path, answer in want.items() if distances[path] > tolerance or _differ(answer, found.get(path))]
+    if bad:
+        worst = sorted(bad, key=lambda path: -distances[path])[:5]
+        lines = "; ".join(f"{path}: {problems[path]}, by {distances[path]:.1e}" for path in worst)
+        raise RunError(
+            f"{len(bad)} of {len(want)} pictures are answered otherwise by the package's client, and nothing was kept: "
+            f"{lines}"
+        )
+    return max(distances.values(), default=0.0)
+
+
+def pictures(trained: Trained, folder: Path, most: int) -> list[Path]:
+    """Up to so many validation pictures, evenly from all of them; what is no file of its own is written to the folder.
+
+    Raises:
+        DataError: the spec names none, or they can't be read.
+    """
+    examples = dataset.evaluation(trained.experiment, trained.class_names).examples
+    every = max(1, -(-len(examples) // most)) if most else 1
+    return [_file(example, folder / f"{number:06d}.png") for number, example in enumerate(examples[::every][:most])]
+
+
+def references(found: Mapping[Path, Answer]) -> Iterable[dict[str, Any]]:
+    """What `preprocess.json` says of the reference pictures."""
+    for path, answer in found.items():
+        probabilities = [round(value, 7) for value in answer.probabilities]
+        yield {"file": path.name, "pixels_sha256": answer.pixels, "probabilities": probabilities}
+
+
+def _file(example: Example, path: Path) -> Path:
+    if example.span is None and example.box is None and example.pixels is None:
+        return example.path
+    channels = 3
+    pixels = decode.decode(example.path, channels, example.span, example.full_scale)
+    Image.fromarray(geometry.cut(pixels, example.box)).save(path)
+    return path
+
+
+def _digests(path: Path, trained: Trained) -> tuple[str, str]:
+    pipeline = trained.pipeline
+    decoded = decode.decode(path, pipeline.channels, full_scale=pipeline.full_scale)
+    box = geometry.FIXED[pipeline.geometry]((decoded.shape[0], decoded.shape[1]), pipeline.size)
+    pixels = geometry.resize(decoded, box, pipeline.size, pipeline.filter)
+    digests = [hashlib.sha256(part.tobytes()).hexdigest() for part in (decoded, pixels)]
+    return digests[0], digests[1]
+
+
+def _answer(line: Mapping[str, Any]) -> Answer:
+    return Answer(line["decoded"], line["pixels"], line["probabilities"])
+
+
+def _parting(description: Description, want: Answer, found: Answer | None) -> str:
+    """The first step where two ways part."""
+    if found is None:
+        return "the client can't read it"
+    if want.decoded != found.decoded:
+        return "decode"
+    if description.kind == "image":
+        return "resize, normalise or network"
+    if want.pixels != found.pixels:
+        return "resize"
+    return "normalise or network" if description.kind == "tensor" else "network"
+
+
+def _distance(want: Answer, found: Answer | None) -> float:
+    if found is None:
+        return 1.0
+    return max(abs(one - other) for one, other in zip(want.probabilities, found.probabilities, strict=True))
+
+
+def _differ(want: Answer, found: Answer | None) -> bool:
+    """Whether the most probable classes differ."""
+    first = want.probabilities.index(max(want.probabilities))
+    return found is None or found.probabilities.index(max(found.probabilities)) != first

@@ -1,0 +1,208 @@
+"""A package's client answers from files as inference does, elsewhere too; what does not is not kept."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from google.protobuf import text_format
+
+from tao_lite import checkpoint as checkpoints
+from tao_lite.data.description import Description, Kind
+from tao_lite.data.pipeline import Pipeline
+from tao_lite.data.preprocess import Preprocess
+from tao_lite.errors import RunError
+from tao_lite.files.sums import verify_sums
+from tao_lite.models.architectures import build
+from tao_lite.run import Run
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.load import Spec
+from tao_lite.stages.export import gate
+from tao_lite.stages.export.package import Request, package
+from tao_lite.training.trained import Trained
+from tests.conftest import ROOT
+from tests.test_pipeline import spec, tao_lite, trained
+
+__all__ = ["spec", "trained"]  # fixtures
+
+CLIENTS = ROOT / "tao_lite" / "stages" / "export" / "clients"
+SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+
+
+@pytest.fixture(scope="module")
+def made(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package by the command line, of a network that was trained."""
+    folder = tmp_path_factory.mktemp("made") / "package"
+    words = ("-m", trained / "weights" / "best.pth", "-r", trained.with_name("exported"))
+    finished = tao_lite("export", *words, "--package", folder, "--for", "onnxruntime")
+    assert finished.returncode == 0, finished.stderr
+    assert "its client answers 28 validation pictures and 8 reference pictures as the network does" in finished.stdout
+    return folder
+
+
+def model(folder: Path, text: str, mode: str) -> Path:
+    """A checkpoint of a network whose answers differ from picture to picture."""
+    network_text = f'model_config {{ arch: "resnet" n_layers: 10 use_batch_norm: true {text} }}'
+    experiment = text_format.Parse(network_text, pb.Experiment())
+    channels = int(experiment.model_config.input_image_size[0])
+    torch.manual_seed(0)
+    network = build(experiment.model_config, 4)
+    network(torch.randn(16, channels, 32, 32) * 50)
+    path = folder / "weights" / "model.pth"
+    pipeline = Pipeline.of(experiment, Preprocess.of_mode(mode, channels), is_cropped=False)
+    found = checkpoints.Checkpoint(
+        spec=str(experiment),
+        class_names=("a", "b", "c", "d"),
+        preprocess=pipeline.to_dict(),
+        network=network.state_dict(),
+        epoch=1,
+    )
+    checkpoints.save(path, found)
+    return path
+
+
+def test_it_holds_what_a_stranger_needs(made: Path) -> None:
+    assert verify_sums(made) == {}
+    files = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
+    assert {"model.onnx", "preprocess.json", "client.py", "requirements.txt", "model_card.md", "sbom.cdx.json"} <= files
+    assert sum(name.startswith("references/") for name in files) == 8
+    for path in (made / name for name in files if not name.endswith(".onnx")):
+        assert str(ROOT.parent).encode() not in path.read_bytes(), path
+    description = json.loads((made / "preprocess.json").read_text())
+    assert Description.from_dict(description, made).class_names == ("blue", "green", "red")
+
+
+def test_its_client_and_check_run_from_elsewhere(made: Path, colours: Path, tmp_path: Path) -> None:
+    picture, broken = colours / "red" / "000.png", tmp_path / "broken.png"
+    broken.write_bytes(b"none")
+
+    def run(*words: object) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-B", *map(str, words)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    checked = run(made / "check.py")
+    assert (checked.stdout, checked.returncode) == ("ok\n", 0), checked.stderr
+    answered = run(made / "client.py", broken, picture)
+    assert answered.stdout.startswith(f"{picture},red,")
+    assert answered.stderr.startswith(f"{broken}: ")
+    assert verify_sums(made) == {}
+
+
+def test_check_names_what_differs(made: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "package"
+    copied.mkdir()
+    for path in made.iterdir():
+        (copied / path.name).symlink_to(path)
+    way = json.loads((made / "preprocess.json").read_text())
+    way["normalise"]["order"] = "BGR" if way["normalise"]["order"] == "RGB" else "RGB"
+    way["resize"]["filter"] = "bicubic"
+    (copied / "preprocess.json").unlink()
+    (copied / "preprocess.json").write_text(json.dumps(way))
+    for name in ("client.py", "picture.py", "check.py", "network.py"):
+        (copied / name).unlink()
+        (copied / name).write_text((made / name).read_text())
+    checked = subprocess.run(
+        [sys.executable, "-B", copied / "check.py"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert checked.returncode == 1
+    assert "plain.png: other pixels reach the network; is Pillow the version in requirements.txt?" in checked.stdout
+
+
+def test_two_packages_of_one_checkpoint_are_equal_byte_by_byte(
+    trained: Path, made: Path, run: Run, tmp_path: Path
+) -> None:
+    asked = Spec(checkpoints.load(trained / "weights" / "best.pth").experiment, Path("spec.cfg"))
+    package(asked, run, trained / "weights" / "best.pth", Request(folder=tmp_path / "again"))
+    assert (tmp_path / "again" / "SHA256SUMS").read_text() == (made / "SHA256SUMS").read_text()
+
+
+def test_a_folder_that_holds_something_is_left_alone(run: Run, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(RunError, match="is there already and not an empty folder"):
+        package(Spec(pb.Experiment(), tmp_path), run, trained / "weights" / "best.pth", Request(folder=tmp_path))
+    assert os.listdir(tmp_path) == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("digests", "step"),
+    [
+        (("other", "other"), "decode"),
+        (("d", "other"), "resize"),
+        (("d", "p"), "network"),
+    ],
+)
+def test_the_gate_names_the_picture_and_the_step_where_ways_part(digests: tuple[str, str], step: str) -> None:
+    experiment = pb.Experiment(model_config=pb.ModelConfig(input_image_size="3,32,32"))
+    pipeline = Pipeline.of(experiment, Preprocess.of_mode("torch", 3), is_cropped=False)
+    description = Description(pipeline=pipeline, class_names=("a", "b"), kind="pixels")
+    want = {Path("good.png"): gate.Answer("d", "p", [0.9, 0.1]), Path("bad.png"): gate.Answer("d", "p", [0.9, 0.1])}
+    found = {**want, Path("bad.png"): gate.Answer(*digests, [0.1, 0.9])}
+    with pytest.raises(RunError, match=rf"1 of 2 pictures .* nothing was kept: bad.png: {step}, by 8.0e-01"):
+        gate.verify(description, want, found)
+    assert gate.verify(description, want, want) == 0
+    with pytest.raises(RunError, match=r"bad.png: the client can't read it"):
+        gate.verify(description, want, {Path("good.png"): want[Path("good.png")]})
+
+
+@pytest.mark.parametrize("path", sorted(CLIENTS.glob("*.py")), ids=lambda path: path.name)
+def test_a_client_is_short_and_imports_neither_torch_nor_us(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 80
+    assert "torch" not in text
+    assert "tao_lite" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tensor", "pixels", "image"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        ('input_image_size: "3,64,64"', "torch", False),
+        ('input_image_size: "3,48,64" resize_interpolation_method: BICUBIC', "caffe", True),
+        ('input_image_size: "1,64,64"', "tf", False),
+    ],
+)
+def test_real_pictures_are_answered_as_by_inference(
+    shared: Path, run: Run, setting: tuple[str, str, bool], kind: Kind
+) -> None:
+    """Whatever of the dirty pictures decodes, and every tenth of real ones."""
+    text, mode, is_cropped = setting
+    path, folder = model(run.results, text, mode), run.results / "package"
+    asked = Spec(pb.Experiment(eval_config=pb.EvalConfig(enable_center_crop=is_cropped)), path)
+    package(asked, run, path, Request(folder=folder, kind=kind, verify=0))
+    data = shared / "data"
+    dirty = [one for one in sorted((data / "dirty").rglob("*")) if one.suffix.lower() in SUFFIXES]
+    clean = sorted((data / "folders").rglob("*.jp*g"))[::10] + sorted((data / "kitti_png").rglob("*.png"))
+    network = Trained.of(path, torch.device("cpu"), asked.experiment)
+    want = gate.expected(network, dirty + clean)
+    assert len(want) > 150
+    description = Description.from_text((folder / "preprocess.json").read_text(), folder)
+    assert gate.verify(description, want, gate.answers(folder, list(want))) < gate.TOLERANCES[description.kind]
+
+
+@pytest.mark.slow
+def test_the_requirements_alone_are_enough(made: Path, tmp_path: Path, colours: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, env=environment)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    install = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        "-r",
+        str(made / "requirements.txt"),
+    ]
+    subprocess.run(install, check=True, env=environment)
+    for words, start in (
+        (("check.py",), "ok"),
+        (("client.py", f"{colours}/blue/000.png"), f"{colours}/blue/000.png,blue"),
+    ):
+        command = [python, "-B", str(made / words[0]), *words[1:]]
+        answered = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
+        assert answered.stdout.startswith(start)
