@@ -300,6 +300,47 @@ def test_evaluation_counts_every_image_once(trained: Path) -> None:
     assert result["top1"] == summary(trained, "train")["val_accuracy"]
 
 
+def test_a_package_is_evaluated_as_its_checkpoint_and_good_for_nothing_else(
+    spec: Path, colours: Path, trained: Path, tmp_path: Path
+) -> None:
+    best, packed = trained / "weights" / "best.pth", tmp_path / "packed"
+    exported = tao_lite("export", "-m", best, "-r", tmp_path, "--package", packed, "--for", "onnxruntime")
+    assert exported.returncode == 0, exported.stderr
+    found = {}
+    for name, model in (("a", best), ("b", packed)):
+        place = ("-m", model, "-r", tmp_path / name)
+        evaluated = tao_lite("evaluate", "-e", spec, "-i", colours, *place)
+        classified = tao_lite("inference", *place, "-d", colours, "--set", "train_config.precision=BF16")
+        assert (evaluated.returncode, classified.returncode) == (0, 0), evaluated.stderr + classified.stderr
+        # The checkpoint computes as the spec says, a package always in FP32.
+        for one, precision in ((evaluated, "FP32"), (classified, "BF16" if model == best else "FP32")):
+            by = "PyTorch" if model == best else "ONNX Runtime"
+            assert f"Computed in {precision} by {by}" in one.stdout
+        rows = csv.reader((tmp_path / name / "result.csv").read_text().splitlines())
+        found[name] = summary(tmp_path / name, "evaluate"), [row[:2] for row in rows]
+    (ours, classes), (theirs, same_classes) = found.values()
+    assert same_classes == classes
+    assert len(classes) == 120
+    for key in ("num_images", "top1", "top_k", "per_class", "confusion_matrix", "class_names", "left_out"):
+        assert theirs[key] == ours[key], key
+    assert theirs["loss"] == pytest.approx(ours["loss"], abs=1e-5)
+    assert ours.keys() - theirs.keys() == {"model_sha256"}
+
+    start = ("train", "-e", spec, "--set")
+    only = "is a deployed network or a folder, which only evaluate and inference take; give the checkpoint (.pth)"
+    for words, why in {
+        ("evaluate", "-m", packed, "-e", spec, *TWO): "a deployed network runs in one process; leave -np out",
+        ("prune", "-m", packed): only,
+        ("export", "-m", packed): only,
+        (*start, f"train_config.pretrained_model_path={packed}"): "is a folder",
+        (*start, f"train_config.pretrained_model_path={packed / 'model.onnx'}"): "is an exported network, which can't",
+    }.items():
+        refused = tao_lite(*words, "-r", tmp_path / "c")
+        assert refused.returncode == 2
+        assert why in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
 def test_a_pruned_network_is_evaluated_pruned_again_and_retrained_on_other_classes(
     spec: Path, colours: Path, trained: Path, tmp_path: Path
 ) -> None:

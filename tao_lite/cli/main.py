@@ -73,6 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code or 0)
 
 
+_network = click.option(
+    "-m",
+    "--model_path",
+    "model",
+    type=PATH,
+    help="Checkpoint, ONNX file, OpenVINO model.xml or package.  [default: the best checkpoint of the results folder]",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="tao-lite")
 def cli() -> None:
@@ -113,14 +122,14 @@ def train(spec_file: Path, classmap: Path | None, init_epoch: int | None, use_am
 
 @cli.command()
 @spec_file(required=False)
-@click.option("-m", "--model_path", "model", type=PATH, help="Checkpoint.  [default: the best of the results folder]")
+@_network
 @click.option("-cm", "--classmap", type=PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
 @click.option("-i", "--image_dir", type=PATH, help="Images to evaluate.  [default: the spec's]")
 @click.option("-b", "--batch_size", type=click.IntRange(1), help="Images per step.  [default: the spec's]")
 @compat
 @common
 def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, **rest: Any) -> int:
-    """Evaluate a checkpoint: top-1, top-k, scores per class, confusion matrix."""
+    """Evaluate a checkpoint or a deployed network: top-1, top-k, scores per class, confusion matrix."""
 
     def stage(spec: "Spec", run: "Run") -> "Summary":
         if classmap and run.is_main:
@@ -140,7 +149,7 @@ def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, 
 
 @cli.command()
 @spec_file(required=False)
-@click.option("-m", "--model_path", "model", type=PATH, help="Checkpoint.  [default: the best of the results folder]")
+@_network
 @click.option("-i", "--image", type=PATH, help="One image.")
 @click.option("-d", "--image_dir", type=PATH, help="Folder of images, at any depth.")
 @click.option("-b", "--batch_size", type=click.IntRange(1), help="Images per step.  [default: the spec's]")

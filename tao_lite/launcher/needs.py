@@ -57,6 +57,8 @@ def of_command(
     needs = Needs({absolute(path) for name, path in paths.items() if name not in not_read}, {results, *written})
     needs.log = absolute(paths[_LOG]) if _LOG in paths else None
     _add_spec(needs, stage, experiment, on_host)
+    # What belongs to an OpenVINO IR lies beside it.
+    needs.reads |= {path.parent for path in needs.reads if path.suffix.lower() == ".xml"}
     return needs
 
 

@@ -1563,7 +1563,9 @@ class EvalConfig(_message.Message):
     eval_dataset_path: _builtins.str
     """Images to evaluate. Unset, or the training folder: the validation part of the training data."""
     model_path: _builtins.str
-    """Checkpoint to evaluate. Unset: the best of the results folder."""
+    """Checkpoint to evaluate, or a deployed network: an ONNX file, an OpenVINO IR or a package. Unset: the best checkpoint
+    of the results folder.
+    """
     batch_size: _builtins.int
     """Images per step. Unset: train_config.batch_size_per_gpu."""
     n_workers: _builtins.int

@@ -54,7 +54,8 @@ class Deployment:
         description, computed = _opened(path)
         for problem in _misfits(description, computed):
             raise CheckpointError(f"{path}: does not fit its own description: {problem}; {_AGAIN}")
-        merged = compat.effective(experiment)
+        merged = pb.Experiment()
+        merged.CopyFrom(compat.effective(experiment))
         _warn_of_crop(merged, description, path)
         description.pipeline.configure(merged)
         merged.train_config.precision = pb.Precision.FP32

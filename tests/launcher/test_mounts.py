@@ -251,6 +251,11 @@ def test_results_of_prune_and_export_are_written_where_they_are_named(place: Pat
     assert writes == {place / "onnx", place / "results"}
 
 
+def test_what_lies_beside_an_openvino_ir_is_read_with_it(place: Path) -> None:
+    model = {"model": place / "deployed/model.xml"}
+    assert place / "deployed" in needs.of_command("inference", model, experiment(), place / "results", same).reads
+
+
 VARIABLES = {"SETS": "/sets", "DATA_DOWNLOAD_DIR": "/data", "USER": "me", "GITHUB_TOKEN": "x", "ELSEWHERE": "y"}
 
 

@@ -155,6 +155,14 @@ def test_our_file_of_the_same_stem_stands_in_for_one_of_taos(tmp_path: Path, suf
     assert found.experiment.eval_config.model_path == str(new)
 
 
+def test_a_deployed_network_is_evaluated_itself_whatever_lies_beside_it(tmp_path: Path) -> None:
+    for name in ("a.onnx", "a.pth"):
+        (tmp_path / name).touch()
+    assert report("evaluate", model_path=f"{tmp_path}/a.onnx").experiment.eval_config.model_path == f"{tmp_path}/a.onnx"
+    (warning,) = report("evaluate", model_path=f"{tmp_path}/b.onnx").warnings
+    assert 'b.onnx" is not there, and there is no b.pth' in warning.text
+
+
 def test_pth_stands_in_before_safetensors(tmp_path: Path) -> None:
     for suffix in (".pth", ".safetensors"):
         (tmp_path / f"a{suffix}").touch()

@@ -141,6 +141,7 @@ def test_the_description_says_how_pictures_are_seen_and_the_log_where_the_spec_d
     opened = Deployment.of(exported("tensor"), CPU, asked)
     assert opened.experiment.model_config.input_image_size == "3,32,48"
     assert opened.experiment.eval_config.enable_center_crop
+    assert asked.model_config.input_image_size == "3,99,99"
     assert "eval_config.enable_center_crop is false, but " in caplog.text
     assert "was exported with true, which holds" in caplog.text
 
