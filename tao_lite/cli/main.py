@@ -191,7 +191,7 @@ def inference(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
 @click.option("--classmap_json", type=PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
 @click.option("--target_opset", "opset", type=click.IntRange(1), help="Opset of the file.  [default: PyTorch's]")
 @click.option("--package", "folder", type=PATH, help="Write a folder with a client for the runtime that --for names.")
-@click.option("--for", "runtime", type=click.Choice(["onnxruntime"]), help="Runtime of the package.")
+@click.option("--for", "runtime", type=click.Choice(["onnxruntime", "openvino"]), help="Runtime of the package.")
 @click.option("--verify", type=click.IntRange(0), default=500, help="Validation pictures to compare.  [default: 500]")
 @click.option("--sign", "signing_key", type=PATH, help="Private Ed25519 key (PEM) to sign the package with.")
 @click.option("--licence", default="unknown", help="The network's licence, for its card.")
@@ -211,7 +211,8 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
     file_options = {"has_boxes": has_boxes, "for_deepstream": rest.pop("gen_ds_config")}
     file_options |= {"batch_size": rest.pop("static_batch_size")}
     package_options = {name: rest.pop(name) for name in ("folder", "verify", "signing_key", "licence")}
-    if bool(package_options["folder"]) != bool(rest.pop("runtime")):
+    package_options["runtime"] = rest.pop("runtime")
+    if bool(package_options["folder"]) != bool(package_options["runtime"]):
         raise click.UsageError("--package DIR and --for RUNTIME belong together")
     if package_options["folder"] and (output or has_boxes or file_options["for_deepstream"]):
         raise click.UsageError("--package names its files itself: leave out -o, --boxes and --gen_ds_config")

@@ -25,11 +25,10 @@ from tao_lite.training.trained import Trained
 _log = logging.getLogger(__name__)
 
 REFERENCES = "references"
-_NEEDS = ("numpy", "onnxruntime", "pillow")
-"""What the client imports."""
+RUNTIMES = ("onnxruntime", "openvino")
+"""By the names of their packages for Python."""
 
-_CLIENT = {"network.py": "network_onnxruntime.py"} | {name: name for name in ("client.py", "picture.py", "check.py")}
-"""Files of the client, each with its source in clients/."""
+_CLIENT = ("client.py", "picture.py", "check.py")
 
 _README = """# {title}
 
@@ -56,6 +55,7 @@ class Request:
     """What is wanted: where, what the graph takes, how many validation pictures to compare, a key to sign by."""
 
     folder: Path
+    runtime: str
     kind: Kind = "pixels"
     verify: int = 500
     opset: int | None = None
@@ -64,13 +64,13 @@ class Request:
 
 
 def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
-    """Write the package for ONNX Runtime; the summary is export.json in the results folder.
+    """Write the package; the summary is export.json in the results folder.
 
     Raises:
         CheckpointError: the model can't be read.
         RunError: something is missing or in the way, or its client answers otherwise than the network: nothing is kept.
     """
-    refuse_missing("onnx", "onnxscript", "onnxruntime")
+    refuse_missing("onnx", "onnxscript", "onnxruntime", *{request.runtime} - {"onnxruntime"})
     folder = request.folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder}: is there already and not an empty folder; name another one, or remove it")
@@ -114,12 +114,15 @@ def _fill(folder: Path, trained: Trained, made: Made, request: Request) -> _Pass
         RunError: the client answers otherwise.
     """
     clients = resources.files("tao_lite.stages.export") / "clients"
-    for name, source in _CLIENT.items():
+    sources = {**{name: name for name in _CLIENT}, "network.py": f"network_{request.runtime}.py"}
+    for name, source in sources.items():
         writing.write(folder / name, (clients / source).read_bytes())
     described = made.description.to_dict()
     writing.write(folder / "model.onnx", made.content)
+    if request.runtime == "openvino":
+        _convert(folder)
     writing.write(folder / "labels.txt", "".join(f"{name}\n" for name in trained.class_names))
-    writing.write(folder / "requirements.txt", _requirements())
+    writing.write(folder / "requirements.txt", _requirements(request.runtime))
     writing.write(folder / "model_card.md", card.card(trained.path, trained.found, licence=request.licence))
     writing.write(folder / "sbom.cdx.json", sbom())
     drawn = gate.expected(trained, draw(folder / REFERENCES))
@@ -141,8 +144,17 @@ def _validation(trained: Trained, folder: Path, most: int) -> Sequence[Path]:
         return ()
 
 
-def _requirements() -> str:
-    return "".join(f"{name}=={importlib.metadata.version(name)}\n" for name in _NEEDS)
+def _convert(folder: Path) -> None:
+    """The ONNX file in the folder becomes OpenVINO's two, in float32."""
+    import openvino
+
+    openvino.save_model(openvino.convert_model(folder / "model.onnx"), folder / "model.xml", compress_to_fp16=False)
+    (folder / "model.onnx").unlink()
+
+
+def _requirements(runtime: str) -> str:
+    needs = sorted({"numpy", "pillow", runtime})
+    return "".join(f"{name}=={importlib.metadata.version(name)}\n" for name in needs)
 
 
 def _readme(model: Path, description: Description, passed: _Passed) -> str:

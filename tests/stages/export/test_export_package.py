@@ -21,7 +21,7 @@ from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.stages.export import gate
-from tao_lite.stages.export.package import Request, package
+from tao_lite.stages.export.package import RUNTIMES, Request, package
 from tao_lite.training.trained import Trained
 from tests.conftest import ROOT
 from tests.test_pipeline import spec, tao_lite, trained
@@ -32,15 +32,19 @@ CLIENTS = ROOT / "tao_lite" / "stages" / "export" / "clients"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
 
-@pytest.fixture(scope="module")
-def made(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
+def made(request: pytest.FixtureRequest, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package by the command line, of a network that was trained."""
     folder = tmp_path_factory.mktemp("made") / "package"
     words = ("-m", trained / "weights" / "best.pth", "-r", trained.with_name("exported"))
-    finished = tao_lite("export", *words, "--package", folder, "--for", "onnxruntime")
+    finished = tao_lite("export", *words, "--package", folder, "--for", request.param)
     assert finished.returncode == 0, finished.stderr
     assert "its client answers 28 validation pictures and 8 reference pictures as the network does" in finished.stdout
     return folder
+
+
+def runtime_of(made: Path) -> str:
+    return "openvino" if (made / "model.xml").exists() else "onnxruntime"
 
 
 def model(folder: Path, text: str, mode: str) -> Path:
@@ -67,9 +71,9 @@ def model(folder: Path, text: str, mode: str) -> Path:
 def test_it_holds_what_a_stranger_needs(made: Path) -> None:
     assert verify_sums(made) == {}
     files = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
-    assert {"model.onnx", "preprocess.json", "client.py", "requirements.txt", "model_card.md", "sbom.cdx.json"} <= files
+    assert {"labels.txt", "preprocess.json", "client.py", "requirements.txt", "model_card.md", "sbom.cdx.json"} <= files
     assert sum(name.startswith("references/") for name in files) == 8
-    for path in (made / name for name in files if not name.endswith(".onnx")):
+    for path in (made / name for name in files if name != "model.bin"):
         assert str(ROOT.parent).encode() not in path.read_bytes(), path
     description = json.loads((made / "preprocess.json").read_text())
     assert Description.from_dict(description, made).class_names == ("blue", "green", "red")
@@ -115,14 +119,19 @@ def test_two_packages_of_one_checkpoint_are_equal_byte_by_byte(
     trained: Path, made: Path, run: Run, tmp_path: Path
 ) -> None:
     asked = Spec(checkpoints.load(trained / "weights" / "best.pth").experiment, Path("spec.cfg"))
-    package(asked, run, trained / "weights" / "best.pth", Request(folder=tmp_path / "again"))
+    package(asked, run, trained / "weights" / "best.pth", Request(folder=tmp_path / "again", runtime=runtime_of(made)))
     assert (tmp_path / "again" / "SHA256SUMS").read_text() == (made / "SHA256SUMS").read_text()
 
 
 def test_a_folder_that_holds_something_is_left_alone(run: Run, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(RunError, match="is there already and not an empty folder"):
-        package(Spec(pb.Experiment(), tmp_path), run, trained / "weights" / "best.pth", Request(folder=tmp_path))
+        package(
+            Spec(pb.Experiment(), tmp_path),
+            run,
+            trained / "weights" / "best.pth",
+            Request(folder=tmp_path, runtime="onnxruntime"),
+        )
     assert os.listdir(tmp_path) == ["mine"]
 
 
@@ -156,6 +165,7 @@ def test_a_client_is_short_and_imports_neither_torch_nor_us(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("kind", ["tensor", "pixels", "image"])
 @pytest.mark.parametrize(
     "setting",
@@ -166,13 +176,13 @@ def test_a_client_is_short_and_imports_neither_torch_nor_us(path: Path) -> None:
     ],
 )
 def test_real_pictures_are_answered_as_by_inference(
-    shared: Path, run: Run, setting: tuple[str, str, bool], kind: Kind
+    shared: Path, run: Run, setting: tuple[str, str, bool], kind: Kind, runtime: str
 ) -> None:
     """Whatever of the dirty pictures decodes, and every tenth of real ones."""
     text, mode, is_cropped = setting
     path, folder = model(run.results, text, mode), run.results / "package"
     asked = Spec(pb.Experiment(eval_config=pb.EvalConfig(enable_center_crop=is_cropped)), path)
-    package(asked, run, path, Request(folder=folder, kind=kind, verify=0))
+    package(asked, run, path, Request(folder=folder, runtime=runtime, kind=kind, verify=0))
     data = shared / "data"
     dirty = [one for one in sorted((data / "dirty").rglob("*")) if one.suffix.lower() in SUFFIXES]
     clean = sorted((data / "folders").rglob("*.jp*g"))[::10] + sorted((data / "kitti_png").rglob("*.png"))
