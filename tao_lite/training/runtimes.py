@@ -1,6 +1,7 @@
 """The programs that compute a deployed network, ONNX Runtime and OpenVINO: its file opened in FP32 on the CPU."""
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,9 +111,7 @@ def by_openvino(path: Path) -> Computed:
         CheckpointError: it can't be opened, or later can't compute.
         RunError: OpenVINO is not installed.
     """
-    _refuse_missing(path, "openvino", "openvino")
-    import openvino
-
+    openvino = import_openvino(path)
     for part in (path, path.with_suffix(".bin")):
         reading.open_regular(part, CheckpointError).close()
     runtime = f"OpenVINO {openvino.__version__.partition('-')[0]}"
@@ -132,6 +131,20 @@ def by_openvino(path: Path) -> Computed:
         sizes = tuple(None if size.is_dynamic else size.get_length() for size in shape)
         ports |= dict.fromkeys(port.names, Port(type=types.get(kind, kind), shape=sizes))
     return Computed(runtime=runtime, ports=ports, run=run)
+
+
+def import_openvino(path: Path) -> Any:
+    """OpenVINO's module, for a file that needs it.
+
+    Raises:
+        RunError: it is not installed.
+    """
+    _refuse_missing(path, "openvino", "openvino")
+    # With this package, importing OpenVINO writes to ~/intel and reports to Intel; it does without.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
 
 
 def _refuse_missing(path: Path, extra: str, *packages: str) -> None:

@@ -1,6 +1,7 @@
 """A deployed network answers as its checkpoint does, whatever its input and runtime; what is wrong with it is named."""
 
 import csv
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -25,8 +26,10 @@ from tao_lite.stages.export.export import Form, export
 from tao_lite.stages.inference import inference
 from tao_lite.training import deployed
 from tao_lite.training.deployed import Deployment, _Network
-from tao_lite.training.runtimes import Computed, Port
+from tao_lite.training.runtimes import Computed, Port, import_openvino
+from tests import commands
 from tests.stages.export.test_export import model
+from tests.test_pipeline import environment
 
 CPU = torch.device("cpu")
 Probabilities = dict[str, list[float]]
@@ -101,7 +104,9 @@ def package(path: Path, folder: Path, change: Callable[[str], str] = str) -> Pat
 
 def ir(path: Path, folder: Path) -> Path:
     """An OpenVINO IR of the ONNX file, in a package."""
-    openvino = pytest.importorskip("openvino", reason="needs pip install 'tao-lite[openvino]'")
+    if importlib.util.find_spec("openvino") is None:
+        pytest.skip("needs pip install 'tao-lite[openvino]'")
+    openvino = import_openvino(path)
     folder.mkdir(exist_ok=True)
     openvino.save_model(openvino.Core().read_model(path), folder / "model.xml", compress_to_fp16=False)
     (folder / "preprocess.json").write_text(description(path))
@@ -131,6 +136,18 @@ def test_a_deployed_network_answers_as_its_checkpoint(
     other = answers(file.with_name("model.pth"), pictures, tmp_path / "c", is_cropped=not is_cropped)
     assert np.abs(np.subtract([*other.values()], [*wanted.values()])).max() > 10 * tolerance
     assert np.ptp([*wanted.values()], axis=0).max() > 10 * tolerance
+
+
+def test_openvino_reports_nothing_and_writes_nothing_at_home(
+    exported: Callable[[str], Path], pictures: Path, tmp_path: Path
+) -> None:
+    home, path = tmp_path / "home", ir(exported("pixels"), tmp_path / "package")
+    home.mkdir()
+    given = ("inference", "-m", path, "-d", pictures, "-r", tmp_path / "results")
+    finished = commands.run([*map(str, given)], {**environment(), "HOME": str(home)})
+    assert finished.returncode == 0, finished.stderr
+    assert "Computed in FP32 by OpenVINO" in finished.stdout
+    assert [*home.iterdir()] == []
 
 
 def test_the_description_says_how_pictures_are_seen_and_the_log_where_the_spec_differs(
