@@ -1,6 +1,7 @@
 """The programs that compute a deployed network, ONNX Runtime and OpenVINO: its file opened in FP32 on the CPU."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -76,7 +77,7 @@ def by_onnxruntime(path: Path, message: "ModelProto") -> Computed:
     Raises:
         CheckpointError: it can't be opened, or later can't compute.
     """
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
@@ -131,6 +132,15 @@ def by_openvino(path: Path) -> Computed:
         sizes = tuple(None if size.is_dynamic else size.get_length() for size in shape)
         ports |= dict.fromkeys(port.names, Port(type=types.get(kind, kind), shape=sizes))
     return Computed(runtime=runtime, ports=ports, run=run)
+
+
+def import_onnxruntime() -> Any:
+    """ONNX Runtime's module, which has to be installed."""
+    # Else it sends events to Microsoft and writes to ~/.cache; see its Privacy.md.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
 
 
 def import_openvino(path: Path) -> Any:

@@ -138,15 +138,17 @@ def test_a_deployed_network_answers_as_its_checkpoint(
     assert np.ptp([*wanted.values()], axis=0).max() > 10 * tolerance
 
 
-def test_openvino_reports_nothing_and_writes_nothing_at_home(
-    exported: Callable[[str], Path], pictures: Path, tmp_path: Path
+@pytest.mark.parametrize("runtime", ["ONNX Runtime", "OpenVINO"])
+def test_no_runtime_reports_its_use_or_writes_into_the_home_folder(
+    exported: Callable[[str], Path], pictures: Path, tmp_path: Path, runtime: str
 ) -> None:
-    home, path = tmp_path / "home", ir(exported("pixels"), tmp_path / "package")
+    home, path = tmp_path / "home", exported("pixels")
+    path = ir(path, tmp_path / "package") if runtime == "OpenVINO" else path
     home.mkdir()
     given = ("inference", "-m", path, "-d", pictures, "-r", tmp_path / "results")
     finished = commands.run([*map(str, given)], {**environment(), "HOME": str(home)})
     assert finished.returncode == 0, finished.stderr
-    assert "Computed in FP32 by OpenVINO" in finished.stdout
+    assert f"Computed in FP32 by {runtime}" in finished.stdout
     assert [*home.iterdir()] == []
 
 
