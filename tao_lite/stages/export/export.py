@@ -20,6 +20,7 @@ from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.stages.export import card, deepstream, opset
 from tao_lite.stages.export.graph import Deployed
+from tao_lite.training import runtimes
 from tao_lite.training.trained import Trained
 
 TOLERANCES: Mapping[Kind, float] = {"tensor": 1e-4, "pixels": 1e-4, "image": 1e-2}
@@ -167,9 +168,7 @@ def _difference(content: bytes, deployed: Deployed, samples: Sequence[Inputs]) -
     Raises:
         RunError: it is above the tolerance.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = runtimes.import_onnxruntime().InferenceSession(content, providers=["CPUExecutionProvider"])
     difference = 0.0
     for inputs in samples:
         feed = {name: values.numpy() for name, values in zip((INPUT, BOXES), inputs, strict=False)}
@@ -186,7 +185,7 @@ def _difference(content: bytes, deployed: Deployed, samples: Sequence[Inputs]) -
 
 def _works(content: bytes, deployed: Deployed, samples: Sequence[Inputs]) -> bool:
     """Whether ONNX Runtime takes the file and computes what the network computes."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+    errors = runtimes.import_onnxruntime().capi.onnxruntime_pybind11_state
 
     try:
         _difference(content, deployed, samples)

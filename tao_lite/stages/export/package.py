@@ -20,6 +20,7 @@ from tao_lite.stages.export import card, gate
 from tao_lite.stages.export.export import Form, Made, make, refuse_missing
 from tao_lite.stages.export.references import draw
 from tao_lite.stages.export.sbom import sbom
+from tao_lite.training import runtimes
 from tao_lite.training.trained import Trained
 
 _log = logging.getLogger(__name__)
@@ -146,8 +147,7 @@ def _validation(trained: Trained, folder: Path, most: int) -> Sequence[Path]:
 
 def _convert(folder: Path) -> None:
     """The ONNX file in the folder becomes OpenVINO's two, in float32."""
-    import openvino
-
+    openvino = runtimes.import_openvino(folder)
     openvino.save_model(openvino.convert_model(folder / "model.onnx"), folder / "model.xml", compress_to_fp16=False)
     (folder / "model.onnx").unlink()
 

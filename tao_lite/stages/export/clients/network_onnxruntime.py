@@ -1,5 +1,8 @@
 """The network in ONNX Runtime, on the CPU."""
 
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else importing it sends events to Microsoft
 import onnxruntime
 
 

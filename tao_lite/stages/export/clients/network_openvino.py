@@ -1,6 +1,9 @@
 """The network in OpenVINO, on the CPU, in float32: left alone it computes in bfloat16 where the CPU can."""
 
-import openvino
+import sys
+
+sys.modules.setdefault("openvino_telemetry", None)  # else importing it reports to Intel and writes to ~/intel
+import openvino  # noqa: E402
 
 
 class Network:
