@@ -65,7 +65,7 @@ def answers(folder: Path, paths: Sequence[Path]) -> dict[Path, Answer]:
         RunError: the client does not run.
     """
     command = [sys.executable, "-B", str(folder / "client.py"), "--json", *map(str, paths)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)  # noqa: S603
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     lines = [json.loads(line) for line in finished.stdout.splitlines()]
     if not lines:
         raise RunError(f"the package's client does not run, and nothing was kept: {finished.stderr.strip()[-500:]}")

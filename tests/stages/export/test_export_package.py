@@ -123,6 +123,15 @@ def test_two_packages_of_one_checkpoint_are_equal_byte_by_byte(
     assert (tmp_path / "again" / "SHA256SUMS").read_text() == (made / "SHA256SUMS").read_text()
 
 
+def test_a_relative_folder_is_compared_too(
+    trained: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = Spec(checkpoints.load(trained / "weights" / "best.pth").experiment, Path("spec.cfg"))
+    request = Request(folder=Path("deployed"), runtime="onnxruntime", verify=3)
+    assert package(asked, run, trained / "weights" / "best.pth", request)["pictures"] == 3
+
+
 def test_a_folder_that_holds_something_is_left_alone(run: Run, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(RunError, match="is there already and not an empty folder"):
