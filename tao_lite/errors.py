@@ -10,6 +10,7 @@ TaoLiteError
 └── LaunchError       containers and processes
 """
 
+import importlib.util
 import reprlib
 from collections.abc import Iterable
 from itertools import islice
@@ -53,6 +54,17 @@ class ReadError(TaoLiteError):
 
 class LaunchError(TaoLiteError):
     """The container can't be started: no engine, no image, no GPU in it, a path that can't be mounted."""
+
+
+def refuse_missing(who: str, extra: str, *packages: str) -> None:
+    """Raise where a package is not installed that comes with an extra of ours; `who` needs it.
+
+    Raises:
+        RunError: names those that are missing and how to get them.
+    """
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise RunError(f"{who} needs {', '.join(missing)}; install it with pip install 'tao-lite[{extra}]'")
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error

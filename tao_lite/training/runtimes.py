@@ -1,6 +1,5 @@
 """The programs that compute a deployed network, ONNX Runtime and OpenVINO: its file opened in FP32 on the CPU."""
 
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tao_lite.errors import CheckpointError, RunError, brief
+from tao_lite.errors import CheckpointError, brief, refuse_missing
 from tao_lite.files import reading
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def read_onnx(path: Path) -> "ModelProto":
         CheckpointError: it is none, or names external data elsewhere.
         RunError: onnx or ONNX Runtime is not installed.
     """
-    _refuse_missing(path, "export", *_ONNX_PACKAGES)
+    refuse_missing(f"{path}:", "export", *_ONNX_PACKAGES)
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -149,18 +148,12 @@ def import_openvino(path: Path) -> Any:
     Raises:
         RunError: it is not installed.
     """
-    _refuse_missing(path, "openvino", "openvino")
+    refuse_missing(f"{path}:", "openvino", "openvino")
     # With this package, importing OpenVINO writes to ~/intel and reports to Intel; it does without.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     return openvino
-
-
-def _refuse_missing(path: Path, extra: str, *packages: str) -> None:
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    if missing:
-        raise RunError(f"{path}: needs {', '.join(missing)}; install it with pip install 'tao-lite[{extra}]'")
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Export a checkpoint to ONNX: checked against PyTorch before it is kept, with all that is needed to use it inside."""
 
-import importlib.util
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from tao_lite.data.description import BOXES, INPUT, OUTPUT, Description, Kind
 from tao_lite.data.pipeline import Pipeline
-from tao_lite.errors import RunError
+from tao_lite.errors import RunError, refuse_missing
 from tao_lite.files import writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
@@ -25,7 +24,7 @@ from tao_lite.training.trained import Trained
 
 TOLERANCES: Mapping[Kind, float] = {"tensor": 1e-4, "pixels": 1e-4, "image": 1e-2}
 """Of a probability. Where the graph resizes, a value may be rounded to another level."""
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 Inputs = tuple[Tensor, ...]
 """Images and, where the file takes them, boxes."""
@@ -63,7 +62,7 @@ def export(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
         CheckpointError: the model can't be read.
         RunError: onnx is not installed, the file would not compute what the network computes, or the form can't be had.
     """
-    refuse_missing(*_PACKAGES)
+    refuse_missing("export", "export", *PACKAGES)
     trained = Trained.of(model, torch.device("cpu"), spec.experiment)
     labels = deepstream.labels(trained.class_names) if form.for_deepstream else ""
     made = make(trained, form)
@@ -97,17 +96,6 @@ def make(trained: Trained, form: Form) -> Made:
         entry.key, entry.value = key, value
     content: bytes = file.SerializeToString()
     return Made(content, description, _difference(content, deployed, samples))
-
-
-def refuse_missing(*packages: str) -> None:
-    """Raise where a package is not installed.
-
-    Raises:
-        RunError: naming those that are missing and how to get them.
-    """
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    if missing:
-        raise RunError(f"export needs {', '.join(missing)}; install it with pip install 'tao-lite[export]'")
 
 
 def _samples(form: Form, pipeline: Pipeline) -> list[Inputs]:

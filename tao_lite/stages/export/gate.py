@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,14 +94,20 @@ def verify(description: Description, want: Mapping[Path, Answer], found: Mapping
 
 
 def pictures(trained: Trained, folder: Path, most: int) -> list[Path]:
-    """Up to so many validation pictures, evenly from all of them; what is no file of its own is written to the folder.
+    """At most so many validation pictures, evenly from all; what is no file of its own is written to the folder.
+
+    Those that can't be decoded are left out.
 
     Raises:
         DataError: the spec names none, or they can't be read.
     """
     examples = dataset.evaluation(trained.experiment, trained.class_names).examples
-    every = max(1, -(-len(examples) // most)) if most else 1
-    return [_file(example, folder / f"{number:06d}.png") for number, example in enumerate(examples[::every][:most])]
+    every = max(1, -(-len(examples) // most))
+    found = []
+    for number, example in enumerate(examples[::every]):
+        with suppress(DataError):
+            found.append(_file(example, folder / f"{number:06d}.png"))
+    return found
 
 
 def references(found: Mapping[Path, Answer]) -> Iterable[dict[str, Any]]:
@@ -111,10 +118,10 @@ def references(found: Mapping[Path, Answer]) -> Iterable[dict[str, Any]]:
 
 
 def _file(example: Example, path: Path) -> Path:
-    if example.span is None and example.box is None and example.pixels is None:
+    """Where the example is a picture's whole file; else what it is of one, written to the path in colour."""
+    if example.span is None and example.box is None:
         return example.path
-    channels = 3
-    pixels = decode.decode(example.path, channels, example.span, example.full_scale)
+    pixels = decode.decode(example.path, 3, example.span, example.full_scale)
     Image.fromarray(geometry.cut(pixels, example.box)).save(path)
     return path
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from tao_lite.data.description import Description, Kind
-from tao_lite.errors import DataError, RunError
+from tao_lite.errors import DataError, RunError, refuse_missing
 from tao_lite.files import signature, sums, writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.stages.export import card, gate
-from tao_lite.stages.export.export import Form, Made, make, refuse_missing
+from tao_lite.stages.export.export import PACKAGES, Form, Made, make
 from tao_lite.stages.export.references import draw
 from tao_lite.stages.export.sbom import sbom
 from tao_lite.training import runtimes
@@ -71,7 +71,9 @@ def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
         CheckpointError: the model can't be read.
         RunError: something is missing or in the way, or its client answers otherwise than the network: nothing is kept.
     """
-    refuse_missing("onnx", "onnxscript", "onnxruntime", *{request.runtime} - {"onnxruntime"})
+    refuse_missing("export", "export", *PACKAGES)
+    if request.runtime == "openvino":
+        refuse_missing("--for openvino", "openvino", "openvino")
     folder = request.folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder}: is there already and not an empty folder; name another one, or remove it")

@@ -1,10 +1,9 @@
 """Report: one HTML file of one or several runs, which needs nothing else to be read."""
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from tao_lite.errors import RunError
+from tao_lite.errors import refuse_missing
 from tao_lite.files import writing
 from tao_lite.machine.distributed import World
 from tao_lite.monitor import console
@@ -22,9 +21,7 @@ def report(folders: Sequence[Path], world: World, *, output: Path | None = None,
     Raises:
         RunError: a folder holds no run, or a package is not installed.
     """
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise RunError(f"report needs {', '.join(missing)}; install it with pip install 'tao-lite[train,report]'")
+    refuse_missing("report", "train,report", *_PACKAGES)
     from tao_lite.stages.report.page import page
 
     names = report_record.names(folders)

@@ -14,13 +14,13 @@ from tao_lite.data import geometry
 from tao_lite.data.description import Description, Kind
 from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import Preprocess
-from tao_lite.errors import RunError
+from tao_lite.errors import RunError, refuse_missing
 from tao_lite.models.architectures import build
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.stages.export import deepstream
-from tao_lite.stages.export.export import Form, export, refuse_missing
+from tao_lite.stages.export.export import Form, export
 from tests.test_pipeline import tao_lite
 
 NAMES = ("ant", "bee", "wasp")
@@ -137,7 +137,7 @@ def test_an_unreadable_model_leaves_nothing(tmp_path: Path) -> None:
 
 def test_missing_packages_are_named_with_the_remedy() -> None:
     with pytest.raises(RunError) as error:
-        refuse_missing("onnx", "no_such_package")
+        refuse_missing("export", "export", "onnx", "no_such_package")
     assert str(error.value) == "export needs no_such_package; install it with pip install 'tao-lite[export]'"
 
 
