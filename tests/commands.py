@@ -81,11 +81,12 @@ if __name__ == "__main__":
     import importlib
     import pkgutil
 
-    import tao_lite.stages
+    import tao_lite
     from tao_lite.cli.main import main
 
-    for module in pkgutil.walk_packages(tao_lite.stages.__path__, "tao_lite.stages."):
-        importlib.import_module(module.name)
+    for module in pkgutil.walk_packages(tao_lite.__path__, "tao_lite."):
+        if module.name.startswith(("tao_lite.cli.", "tao_lite.stages.")) and "__main__" not in module.name:
+            importlib.import_module(module.name)
     if wanted := _serve():
         _become(wanted)
         try:

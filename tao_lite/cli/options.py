@@ -33,6 +33,14 @@ compat = click.option(
     help="Whose numbers count where TAO's code differs from its documentation.  [default: CORRECTED]",
 )
 
+network = click.option(
+    "-m",
+    "--model_path",
+    "model",
+    type=PATH,
+    help="Checkpoint, ONNX file, OpenVINO model.xml or package.  [default: the best checkpoint of the results folder]",
+)
+
 
 def options(given: dict[str, Any], fields: Mapping[str, object]) -> Options:
     """The common options, with the command's own as overrides of the spec's fields; --set comes last and wins."""

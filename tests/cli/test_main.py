@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import click
 import pytest
 
 from tao_lite.cli.main import _spread_lists, cli, main
@@ -23,10 +24,21 @@ def test_torch_is_not_imported_before_a_stage_runs(arguments: list[str]) -> None
     assert finished.returncode == 0, finished.stderr
 
 
+def test_a_command_imports_no_other_one() -> None:
+    code = (
+        "import sys\nfrom tao_lite.cli.main import main\n"
+        "try:\n    main(['spec', 'check', 'specs/classification_spec.cfg'])\nexcept SystemExit:\n    pass\n"
+        "others = {f'tao_lite.cli.{name}' for name in ('dataset', 'train', 'export', 'options', 'session')}\n"
+        "assert 'tao_lite.cli.spec' in sys.modules and not others & set(sys.modules)"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+
+
 def test_every_command_that_runs_a_stage_is_a_row_of_the_table() -> None:
-    runs = {
-        name for name, command in cli.commands.items() if any(one.name == "num_processes" for one in command.params)
-    }
+    context = click.Context(cli)
+    commands = [command for name in cli.list_commands(context) if (command := cli.get_command(context, name))]
+    runs = {command.name for command in commands if any(one.name == "num_processes" for one in command.params)}
     assert runs == set(STAGES)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from tao_lite.cli.docker import GpuChoice, words
 from tao_lite.cli.main import cli
+from tao_lite.cli.train import train
 from tao_lite.errors import LaunchError, RunError
 from tao_lite.launcher import engine as engine_client
 from tao_lite.launcher import image, launch, request
@@ -250,7 +251,8 @@ def test_gpus_that_are_neither_are_refused() -> None:
     ],
 )
 def test_command_line_inside_means_what_it_meant_outside(arguments: list[str]) -> None:
-    command = cli.commands[arguments[0]]
+    command = cli.get_command(click.Context(cli), arguments[0])
+    assert command
     given = command.make_context("x", arguments[1:]).params
     inside = words(command, given)
     own = ("docker", "docker_image", "mounts", "memory", "cpus", "shm_size", "gpus", "gpu_index")
@@ -262,9 +264,9 @@ def test_command_line_inside_means_what_it_meant_outside(arguments: list[str]) -
 
 
 def test_option_about_a_container_without_one_is_refused() -> None:
-    context = cli.commands["train"].make_context("train", ["-e", "x.cfg", "--memory", "4g"])
+    context = train.make_context("train", ["-e", "x.cfg", "--memory", "4g"])
     with pytest.raises(click.UsageError, match="--memory is about a container; add --docker"):
-        cli.commands["train"].invoke(context)
+        train.invoke(context)
 
 
 def test_image_is_named_by_version_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:

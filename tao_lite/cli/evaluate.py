@@ -1,0 +1,41 @@
+"""The evaluate command."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tao_lite.cli.arguments import PATH, spec_file
+from tao_lite.cli.options import common, compat, network, options
+from tao_lite.cli.session import start
+
+if TYPE_CHECKING:
+    from tao_lite.run import Run, Summary
+    from tao_lite.spec.load import Spec
+
+
+@click.command()
+@spec_file(required=False)
+@network
+@click.option("-cm", "--classmap", type=PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
+@click.option("-i", "--image_dir", type=PATH, help="Images to evaluate.  [default: the spec's]")
+@click.option("-b", "--batch_size", type=click.IntRange(1), help="Images per step.  [default: the spec's]")
+@compat
+@common
+def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, **rest: Any) -> int:
+    """Evaluate a checkpoint or a deployed network: top-1, top-k, scores per class, confusion matrix."""
+
+    def stage(spec: "Spec", run: "Run") -> "Summary":
+        if classmap and run.is_main:
+            click.echo(f"-cm {classmap} is not needed: the checkpoint knows its classes", err=True)
+        from tao_lite.stages.evaluate import evaluate as evaluate_stage
+
+        return evaluate_stage(spec, run)
+
+    fields = {
+        "eval_config.model_path": model,
+        "eval_config.eval_dataset_path": rest.pop("image_dir"),
+        "eval_config.batch_size": rest.pop("batch_size"),
+        "compat": rest.pop("compat"),
+    }
+    return start("evaluate", stage, options(rest, fields), spec_file=spec_file, model=model)

@@ -1,0 +1,75 @@
+"""The export command: one file, or a package."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tao_lite.cli.arguments import PATH, spec_file
+from tao_lite.cli.options import common, options
+from tao_lite.cli.session import start
+
+if TYPE_CHECKING:
+    from tao_lite.run import Run, Summary
+    from tao_lite.spec.load import Spec
+
+
+@click.command()
+@spec_file(required=False)
+@click.option("-m", "--model", type=PATH, help="Checkpoint.  [default: the best of the results folder]")
+@click.option("-o", "--output_file", type=PATH, help="Default: the name of the checkpoint, ending in .onnx.")
+@click.option("--static_batch_size", type=int, default=-1, help="Images per batch.  [default: -1, any number]")
+@click.option(
+    "--input",
+    "kind",
+    type=click.Choice(["tensor", "pixels", "image"]),
+    help="What the graph takes: normalised floats, uint8 pixels, or uint8 pictures of any size.  [default: tensor]",
+)
+@click.option("--raw_input", is_flag=True, help="The same as --input pixels.")
+@click.option(
+    "--boxes", "has_boxes", is_flag=True, help="With --input image: one picture, and boxes in it to classify."
+)
+@click.option("--gen_ds_config", is_flag=True, help="Write labels.txt and nvinfer_config.txt for DeepStream too.")
+@click.option("--classmap_json", type=PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
+@click.option("--target_opset", "opset", type=click.IntRange(1), help="Opset of the file.  [default: PyTorch's]")
+@click.option("--package", "folder", type=PATH, help="Write a folder with a client for the runtime that --for names.")
+@click.option("--for", "runtime", type=click.Choice(["onnxruntime", "openvino"]), help="Runtime of the package.")
+@click.option("--verify", type=click.IntRange(0), default=500, help="Validation pictures to compare.  [default: 500]")
+@click.option("--sign", "signing_key", type=PATH, help="Private Ed25519 key (PEM) to sign the package with.")
+@click.option("--licence", default="unknown", help="The network's licence, for its card.")
+@common
+def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
+    """Export a checkpoint to ONNX, checked against PyTorch; with --package, all that it takes to use it elsewhere."""
+    if rest.pop("classmap_json") is not None:
+        click.echo("--classmap_json is not needed here", err=True)
+    output = rest.pop("output_file")
+    kind, raw_input, has_boxes = rest.pop("kind"), rest.pop("raw_input"), rest.pop("has_boxes")
+    if raw_input and kind not in (None, "pixels"):
+        raise click.UsageError(f"--raw_input is --input pixels; leave it out, or --input {kind}")
+    kind = "pixels" if raw_input else kind or ("pixels" if rest["folder"] else "tensor")
+    if has_boxes and kind != "image":
+        raise click.UsageError("--boxes are boxes in a picture of any size: add --input image")
+    form_options = {"kind": kind, "opset": rest.pop("opset")}
+    file_options = {"has_boxes": has_boxes, "for_deepstream": rest.pop("gen_ds_config")}
+    file_options |= {"batch_size": rest.pop("static_batch_size")}
+    package_options = {name: rest.pop(name) for name in ("folder", "verify", "signing_key", "licence")}
+    package_options["runtime"] = rest.pop("runtime")
+    if bool(package_options["folder"]) != bool(package_options["runtime"]):
+        raise click.UsageError("--package DIR and --for RUNTIME belong together")
+    if package_options["folder"] and (output or has_boxes or file_options["for_deepstream"]):
+        raise click.UsageError("--package names its files itself: leave out -o, --boxes and --gen_ds_config")
+
+    def stage(spec: "Spec", run: "Run") -> "Summary":
+        from tao_lite.stages.export.export import Form
+        from tao_lite.stages.export.export import export as export_stage
+        from tao_lite.stages.export.package import Request, package
+
+        source = model or run.best
+        if package_options["folder"]:
+            return package(spec, run, source, Request(**package_options, **form_options))
+        path = output or source.with_suffix(".onnx")
+        if "onnx" not in path.name:
+            path = path.with_name(f"{path.name}.onnx")  # as in TAO
+        return export_stage(spec, run, source, Form(path=path, **form_options, **file_options))
+
+    return start("export", stage, options(rest, {}), spec_file=spec_file, model=model)

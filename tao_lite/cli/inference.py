@@ -1,0 +1,39 @@
+"""The inference command."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tao_lite.cli.arguments import PATH, spec_file
+from tao_lite.cli.options import common, network, options
+from tao_lite.cli.session import start
+
+if TYPE_CHECKING:
+    from tao_lite.run import Run, Summary
+    from tao_lite.spec.load import Spec
+
+
+@click.command()
+@spec_file(required=False)
+@network
+@click.option("-i", "--image", type=PATH, help="One image.")
+@click.option("-d", "--image_dir", type=PATH, help="Folder of images, at any depth.")
+@click.option("-b", "--batch_size", type=click.IntRange(1), help="Images per step.  [default: the spec's]")
+@click.option("-cm", "--classmap", type=PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
+@common
+def inference(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
+    """Classify images: the class and its probability for each, in result.csv."""
+    images = [path for path in (rest.pop("image"), rest.pop("image_dir")) if path]
+    if len(images) != 1:
+        raise click.UsageError("give one image with -i or a folder with -d")
+    if classmap := rest.pop("classmap"):
+        click.echo(f"-cm {classmap} is not needed: the checkpoint knows its classes", err=True)
+
+    def stage(spec: "Spec", run: "Run") -> "Summary":
+        from tao_lite.stages.inference import inference as inference_stage
+
+        return inference_stage(spec, run, images[0])
+
+    fields = {"eval_config.model_path": model, "eval_config.batch_size": rest.pop("batch_size")}
+    return start("inference", stage, options(rest, fields), spec_file=spec_file, model=model)
