@@ -103,8 +103,9 @@ OPENERS = {
     "monitor/console.py": "/dev/null",
     "monitor/events.py": "TensorBoard's file, new and appended to",
     "spec/reference.py": "our own meanings.json",
-    "stages/export/clients/picture.py": "leaves the house: it reads the preprocess.json beside it",
-    "stages/export/package.py": "our own clients",
+    "stages/export/clients/triton_classify.py": "leaves the house: it sends pictures to a server",
+    "stages/export/clients/way.py": "leaves the house: it reads the preprocess.json beside it",
+    "stages/export/targets.py": "our own clients",
 }
 OPENS = {"open", "fdopen", "read_text", "read_bytes", "write_text", "write_bytes"}
 """Names of functions and methods by which Python opens a file."""

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from tao_lite.spec.load import Spec
 
 
+# The names of TARGETS, which a test compares.
+_TARGETS = ("onnxruntime", "openvino", "triton", "deepstream", "tensorrt", "torch")
+
+
 @click.command()
 @spec_file(required=False)
 @click.option("-m", "--model", type=PATH, help="Checkpoint.  [default: the best of the results folder]")
@@ -23,7 +27,8 @@ if TYPE_CHECKING:
     "--input",
     "kind",
     type=click.Choice(["tensor", "pixels", "image"]),
-    help="What the graph takes: normalised floats, uint8 pixels, or uint8 pictures of any size.  [default: tensor]",
+    help="What the graph takes: normalised floats, uint8 pixels, or uint8 pictures of any size.  [default: tensor; in "
+    "packages pixels, but for deepstream]",
 )
 @click.option("--raw_input", is_flag=True, help="The same as --input pixels.")
 @click.option(
@@ -32,8 +37,14 @@ if TYPE_CHECKING:
 @click.option("--gen_ds_config", is_flag=True, help="Write labels.txt and nvinfer_config.txt for DeepStream too.")
 @click.option("--classmap_json", type=PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
 @click.option("--target_opset", "opset", type=click.IntRange(1), help="Opset of the file.  [default: PyTorch's]")
-@click.option("--package", "folder", type=PATH, help="Write a folder with a client for the runtime that --for names.")
-@click.option("--for", "runtime", type=click.Choice(["onnxruntime", "openvino"]), help="Runtime of the package.")
+@click.option("--package", "folder", type=PATH, help="Write a folder with a client for what --for names.")
+@click.option(
+    "--for",
+    "runtimes",
+    multiple=True,
+    type=click.Choice(_TARGETS),
+    help="What will run the package; of several, each gets a folder in DIR.",
+)
 @click.option("--verify", type=click.IntRange(0), default=500, help="Validation pictures to compare.  [default: 500]")
 @click.option("--sign", "signing_key", type=PATH, help="Private Ed25519 key (PEM) to sign the package with.")
 @click.option("--licence", default="unknown", help="The network's licence, for its card.")
@@ -46,15 +57,15 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
     kind, raw_input, has_boxes = rest.pop("kind"), rest.pop("raw_input"), rest.pop("has_boxes")
     if raw_input and kind not in (None, "pixels"):
         raise click.UsageError(f"--raw_input is --input pixels; leave it out, or --input {kind}")
-    kind = "pixels" if raw_input else kind or ("pixels" if rest["folder"] else "tensor")
+    kind = "pixels" if raw_input else kind
     if has_boxes and kind != "image":
         raise click.UsageError("--boxes are boxes in a picture of any size: add --input image")
     form_options = {"kind": kind, "opset": rest.pop("opset")}
     file_options = {"has_boxes": has_boxes, "for_deepstream": rest.pop("gen_ds_config")}
     file_options |= {"batch_size": rest.pop("static_batch_size")}
     package_options = {name: rest.pop(name) for name in ("folder", "verify", "signing_key", "licence")}
-    package_options["runtime"] = rest.pop("runtime")
-    if bool(package_options["folder"]) != bool(package_options["runtime"]):
+    package_options["runtimes"] = rest.pop("runtimes")
+    if bool(package_options["folder"]) != bool(package_options["runtimes"]):
         raise click.UsageError("--package DIR and --for RUNTIME belong together")
     if package_options["folder"] and (output or has_boxes or file_options["for_deepstream"]):
         raise click.UsageError("--package names its files itself: leave out -o, --boxes and --gen_ds_config")
@@ -67,6 +78,7 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
         source = model or run.best
         if package_options["folder"]:
             return package(spec, run, source, Request(**package_options, **form_options))
+        form_options["kind"] = kind or "tensor"
         path = output or source.with_suffix(".onnx")
         if "onnx" not in path.name:
             path = path.with_name(f"{path.name}.onnx")  # as in TAO

@@ -27,7 +27,7 @@ from tao_lite.training.runtimes import Array, Computed
 from tao_lite.training.trained import Trained
 
 DESCRIPTION = "preprocess.json"
-_FILES = ("model.onnx", "model.xml")
+_FILES = ("model.onnx", "model.xml", "models/*/1/model.onnx")  # the last in a package for Triton
 _KEY = "preprocess"  # of the description in the metadata of an ONNX file
 _AGAIN = "export the network again"
 
@@ -148,12 +148,12 @@ def _file(path: Path) -> Path:
     """The network's file: the path itself or, where that is a package, the one in it."""
     if not path.is_dir():
         return path
-    for name in _FILES:
-        if (path / name).is_file():
-            return path / name
-    raise CheckpointError(
-        f"{path}: holds neither {' nor '.join(_FILES)}; give a package for onnxruntime or openvino, or a checkpoint"
-    )
+    for pattern in _FILES:
+        for found in path.glob(pattern):
+            return found
+    if (path / "model.pt2").exists():
+        raise CheckpointError(f"{path}: is for torch, which would unpickle it; give another package or the checkpoint")
+    raise CheckpointError(f"{path}: holds neither {' nor '.join(_FILES)}; give a package or a checkpoint")
 
 
 def _opened(path: Path) -> tuple[Description, Computed]:
@@ -175,7 +175,7 @@ def _description(path: Path, file: Path, metadata: Mapping[str, str]) -> Descrip
         RunError: there is no description, none of ours, or the two differ.
     """
     inside = Description.from_text(metadata[_KEY], file) if _KEY in metadata else None
-    beside = file.with_name(DESCRIPTION)
+    beside = (path if path.is_dir() else file.parent) / DESCRIPTION
     if path == file and file.suffix.lower() == ".onnx":
         if not inside:
             raise RunError(

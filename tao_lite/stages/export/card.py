@@ -90,7 +90,7 @@ def card(model: Path, found: Checkpoint, *, licence: str = UNKNOWN) -> str:
     config = found.experiment.model_config
     parts = [
         _head(config.arch, licence),
-        f"# {_cell(_name(config))} for {len(found.class_names)} classes",
+        f"# {_cell(architecture(config))} for {len(found.class_names)} classes",
         _table(("", ""), _facts(subject)),
         "How a picture becomes the network's input is in `preprocess.json`.",
         "## Classes and data",
@@ -144,7 +144,8 @@ def _head(arch: str, licence: str) -> str:
     )
 
 
-def _name(config: pb.ModelConfig) -> str:
+def architecture(config: pb.ModelConfig) -> str:
+    """Its name and, where that needs one, its depth."""
     depth = f"-{config.n_layers}" if architectures.find(config).n_layers else ""
     return f"{config.arch}{depth}"
 
@@ -152,7 +153,7 @@ def _name(config: pb.ModelConfig) -> str:
 def _facts(subject: _Subject) -> Iterator[tuple[str, str]]:
     found, config = subject.found, subject.found.experiment.model_config
     network, shape = checkpoints.network(found), architectures.input_shape(config)
-    yield "Architecture", _name(config)
+    yield "Architecture", architecture(config)
     yield "Input", "{} channels, {} pixels high, {} wide".format(*shape)
     yield "Parameters", f"{sum(parameter.numel() for parameter in network.parameters()):,}"
     yield "Multiply-accumulates for one picture", f"{sizes.macs(network, shape).total():,}"

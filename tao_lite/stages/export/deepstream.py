@@ -1,13 +1,14 @@
 """What DeepStream's nvinfer reads beside an exported network: names, and settings that TAO writes for caffe always."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from tao_lite.data.description import Description
+from tao_lite.data.description import OUTPUT, Description
 from tao_lite.data.pipeline import Pipeline
 from tao_lite.errors import RunError
 
 _COLOURS = {"RGB": 0, "BGR": 1, "GREY": 2}
 _BETWEEN_LABELS = ";"
+_BATCH_SIZE = 16
 
 
 def labels(class_names: Sequence[str]) -> str:
@@ -21,8 +22,8 @@ def labels(class_names: Sequence[str]) -> str:
     unfit = [name for name in class_names if set(name) & {_BETWEEN_LABELS, "\n"}]
     if unfit:
         raise RunError(
-            f"--gen_ds_config: DeepStream ends a label at {_BETWEEN_LABELS!r} and at the end of a line, which stand in "
-            f"{', '.join(map(repr, unfit))}; export without it, or train with other names"
+            f"DeepStream ends a label at {_BETWEEN_LABELS!r} and at the end of a line, which stand in "
+            f"{', '.join(map(repr, unfit))}; export for something else, or train with other names"
         )
     return f"{_BETWEEN_LABELS.join(class_names)}\n"
 
@@ -58,4 +59,30 @@ def config(description: Description) -> str:
         "maintain-aspect-ratio": "0",
         "output-tensor-meta": "0",
     }
+    return _lines(values)
+
+
+def whole_config(description: Description) -> str:
+    """A configuration file for nvinfer, of the network in model.onnx with labels.txt beside it.
+
+    Raises:
+        RunError: as config.
+    """
+    own = {
+        "gpu-id": "0",
+        "gie-unique-id": "2",
+        "process-mode": "2",  # what a detector found; 1: whole frames
+        "onnx-file": "model.onnx",
+        "model-engine-file": f"model.onnx_b{_BATCH_SIZE}_gpu0_fp32.engine",  # as nvinfer calls what it builds
+        "labelfile-path": "labels.txt",
+        "batch-size": str(_BATCH_SIZE),
+        "network-mode": "0",  # FP32
+        "output-blob-names": OUTPUT,
+        "classifier-threshold": "0",
+        "scaling-filter": "1",  # linear
+    }
+    return f"[property]\n{_lines(own)}{config(description)}"
+
+
+def _lines(values: Mapping[str, str]) -> str:
     return "".join(f"{key}={value}\n" for key, value in values.items())

@@ -85,20 +85,20 @@ def make(trained: Trained, form: Form) -> Made:
     pipeline = trained.pipeline
     scale = deepstream.scale(pipeline) if form.for_deepstream and form.kind == "tensor" else None
     deployed = Deployed(trained.network, pipeline, form.kind, scale).eval()
-    samples = _samples(form, pipeline)
-    file = _exported(deployed, samples[0], form)
+    inputs = samples(form, pipeline)
+    file = _exported(deployed, inputs[0], form)
     if form.opset is not None:
-        opset.refuse_other(file, form.opset, lambda other: _works(other.SerializeToString(), deployed, samples))
+        opset.refuse_other(file, form.opset, lambda other: _works(other.SerializeToString(), deployed, inputs))
     fed = replace(pipeline, scale=(scale,) * pipeline.channels) if scale else pipeline
     description = Description(pipeline=fed, class_names=trained.class_names, kind=form.kind, has_boxes=form.has_boxes)
     for key, value in {"preprocess": description.to_text(), "spec": card.public_spec(trained.found)}.items():
         entry = file.metadata_props.add()
         entry.key, entry.value = key, value
     content: bytes = file.SerializeToString()
-    return Made(content, description, _difference(content, deployed, samples))
+    return Made(content, description, _difference(content, deployed, inputs))
 
 
-def _samples(form: Form, pipeline: Pipeline) -> list[Inputs]:
+def samples(form: Form, pipeline: Pipeline) -> list[Inputs]:
     """Inputs of noise: to trace with, and then to compare with; of other sizes where the form leaves them open."""
     return [_noise(form, pipeline, number) for number in range(2 if form.is_open else 1)]
 
@@ -118,13 +118,18 @@ def _noise(form: Form, pipeline: Pipeline, number: int) -> Inputs:
     return images, torch.tensor([[number, 2, width - 3, height - 1 - index] for index in range(batch)]).float()
 
 
+def shapes(form: Form, inputs: Inputs) -> tuple[dict[int, Any], ...]:
+    """Which sizes of each input are left open, as torch.export takes it."""
+    found: list[dict[int, Any]] = [{} for _ in inputs]
+    if form.batch_size <= 0:
+        found[-1][0] = torch.export.Dim("batch")
+    if form.kind == "image":
+        found[0] |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    return tuple(found)
+
+
 def _exported(deployed: nn.Module, inputs: Inputs, form: Form) -> Any:
     """The ONNX file, as onnx's own message; of another opset than the form's where PyTorch can't convert it."""
-    shapes: list[dict[int, Any]] = [{} for _ in inputs]
-    if form.batch_size <= 0:
-        shapes[-1][0] = torch.export.Dim("batch")
-    if form.kind == "image":
-        shapes[0] |= {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     # The exporter reports its progress as log lines and warnings of its own libraries.
     for library in ("torch.onnx", "onnxscript"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
@@ -134,7 +139,7 @@ def _exported(deployed: nn.Module, inputs: Inputs, form: Form) -> Any:
             deployed,
             inputs,
             dynamo=True,
-            dynamic_shapes=tuple(shapes),
+            dynamic_shapes=shapes(form, inputs),
             input_names=[INPUT, BOXES][: len(inputs)],
             output_names=[OUTPUT],
             external_data=False,

@@ -35,6 +35,28 @@ class Answer:
     pixels: str
     probabilities: Sequence[float]
 
+    @property
+    def best(self) -> int:
+        """The most probable class."""
+        return self.probabilities.index(max(self.probabilities))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the network says of the reference pictures, and of validation pictures."""
+
+    drawn: Mapping[Path, Answer]
+    validation: Mapping[Path, Answer]
+
+    @property
+    def all(self) -> Mapping[Path, Answer]:
+        return {**self.drawn, **self.validation}
+
+    @property
+    def words(self) -> str:
+        others = f"{len(self.validation)} validation pictures and " if self.validation else ""
+        return f"{others}{len(self.drawn)} reference pictures"
+
 
 def expected(trained: Trained, paths: Sequence[Path]) -> dict[Path, Answer]:
     """What the network says of each file in FP32, in the way of `tao-lite inference`; without those it can't read."""
@@ -160,5 +182,4 @@ def _distance(want: Answer, found: Answer | None) -> float:
 
 def _differ(want: Answer, found: Answer | None) -> bool:
     """Whether the most probable classes differ."""
-    first = want.probabilities.index(max(want.probabilities))
-    return found is None or found.probabilities.index(max(found.probabilities)) != first
+    return found is None or found.best != want.best

@@ -1,16 +1,16 @@
-"""A folder that a stranger can use without us: a network with a client, a check of it, and where it is from."""
+"""Folders that a stranger can use without us: a network with a client, a check of it, and where it is from."""
 
 import importlib.metadata
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from tao_lite.data.description import Description, Kind
+from tao_lite.data.description import Kind
 from tao_lite.errors import DataError, RunError, refuse_missing
 from tao_lite.files import signature, sums, writing
 from tao_lite.monitor import console
@@ -18,122 +18,95 @@ from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.stages.export import card, gate
 from tao_lite.stages.export.export import PACKAGES, Form, Made, make
+from tao_lite.stages.export.gate import Wanted
 from tao_lite.stages.export.references import draw
 from tao_lite.stages.export.sbom import sbom
-from tao_lite.training import runtimes
+from tao_lite.stages.export.targets import TARGETS, Contents, Target
 from tao_lite.training.trained import Trained
 
 _log = logging.getLogger(__name__)
 
 REFERENCES = "references"
-RUNTIMES = ("onnxruntime", "openvino")
-"""By the names of their packages for Python."""
-
-_CLIENT = ("client.py", "picture.py", "check.py")
 
 _README = """# {title}
 
-Classifies pictures as {classes}. Made by tao_lite; it needs neither tao_lite nor PyTorch.
+Classifies pictures as {classes}. Made by tao_lite, which it doesn't need{nor}.
 
-```sh
-pip install -r requirements.txt
-python -B check.py
-python -B client.py PICTURE...
-```
-
+{usage}
 `check.py` replays the pictures in `references/` and says ok, or where this machine's answers differ. `preprocess.json`
-says in numbers how a file becomes the network's input: whoever writes another client goes by it. `labels.txt` has a
-class on each line, in the order of the network's outputs. Where the network is from: `model_card.md`, `sbom.cdx.json`;
-whether a file was changed: `sha256sum -c SHA256SUMS`.
+says in numbers how a file becomes the network's input: whoever writes another client goes by it. `labels.txt` has the
+classes in the order of the network's outputs. Where the network is from: `model_card.md`, `sbom.cdx.json`; whether a
+file was changed: `sha256sum -c SHA256SUMS`.
 
 Before this folder was kept, its client answered {num_pictures} as the network did in PyTorch, in float32: the
-same class for all, probabilities within {distance:.1e}.
+same class for all, probabilities within {distance:.1e}.{not_run}
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is wanted: where, what the graph takes, how many validation pictures to compare, a key to sign by."""
+    """What is wanted: where, for what, how many validation pictures to compare, a key to sign by."""
 
     folder: Path
-    runtime: str
-    kind: Kind = "pixels"
+    runtimes: tuple[str, ...]
+    """Keys of `TARGETS`. Of one the package is the folder itself, of several each has a folder of its name in it."""
+    kind: Kind | None = None
+    """What the graph takes; None: what suits the runtime."""
     verify: int = 500
     opset: int | None = None
     signing_key: Path | None = None
     licence: str = card.UNKNOWN
 
+    def forms(self) -> Iterator[tuple[str, Form]]:
+        """What each runtime's network is to be like.
+
+        Raises:
+            RunError: one has no use for the kind that is asked for.
+        """
+        for name in dict.fromkeys(self.runtimes):
+            target = TARGETS[name]
+            if self.kind and self.kind not in target.kinds:
+                raise RunError(f"--for {name} takes --input {' or '.join(target.kinds)}, not {self.kind}; leave it out")
+            kind = self.kind or target.kinds[0]
+            yield name, Form(kind=kind, opset=self.opset, for_deepstream=name == "deepstream" and kind == "tensor")
+
 
 def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
-    """Write the package; the summary is export.json in the results folder.
+    """Write a package for each runtime; the summary is export.json in the results folder.
 
     Raises:
         CheckpointError: the model can't be read.
-        RunError: something is missing or in the way, or its client answers otherwise than the network: nothing is kept.
+        RunError: something is missing or in the way, or a client answers otherwise than the network: nothing is kept.
     """
     refuse_missing("export", "export", *PACKAGES)
-    if request.runtime == "openvino":
-        refuse_missing("--for openvino", "openvino", "openvino")
-    folder = request.folder
+    forms, folder = dict(request.forms()), request.folder
+    for name in forms:
+        if extra := TARGETS[name].extra:
+            refuse_missing(f"--for {name}", extra, *TARGETS[name].needs)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder}: is there already and not an empty folder; name another one, or remove it")
     if request.signing_key:
         signature.private_key(request.signing_key)
     trained = Trained.of(model, torch.device("cpu"), spec.experiment)
-    made = make(trained, Form(kind=request.kind, opset=request.opset))
-    with writing.new_folder(folder) as temporary:
-        passed = _fill(temporary, trained, made, request)
-        writing.write(temporary / "README.md", _readme(model, made.description, passed))
-        sums.write_sums(temporary)
-        if request.signing_key:
-            signature.sign(temporary, request.signing_key)
-    console.line(
-        f"Wrote {folder}, {len(made.content) / 1e6:.1f} MB; its client answers {passed.words} as the network does, "
-        f"probabilities within {passed.distance:.1e}"
-    )
-    summary = {"package": str(folder), "largest_difference": passed.distance, "pictures": passed.num_pictures}
+    networks: dict[Form, Made] = {}
+    summaries = {}
+    with writing.new_folder(folder) as temporary, tempfile.TemporaryDirectory() as drawings:
+        wanted = _wanted(trained, Path(drawings), request.verify)
+        for name, form in forms.items():
+            if form not in networks:
+                networks[form] = make(trained, form)
+            part = Path(name) if len(forms) > 1 else Path()
+            contents = Contents(folder=temporary / part, trained=trained, form=form, made=networks[form], wanted=wanted)
+            summaries[name] = _fill(contents, name, request)
+            _tell(folder / part, name, wanted, summaries[name])
+    summary = {"package": str(folder), "pictures": len(wanted.validation), "runtimes": summaries}
     writing.write_json(run.summary("export"), summary)
     return summary
 
 
-@dataclass(frozen=True)
-class _Passed:
-    """By how much the answers to how many pictures differed."""
-
-    distance: float
-    num_pictures: int
-    num_references: int
-
-    @property
-    def words(self) -> str:
-        others = f"{self.num_pictures} validation pictures and " if self.num_pictures else ""
-        return f"{others}{self.num_references} reference pictures"
-
-
-def _fill(folder: Path, trained: Trained, made: Made, request: Request) -> _Passed:
-    """Write all but what tells of the comparison, and compare.
-
-    Raises:
-        RunError: the client answers otherwise.
-    """
-    clients = resources.files("tao_lite.stages.export") / "clients"
-    sources = {**{name: name for name in _CLIENT}, "network.py": f"network_{request.runtime}.py"}
-    for name, source in sources.items():
-        writing.write(folder / name, (clients / source).read_bytes())
-    described = made.description.to_dict()
-    writing.write(folder / "model.onnx", made.content)
-    if request.runtime == "openvino":
-        _convert(folder)
-    writing.write(folder / "labels.txt", "".join(f"{name}\n" for name in trained.class_names))
-    writing.write(folder / "requirements.txt", _requirements(request.runtime))
-    writing.write(folder / "model_card.md", card.card(trained.path, trained.found, licence=request.licence))
-    writing.write(folder / "sbom.cdx.json", sbom())
+def _wanted(trained: Trained, folder: Path, most: int) -> Wanted:
     drawn = gate.expected(trained, draw(folder / REFERENCES))
-    writing.write_json(folder / "preprocess.json", {**described, "references": list(gate.references(drawn))})
-    with tempfile.TemporaryDirectory() as cut:
-        want = {**drawn, **gate.expected(trained, _validation(trained, Path(cut), request.verify))}
-        distance = gate.verify(made.description, want, gate.answers(folder, list(want)))
-    return _Passed(distance, len(want) - len(drawn), len(drawn))
+    return Wanted(drawn=drawn, validation=gate.expected(trained, _validation(trained, folder, most)))
 
 
 def _validation(trained: Trained, folder: Path, most: int) -> Sequence[Path]:
@@ -147,24 +120,55 @@ def _validation(trained: Trained, folder: Path, most: int) -> Sequence[Path]:
         return ()
 
 
-def _convert(folder: Path) -> None:
-    """The ONNX file in the folder becomes OpenVINO's two, in float32."""
-    openvino = runtimes.import_openvino(folder)
-    openvino.save_model(openvino.convert_model(folder / "model.onnx"), folder / "model.xml", compress_to_fp16=False)
-    (folder / "model.onnx").unlink()
+def _fill(contents: Contents, name: str, request: Request) -> dict[str, Any]:
+    """Write the package for the runtime of this name, if its client's answers are those of the network.
+
+    Raises:
+        RunError: the client answers otherwise, or can't be had.
+    """
+    folder, trained, wanted, description = contents.folder, contents.trained, contents.wanted, contents.made.description
+    folder.mkdir(exist_ok=True)
+    writing.write(folder / "labels.txt", "".join(f"{label}\n" for label in trained.class_names))
+    writing.write(folder / "requirements.txt", _requirements(TARGETS[name]))
+    writing.write(folder / "model_card.md", card.card(trained.path, trained.found, licence=request.licence))
+    writing.write(folder / "sbom.cdx.json", sbom())
+    draw(folder / REFERENCES)
+    references = list(gate.references(wanted.drawn))
+    writing.write_json(folder / "preprocess.json", {**description.to_dict(), "references": references})
+    written = TARGETS[name].fill(contents)
+    distance = gate.verify(description, wanted.all, gate.answers(written.client, list(wanted.all)))
+    found = {"largest_difference": distance, "not_run": written.not_run, "other_answers": written.other_answers}
+    writing.write(folder / "README.md", _readme(contents, name, found, written.usage))
+    sums.write_sums(folder)
+    if request.signing_key:
+        signature.sign(folder, request.signing_key)
+    return found
 
 
-def _requirements(runtime: str) -> str:
-    needs = sorted({"numpy", "pillow", runtime})
-    return "".join(f"{name}=={importlib.metadata.version(name)}\n" for name in needs)
+def _tell(folder: Path, name: str, wanted: Wanted, found: Mapping[str, Any]) -> None:
+    answers = f"its client answers {wanted.words} as the network does"
+    console.line(f"Wrote {folder} for {name}; {answers}, probabilities within {found['largest_difference']:.1e}")
+    if found["not_run"]:
+        console.line(f"Not run here: {found['not_run']}")
 
 
-def _readme(model: Path, description: Description, passed: _Passed) -> str:
-    names = ", ".join(description.class_names[:10])
-    more = len(description.class_names) - 10
+def _requirements(target: Target) -> str:
+    def version(name: str) -> str:
+        return (name == "numpy" and target.numpy) or importlib.metadata.version(name).partition("+")[0]
+
+    return "".join(f"{name}=={version(name)}\n" for name in sorted({"numpy", "pillow", *target.needs}))
+
+
+def _readme(contents: Contents, name: str, found: Mapping[str, Any], usage: str) -> str:
+    trained = contents.trained
+    names = ", ".join(trained.class_names[:10])
+    more = len(trained.class_names) - 10
     return _README.format(
-        title=f"Image classifier {model.stem}",
+        title=f"Image classifier {trained.path.stem}, for {name}",
         classes=f"{names} and {more} more" if more > 0 else names,
-        num_pictures=passed.words,
-        distance=passed.distance,
+        nor="" if name == "torch" else ", nor PyTorch",
+        usage=usage,
+        num_pictures=contents.wanted.words,
+        distance=found["largest_difference"],
+        not_run=f"\nNot run there: {found['not_run']}." if found["not_run"] else "",
     )

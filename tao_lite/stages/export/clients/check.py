@@ -2,9 +2,9 @@
 
 import sys
 
-from client import HERE, classify
+from classify import classify
 from network import Network
-from picture import WAY
+from way import HERE, WAY
 
 
 def difference(network, reference):

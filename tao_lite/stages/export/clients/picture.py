@@ -1,12 +1,9 @@
 """From a picture's file to the network's input, as preprocess.json says: decode, resize, normalise."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 from PIL import Image, ImageOps
+from way import WAY
 
-WAY = json.loads((Path(__file__).resolve().parent / "preprocess.json").read_text(encoding="utf-8"))
 DECODE, RESIZE, NORMALISE = WAY["decode"], WAY["resize"], WAY["normalise"]
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "GIF", "TIFF", "WEBP")
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -26,9 +23,9 @@ def high_bits(image):
     return Image.fromarray((np.clip(pixels, 0, white).astype(np.float64) * (256 / (white + 1))).astype(np.uint8))
 
 
-def decode(path):
-    """The picture, upright: uint8 [H, W, C], RGB or grey."""
-    image = Image.open(path, formats=FORMATS)
+def decode(file):
+    """The picture in a file, upright: uint8 [H, W, C], RGB or grey."""
+    image = Image.open(file, formats=FORMATS)
     if image.width * image.height > DECODE["max_pixels"]:
         raise ValueError("too many pixels")
     if DECODE["full_scale"] and image.format == "PNG" and str(image.tile[0].args).endswith("RGB;16B"):
