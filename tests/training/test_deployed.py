@@ -219,7 +219,9 @@ def test_a_foreign_or_damaged_file_is_refused(exported: Callable[[str], Path], t
     path.write_bytes(file.read_bytes()[:-1000])
     assert refusal(path) == f"{path}: is no ONNX file, or is damaged; export the network again"
     assert "no such file" in refusal(tmp_path / "other.onnx")
-    assert refusal(tmp_path / "..").endswith("give a package for onnxruntime or openvino, or a checkpoint")
+    assert refusal(tmp_path / "..").endswith("give a package or a checkpoint")
+    (tmp_path / "model.onnx").rename(tmp_path / "model.pt2")
+    assert refusal(tmp_path).endswith("is for torch, which would unpickle it; give another package or the checkpoint")
 
 
 def test_weights_beside_the_file_are_read_and_none_elsewhere(exported: Callable[[str], Path], tmp_path: Path) -> None:
