@@ -1,10 +1,18 @@
-"""What stands in checkpoints for a training that was not."""
+"""Checkpoints, and what stands in them for a training that was not."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
+from google.protobuf import text_format
 
+from tao_lite import checkpoint as checkpoints
+from tao_lite.data.pipeline import Pipeline
+from tao_lite.data.preprocess import Preprocess
+from tao_lite.models.architectures import build
+from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.train.restart import Progress
 
 
@@ -20,3 +28,23 @@ def training(**given: object) -> dict[str, Any]:
         "data": {"train": split, "val": split},
         **given,
     }
+
+
+def answering(folder: Path, config: str, mode: str, mean: Sequence[float] | None = None) -> Path:
+    """A checkpoint of a network with that model_config whose answers differ from picture to picture, of four."""
+    experiment = text_format.Parse(f"model_config {{ {config} }}", pb.Experiment())
+    channels, height, width = (int(number) for number in experiment.model_config.input_image_size.split(","))
+    torch.manual_seed(0)
+    network = build(experiment.model_config, 4)
+    network(torch.randn(16, channels, min(height, 64), min(width, 64)) * 50)  # for statistics of batch norm
+    path = folder / "weights" / "model.pth"
+    pipeline = Pipeline.of(experiment, Preprocess.of_mode(mode, channels, mean), is_cropped=False)
+    found = checkpoints.Checkpoint(
+        spec=str(experiment),
+        class_names=("a", "b", "c", "d"),
+        preprocess=pipeline.to_dict(),
+        network=network.state_dict(),
+        epoch=1,
+    )
+    checkpoints.save(path, found)
+    return path

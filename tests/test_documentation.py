@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import table
+from tao_lite.models.architectures import ARCHITECTURES
+from tao_lite.stages.export.targets import TARGETS
+from tests.bench import packages, table
 from tests.bench.samples import RESULTS
 from tests.conftest import ROOT
 from tests.test_repository import FLOORS
@@ -66,6 +68,12 @@ def links(page: Path) -> Iterator[tuple[str, Path, str]]:
         if not re.match(r"[a-z]+:", link):
             path, _, anchor = link.partition("#")
             yield link, (page.parent / path).resolve() if path else page, anchor
+
+
+def test_the_table_of_packages_has_every_architecture_and_every_package() -> None:
+    """`python -m tests.bench.packages NAME` makes a row that is missing."""
+    assert list(packages.stored()) == list(ARCHITECTURES)
+    assert all(row.count("|") == len(TARGETS) + 2 for row in packages.stored().values())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from tao_lite.data.example import Example
 from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError, RunError
 from tao_lite.machine.distributed import World
+from tao_lite.monitor.console import Progress
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.training.trained import Trained
 from tao_lite.training.validation import evaluation_loader
@@ -74,11 +76,15 @@ def expected(trained: Trained, paths: Sequence[Path]) -> dict[Path, Answer]:
     examples = tuple(Example(path, "", str(path), full_scale=pipeline.full_scale) for path in digests)
     world = World(rank=0, world_size=1, local_rank=0, device=trained.device)
     data = evaluation_loader(experiment, DataSet(examples, ("",), LeftOut("pictures", fail=True)), world)
-    return {
-        Path(path): Answer(*digests[Path(path)], row)
-        for batch, rows in exact.probabilities(data.epoch(0))
-        for path, row in zip(batch.paths, rows, strict=True)
-    }
+    found: dict[Path, Answer] = {}
+    with Progress() as progress:
+        progress.begin("The network's answers", len(examples))
+        for batch, rows in exact.probabilities(data.epoch(0)):
+            found |= {
+                Path(path): Answer(*digests[Path(path)], row) for path, row in zip(batch.paths, rows, strict=True)
+            }
+            progress.advance(len(found))
+    return found
 
 
 def answers(folder: Path, paths: Sequence[Path]) -> dict[Path, Answer]:
@@ -87,12 +93,23 @@ def answers(folder: Path, paths: Sequence[Path]) -> dict[Path, Answer]:
     Raises:
         RunError: the client does not run.
     """
-    command = [sys.executable, "-B", str(folder / "client.py"), "--json", *map(str, paths)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    lines = [json.loads(line) for line in finished.stdout.splitlines()]
-    if not lines:
-        raise RunError(f"the package's client does not run, and nothing was kept: {finished.stderr.strip()[-500:]}")
-    return {Path(line["path"]): _answer(line) for line in lines}
+    command = [sys.executable, "-B", "-u", str(folder / "client.py"), "--json", *map(str, paths)]
+    found: dict[Path, Answer] = {}
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as client,  # noqa: S603
+        Progress() as progress,
+    ):
+        assert client.stdout
+        progress.begin("Its client's answers", len(paths))
+        for number, line in enumerate(map(json.loads, client.stdout), start=1):
+            found[Path(line["path"])] = _answer(line)
+            progress.advance(number)
+        errors.seek(0)
+        said = errors.read().strip()[-500:]
+    if not found:
+        raise RunError(f"the package's client does not run, and nothing was kept: {said}")
+    return found
 
 
 def verify(description: Description, want: Mapping[Path, Answer], found: Mapping[Path, Answer]) -> float:

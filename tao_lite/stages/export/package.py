@@ -16,7 +16,7 @@ from tao_lite.files import signature, sums, writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
-from tao_lite.stages.export import card, gate
+from tao_lite.stages.export import card, deepstream, gate
 from tao_lite.stages.export.export import PACKAGES, Form, Made, make
 from tao_lite.stages.export.gate import Wanted
 from tao_lite.stages.export.references import draw
@@ -88,6 +88,8 @@ def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
     if request.signing_key:
         signature.private_key(request.signing_key)
     trained = Trained.of(model, torch.device("cpu"), spec.experiment)
+    if "deepstream" in forms:
+        deepstream.labels(trained.class_names)  # refuses some, before others are made
     networks: dict[Form, Made] = {}
     summaries = {}
     with writing.new_folder(folder) as temporary, tempfile.TemporaryDirectory() as drawings:

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from google.protobuf import text_format
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.cli.export import _TARGETS
-from tao_lite.data.description import Description, Kind
+from tao_lite.data.description import KINDS, Description, Kind
 from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import RunError
 from tao_lite.files.sums import verify_sums
-from tao_lite.models.architectures import build
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
@@ -26,11 +24,13 @@ from tao_lite.stages.export.package import Request, package
 from tao_lite.stages.export.references import draw
 from tao_lite.stages.export.targets import TARGETS
 from tao_lite.training.trained import Trained
+from tests.checkpoints import answering
 from tests.conftest import ROOT
 from tests.test_pipeline import spec, tao_lite, trained
 
 __all__ = ["spec", "trained"]  # fixtures
 
+RESNET = 'arch: "resnet" n_layers: 10 use_batch_norm: true'
 CLIENTS = ROOT / "tao_lite" / "stages" / "export" / "clients"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
@@ -51,27 +51,6 @@ def made(request: pytest.FixtureRequest, trained: Path, tmp_path_factory: pytest
 
 def runtime_of(made: Path) -> str:
     return (made / "README.md").read_text().splitlines()[0].rpartition(" ")[2]
-
-
-def model(folder: Path, text: str, mode: str) -> Path:
-    """A checkpoint of a network whose answers differ from picture to picture."""
-    network_text = f'model_config {{ arch: "resnet" n_layers: 10 use_batch_norm: true {text} }}'
-    experiment = text_format.Parse(network_text, pb.Experiment())
-    channels = int(experiment.model_config.input_image_size[0])
-    torch.manual_seed(0)
-    network = build(experiment.model_config, 4)
-    network(torch.randn(16, channels, 32, 32) * 50)
-    path = folder / "weights" / "model.pth"
-    pipeline = Pipeline.of(experiment, Preprocess.of_mode(mode, channels), is_cropped=False)
-    found = checkpoints.Checkpoint(
-        spec=str(experiment),
-        class_names=("a", "b", "c", "d"),
-        preprocess=pipeline.to_dict(),
-        network=network.state_dict(),
-        epoch=1,
-    )
-    checkpoints.save(path, found)
-    return path
 
 
 def test_it_holds_what_a_stranger_needs(made: Path) -> None:
@@ -185,23 +164,34 @@ def test_a_client_is_short_and_imports_neither_torch_nor_us(path: Path) -> None:
     assert "tao_lite" not in text
 
 
+SETTINGS: dict[str, tuple[str, str, bool, tuple[float, ...] | None]] = {
+    "torch": ('input_image_size: "3,64,64"', "torch", False, None),
+    "caffe_bicubic_crop": ('input_image_size: "3,48,64" resize_interpolation_method: BICUBIC', "caffe", True, None),
+    "tf_grey": ('input_image_size: "1,64,64"', "tf", False, None),
+    "torch_crop": ('input_image_size: "3,224,224"', "torch", True, None),
+    "caffe_own_mean": ('input_image_size: "3,32,32"', "caffe", False, (20.5, 130.0, 211.25)),
+    "torch_grey_crop": ('input_image_size: "1,40,56"', "torch", True, None),
+    "tf_bicubic": ('input_image_size: "3,32,32" resize_interpolation_method: BICUBIC', "tf", False, None),
+    "caffe_wide": ('input_image_size: "3,32,96"', "caffe", False, None),
+}
+"""By name: what the network is like, how it normalises, whether its middle is cut out, by which mean."""
+RUN_HERE = ("onnxruntime", "openvino", "torch")
+
+
+def cases() -> list[tuple[str, Kind, str]]:
+    """Each setting and each kind in one runtime; with SETTINGS=all in the environment, all in all."""
+    found = [(setting, kind, runtime) for runtime in RUN_HERE for setting in SETTINGS for kind in KINDS]
+    return found if os.environ.get("SETTINGS") == "all" else found[::4]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "torch"])
-@pytest.mark.parametrize("kind", ["tensor", "pixels", "image"])
-@pytest.mark.parametrize(
-    "setting",
-    [
-        ('input_image_size: "3,64,64"', "torch", False),
-        ('input_image_size: "3,48,64" resize_interpolation_method: BICUBIC', "caffe", True),
-        ('input_image_size: "1,64,64"', "tf", False),
-    ],
-)
+@pytest.mark.parametrize(("setting", "kind", "runtime"), cases())
 def test_real_pictures_are_answered_as_by_inference(
-    shared: Path, run: Run, setting: tuple[str, str, bool], kind: Kind, runtime: str
+    shared: Path, run: Run, setting: str, kind: Kind, runtime: str
 ) -> None:
     """Whatever of the dirty pictures decodes, and every tenth of real ones."""
-    text, mode, is_cropped = setting
-    path, folder = model(run.results, text, mode), run.results / "package"
+    text, mode, is_cropped, mean = SETTINGS[setting]
+    path, folder = answering(run.results, f"{RESNET} {text}", mode, mean), run.results / "package"
     asked = Spec(pb.Experiment(eval_config=pb.EvalConfig(enable_center_crop=is_cropped)), path)
     package(asked, run, path, Request(folder=folder, runtimes=(runtime,), kind=kind, verify=0))
     data = shared / "data"

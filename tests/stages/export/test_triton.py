@@ -22,7 +22,8 @@ from tao_lite.spec.load import Spec
 from tao_lite.stages.export import gate
 from tao_lite.stages.export.package import Request, package
 from tao_lite.training.trained import Trained
-from tests.stages.export.test_export_package import SUFFIXES, model
+from tests.checkpoints import answering
+from tests.stages.export.test_export_package import RESNET, SUFFIXES
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +73,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def made(run: Run) -> Path:
-    path = model(run.results, 'input_image_size: "3,64,64"', "torch")
+    path = answering(run.results, f'{RESNET} input_image_size: "3,64,64"', "torch")
     folder = run.results / "package"
     package(Spec(pb.Experiment(), path), run, path, Request(folder=folder, runtimes=("triton",), verify=0))
     return folder
