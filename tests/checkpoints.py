@@ -1,5 +1,6 @@
 """Checkpoints, and what stands in them for a training that was not."""
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -7,12 +8,15 @@ from typing import Any
 
 import torch
 from google.protobuf import text_format
+from torch import nn
 
 from tao_lite import checkpoint as checkpoints
+from tao_lite.data import decode, geometry
 from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.models.architectures import build
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.stages.export import references
 from tao_lite.stages.train.restart import Progress
 
 
@@ -33,12 +37,13 @@ def training(**given: object) -> dict[str, Any]:
 def answering(folder: Path, config: str, mode: str, mean: Sequence[float] | None = None) -> Path:
     """A checkpoint of a network with that model_config whose answers differ from picture to picture, of four."""
     experiment = text_format.Parse(f"model_config {{ {config} }}", pb.Experiment())
-    channels, height, width = (int(number) for number in experiment.model_config.input_image_size.split(","))
+    channels = int(experiment.model_config.input_image_size[0])
     torch.manual_seed(0)
     network = build(experiment.model_config, 4)
-    network(torch.randn(16, channels, min(height, 64), min(width, 64)) * 50)  # for statistics of batch norm
     path = folder / "weights" / "model.pth"
     pipeline = Pipeline.of(experiment, Preprocess.of_mode(mode, channels, mean), is_cropped=False)
+    with tempfile.TemporaryDirectory() as drawn:
+        _spread(network, _images(references.draw(Path(drawn) / "references"), pipeline))
     found = checkpoints.Checkpoint(
         spec=str(experiment),
         class_names=("a", "b", "c", "d"),
@@ -48,3 +53,24 @@ def answering(folder: Path, config: str, mode: str, mean: Sequence[float] | None
     )
     checkpoints.save(path, found)
     return path
+
+
+def _images(paths: Sequence[Path], pipeline: Pipeline) -> torch.Tensor:
+    """What the network sees of the pictures, normalised."""
+    found = [decode.decode(path, pipeline.channels) for path in paths]
+    whole = [geometry.resize(one, (0, 0, one.shape[1], one.shape[0]), pipeline.size, "bilinear") for one in found]
+    normalised: torch.Tensor = pipeline.preprocess(torch.stack([torch.from_numpy(one) for one in whole]).movedim(3, 1))
+    return normalised
+
+
+def _spread(network: nn.Module, images: torch.Tensor) -> None:
+    """Let statistics of batch norm be those of the images, and classes near for some and far for others."""
+    *_, head = (part for part in network.modules() if isinstance(part, nn.Linear | nn.Conv2d))
+    assert head.bias is not None
+    with torch.no_grad():
+        for _ in range(20):
+            network(images)
+        logits = network.eval()(images)
+        head.weight /= (logits - logits.mean(dim=0)).std()
+        head.bias.zero_()
+        head.bias -= network(images).mean(dim=0)
