@@ -59,7 +59,7 @@ def _images(paths: Sequence[Path], pipeline: Pipeline) -> torch.Tensor:
     """What the network sees of the pictures, normalised."""
     found = [decode.decode(path, pipeline.channels) for path in paths]
     whole = [geometry.resize(one, (0, 0, one.shape[1], one.shape[0]), pipeline.size, "bilinear") for one in found]
-    normalised: torch.Tensor = pipeline.preprocess(torch.stack([torch.from_numpy(one) for one in whole]).movedim(3, 1))
+    normalised: torch.Tensor = pipeline.preprocess(torch.stack([torch.from_numpy(one.copy()) for one in whole]).movedim(3, 1))
     return normalised
 
 
