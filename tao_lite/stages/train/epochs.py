@@ -125,7 +125,7 @@ class Training:
     def _train(self, phase: Phase, watch: Watch, bar: console.Progress) -> bool:
         """Train on what is left of the epoch; whether the processes agreed to stop in it."""
         stats, interval = self.progress.stats, Interval(self.progress.stats, phase.recipe.precision)
-        batches, is_stopped = phase.train.epoch(self.progress.epoch, start=stats.batches), False
+        batches, is_stopped = phase.train.epoch(self.progress.epoch, stats.done), False
         freeze.train_mode(phase.network, phase.frozen)
         steps = train_epoch(phase.trained, batches, phase.recipe, interval, first_step=self._step(0))
         with closing(steps), _clear_errors():
@@ -254,6 +254,8 @@ class Training:
                 "precision": recipe.precision.state_dict(),
                 "progress": asdict(self.progress),
                 "threads": torch.get_num_threads(),
+                "processes": self.run.world.world_size,
+                "begun_with": self.phases.train.sampler.begun_with or self.run.world.world_size,
                 "data": self.prints.to_dict(),
                 **averaged,
             },

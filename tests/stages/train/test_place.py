@@ -1,0 +1,114 @@
+"""A run that goes on with another number of processes: each image of the epoch once, in the same order and steps."""
+
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tao_lite import checkpoint as checkpoints
+from tests.stages.train import team
+
+SPEC = """
+model_config { arch: "timm/test_efficientnet_ln" input_image_size: "3,16,16" }
+train_config {
+  train_dataset_path: "%(data)s/train"
+  val_dataset_path: "%(data)s/val"
+  optimizer { sgd { momentum: 0.9 } }
+  batch_size_per_gpu: 4
+  n_epochs: 2
+  preprocess_mode: "torch"
+  enable_color_augmentation: true
+  lr_config { cosine { learning_rate: 0.01 } }
+  precision: FP32
+}
+"""
+NUM_IMAGES = 425
+
+STEPS = {("early", 1): 115, ("late", 1): 205, ("early", 2): 55, ("late", 2): 95, ("early", 3): 35, ("late", 3): 55}
+"""Of a run, after which it is asked to stop. Several processes do at the next of 20: an epoch has 106, 53 or 35 steps."""
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", NUM_IMAGES), ("val", 6)):
+        for index in range(count):
+            path = folder / part / f"class_{index % 3}" / f"{index:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+    path = folder / "spec.cfg"
+    path.write_text(SPEC % {"data": folder})
+    return path
+
+
+def words(spec: Path, results: Path) -> list[str]:
+    return ["-e", str(spec), "-r", str(results), "--gpus", "0"]
+
+
+def undisturbed(spec: Path, num_processes: int) -> Path:
+    """The folder of a run that nothing stopped."""
+    results = spec.parent / f"undisturbed_{num_processes}"
+    if not results.is_dir():
+        log = spec.parent / f"undisturbed_{num_processes}_log"
+        assert team.train(num_processes, words(spec, results), log) == [0] * num_processes
+    return results
+
+
+def weights(results: Path) -> dict[str, torch.Tensor]:
+    return dict(checkpoints.load(results / "weights" / "latest.pth").network)
+
+
+def said(log: Path) -> str:
+    return (log / "errors_0").read_text()
+
+
+def compare(spec: Path, results: Path, logs: list[Path], begun_with: int) -> None:
+    """Order and weights with those of the run that was not disturbed."""
+    whole = undisturbed(spec, begun_with)
+    expected = team.trained_on(whole.with_name(f"{whole.name}_log"))
+    found = team.trained_on(*logs)
+    assert found == expected
+    for names in found.values():
+        assert len(set(names)) == len(names) > NUM_IMAGES - 6
+    for name, tensor in weights(whole).items():
+        torch.testing.assert_close(weights(results)[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def go_on(spec: Path, folder: Path, before: int, after: int, when: str) -> None:
+    results, logs = folder / "results", [folder / "first", folder / "second"]
+    codes = team.train(before, words(spec, results), logs[0], end=(STEPS[when, before], signal.SIGTERM))
+    assert codes == [128 + signal.SIGTERM] * before, said(logs[0])
+    assert team.train(after, words(spec, results), logs[1]) == [0] * after, said(logs[1])
+    assert f"the run goes on in {after} instead of {before} processes: a step takes {4 * before} images" in said(logs[1])
+    compare(spec, results, logs, before)
+
+
+def test_one_process_goes_on_where_two_were_stopped(spec: Path, tmp_path: Path) -> None:
+    go_on(spec, tmp_path, 2, 1, "late")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (3, 1)])
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_another_number_of_processes_goes_on_where_a_run_was_stopped(
+    spec: Path, tmp_path: Path, before: int, after: int, when: str
+) -> None:
+    go_on(spec, tmp_path, before, after, when)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (3, 1)])
+def test_another_number_of_processes_goes_on_after_kill_9(spec: Path, tmp_path: Path, before: int, after: int) -> None:
+    """From the checkpoint after the first epoch: nothing else was saved."""
+    results, logs = tmp_path / "results", [tmp_path / "first", tmp_path / "second"]
+    codes = team.train(before, words(spec, results), logs[0], end=(STEPS["late", before], signal.SIGKILL))
+    assert codes == [-signal.SIGKILL] * before
+    assert team.train(after, words(spec, results), logs[1]) == [0] * after, said(logs[1])
+    for path in logs[0].glob("rank_*"):
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if line.startswith("[0,")))
+    compare(spec, results, logs, before)
