@@ -14,8 +14,8 @@ class Batch:
 
     images: uint8 [B, C, H, W], RGB or grey, channels last in memory. labels: int64 [B]. draws: float32 [B, NUM_DRAWS],
     uniform in [0, 1), columns as in draws.py. number: place in the epoch, from 0, which missing images don't change.
-    done: images of the epoch's order, up to this batch's last, over all processes. surplus: images that this process has
-    above an equal part of the batch of all processes.
+    done: images of the epoch's order, up to this batch's last, over all processes. surplus: images that this process
+    has above an equal part of the batch of all processes.
     """
 
     images: Tensor

@@ -126,7 +126,7 @@ def distributed(network: nn.Module, run: Run, *, static_graph: bool = True) -> n
 
 
 def wrapped(network: nn.Module, config: pb.TrainConfig, run: Run, *, batch_size: int) -> nn.Module:
-    """The network for several processes where there are several, compiled for that batch size where the spec says so."""
+    """The network for several processes where there are several, compiled for the size where the spec says so."""
     if not config.compile:
         return distributed(network, run)
     # torch.compile splits the network where gradients are exchanged, which a static graph does not allow.

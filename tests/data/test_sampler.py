@@ -1,6 +1,7 @@
 """Examples dealt out to processes and batches."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tao_lite.data.draws import NUM_DRAWS, uniforms
-from tao_lite.data.sampler import Sampler
+from tao_lite.data.sampler import Pick, Sampler
 from tao_lite.data.split import split
 
 EPOCH = 3
@@ -46,7 +47,7 @@ def test_a_batch_is_the_same_wherever_the_epoch_is_taken_up(dealt: list[Sampler]
     for sampler in dealt:
         picks = list(sampler.batches(EPOCH))
         assert [pick.number for pick in picks] == list(range(len(sampler)))
-        for before, whole in zip(picks, picks[1:], strict=False):
+        for before, whole in pairwise(picks):
             later = next(iter(sampler.batches(EPOCH, before.done)))
             assert (later.number, later.done) == (whole.number, whole.done)
             assert np.array_equal(later.indices, whole.indices)
@@ -82,6 +83,12 @@ def runs(draw: st.DrawFn) -> tuple[Sampler, int, int]:
     return begun, world_size, draw(st.integers(0, -(-len(begun) // begun.accumulation)))
 
 
+def drawn(picks: list[Pick]) -> dict[bytes, int]:
+    """Examples by their random numbers."""
+    rows = (row for pick in picks for row in zip(pick.draws, pick.indices.tolist(), strict=True))
+    return {numbers.tobytes(): index for numbers, index in rows}
+
+
 @few
 @given(runs())
 def test_another_number_of_processes_goes_on_with_the_same_order_steps_and_random_numbers(
@@ -100,14 +107,13 @@ def test_another_number_of_processes_goes_on_with_the_same_order_steps_and_rando
     # All have as many batches, so that none waits for another.
     assert len({len(picks) for picks in after}) == 1
     assert all(len(pick.indices) >= begun.smallest_batch for picks in after for pick in picks)
-    draws = {}
-    for pick in (pick for picks in before + after for pick in picks):
-        draws |= {row.tobytes(): index for index, row in zip(pick.indices.tolist(), pick.draws, strict=True)}
+    dealt = [pick for picks in before + after for pick in picks]
+    draws = drawn(dealt)
     whole = [pick for rank in range(begun.world_size) for pick in replace(begun, rank=rank).batches(EPOCH)]
-    expected = {row.tobytes(): int(index) for pick in whole for index, row in zip(pick.indices, pick.draws, strict=True)}
+    expected = drawn(whole)
     # Once each, but for the last few where they are a step of their own that these processes can't share.
     assert draws.items() <= expected.items()
-    assert sum(len(pick.indices) for picks in before + after for pick in picks) == len(draws)
+    assert sum(len(pick.indices) for pick in dealt) == len(draws)
     assert len(expected) - len(draws) < begun.smallest_batch * world_size
     split = resumed[0].split
     if split.step == begun.step:

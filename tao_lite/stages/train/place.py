@@ -1,4 +1,4 @@
-"""The place in an epoch where a run goes on, whoever computes it: how many of its images are done, and in which steps."""
+"""The place in an epoch where a run goes on, whoever computes it: how many images are done, and the steps' size."""
 
 import logging
 import math
@@ -11,20 +11,19 @@ _log = logging.getLogger(__name__)
 
 
 def taken_up(sampler: Sampler, found: Checkpoint) -> Sampler:
-    """The sampler that goes on with the epochs and steps of the checkpoint's run, which may change with a warning."""
+    """The sampler that goes on with the epochs and steps of the checkpoint's run, as far as they can be kept."""
     processes = num_processes(found)
     sampler = replace(sampler, begun_with=found.training.get("begun_with", processes))
     step = sampler.split.step
-    if processes not in (0, sampler.world_size):
-        _log.info(
-            "the run goes on in %d instead of %d processes: a step takes %d images, in batches of %d",
-            *(sampler.world_size, processes, step, sampler.split.batch),
-        )
     if step != sampler.step:
         _log.warning(
-            "%d processes can't share the %d images of a step: it takes %d images, and the learning rate is multiplied "
-            "by %.3g",
+            "%d processes can't share a step of %d images: it takes %d, and the learning rate is %.3g times as high",
             *(sampler.world_size, sampler.step, step, step / sampler.step),
+        )
+    elif processes not in (0, sampler.world_size):
+        _log.info(
+            "the run goes on in %d instead of %d processes: a step still takes %d images, in batches of %d",
+            *(sampler.world_size, processes, step, sampler.split.batch),
         )
     return sampler
 
@@ -53,9 +52,9 @@ def num_processes(found: Checkpoint) -> int:
     if not found.batch:
         return 0
     # Each had as many batches, and pictures that can't be read are few.
-    images = found.training["progress"]["stats"]["images"]
+    images = int(found.training["progress"]["stats"]["images"])
     return max(1, math.ceil(images / (found.batch * _batch_size(found))))
 
 
 def _batch_size(found: Checkpoint) -> int:
-    return int(found.experiment.train_config.batch_size_per_gpu)
+    return max(1, found.experiment.train_config.batch_size_per_gpu)

@@ -37,7 +37,7 @@ def train(
 
 
 def trained_on(*logs: Path) -> dict[int, list[str]]:
-    """For each epoch the names of the pictures in the order of the epoch, as the runs noted them one after the other."""
+    """For each epoch its pictures' names in its order, as the runs noted them one after the other."""
     found: dict[int, list[str]] = {}
     for log in logs:
         batches: dict[tuple[int, int], list[list[str]]] = {}
@@ -114,7 +114,7 @@ def _note_batches(path: Path, end: tuple[int, int] | None) -> None:
                     os.kill(os.getpid(), end[1])
             yield batch
 
-    Loader.epoch = noted  # type: ignore[method-assign]
+    Loader.epoch = noted  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

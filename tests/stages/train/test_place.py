@@ -1,6 +1,7 @@
 """A run that goes on with another number of processes: each image of the epoch once, in the same order and steps."""
 
 import signal
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,11 @@ import torch
 from PIL import Image
 
 from tao_lite import checkpoint as checkpoints
+from tao_lite.checkpoint import Checkpoint
+from tao_lite.data.sampler import Sampler
+from tao_lite.stages.train import place
+from tao_lite.stages.train.restart import Progress
+from tao_lite.training.interval import EpochStats
 from tests.stages.train import team
 
 SPEC = """
@@ -28,7 +34,7 @@ train_config {
 NUM_IMAGES = 425
 
 STEPS = {("early", 1): 115, ("late", 1): 205, ("early", 2): 55, ("late", 2): 95, ("early", 3): 35, ("late", 3): 55}
-"""Of a run, after which it is asked to stop. Several processes do at the next of 20: an epoch has 106, 53 or 35 steps."""
+"""Of a run, where it is asked to stop; several processes do at the next of 20. Epochs have 106, 53 or 35 steps."""
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +89,58 @@ def go_on(spec: Path, folder: Path, before: int, after: int, when: str) -> None:
     codes = team.train(before, words(spec, results), logs[0], end=(STEPS[when, before], signal.SIGTERM))
     assert codes == [128 + signal.SIGTERM] * before, said(logs[0])
     assert team.train(after, words(spec, results), logs[1]) == [0] * after, said(logs[1])
-    assert f"the run goes on in {after} instead of {before} processes: a step takes {4 * before} images" in said(logs[1])
+    assert f"goes on in {after} instead of {before} processes: a step still takes {4 * before} images" in said(logs[1])
     compare(spec, results, logs, before)
+
+
+def checkpoint(**training: object) -> Checkpoint:
+    """What 2 processes with batches of 4 saved after 10 batches of an epoch, but for what is given."""
+    stats = EpochStats(images=79, batches=10)
+    return Checkpoint(
+        spec="train_config { batch_size_per_gpu: 4 }",
+        class_names=("cat",),
+        preprocess={},
+        network={},
+        epoch=1,
+        batch=10,
+        training={"progress": asdict(Progress(epoch=1, stats=stats)), **training},
+    )
+
+
+def sampler(**changes: object) -> Sampler:
+    fields = {"num_examples": NUM_IMAGES, "batch_size": 4, "seed": 1, "training": True, **changes}
+    return Sampler(**fields)  # type: ignore[arg-type]
+
+
+def test_of_an_older_checkpoint_images_and_batches_tell_how_many_processes_there_were() -> None:
+    """One of the 80 images could not be read."""
+    older = checkpoint()
+    del older.training["progress"]["stats"]["done"]
+    assert (place.num_processes(older), place.done(older)) == (2, 80)
+    assert place.taken_up(sampler(), older).split == (4, 2)
+    assert place.num_processes(replace(older, batch=0)) == 0
+    assert place.taken_up(sampler(world_size=3), replace(older, batch=0)).split == (12, 1)
+
+
+def test_another_batch_size_takes_up_the_same_rest() -> None:
+    """The learning rate stays that of two processes."""
+    kept = checkpoint(processes=2, begun_with=2)
+    found = place.taken_up(sampler(batch_size=5), kept)
+    assert found.split.step / 5 == 2
+    assert next(found.batches(1, 80)).done == 85
+
+
+def test_a_step_too_small_for_the_processes_is_larger_and_its_learning_rate_higher(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    found = place.taken_up(sampler(world_size=5), checkpoint(processes=1, begun_with=1))
+    # Batch norm needs two images in each process.
+    assert found.split == (10, 1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "5 processes can't share a step of 4 images: it takes 10, and the learning rate is 2.5 times as high"
+    ]
+    # Whoever comes later has the steps again that the run was begun with.
+    assert place.taken_up(sampler(), checkpoint(processes=5, begun_with=1)).split == (4, 1)
 
 
 def test_one_process_goes_on_where_two_were_stopped(spec: Path, tmp_path: Path) -> None:
