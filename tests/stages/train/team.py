@@ -118,17 +118,13 @@ def _note_batches(path: Path, end: tuple[int, int] | None) -> None:
 
 
 if __name__ == "__main__":
-    import importlib
-    import pkgutil
+    import timm  # noqa: F401 - the network is one of its
 
-    import tao_lite
+    import tao_lite.stages.train.train  # noqa: F401
     from tao_lite.cli.main import main
     from tao_lite.data.batch import Batch
     from tao_lite.data.loader import Loader
 
-    for module in pkgutil.walk_packages(tao_lite.__path__, "tao_lite."):
-        if module.name.startswith(("tao_lite.cli.", "tao_lite.stages.")) and "__main__" not in module.name:
-            importlib.import_module(module.name)
     for line in sys.stdin:
         sys.stdout.write(json.dumps(_codes(json.loads(line))) + "\n")
         sys.stdout.flush()

@@ -143,8 +143,14 @@ def test_a_step_too_small_for_the_processes_is_larger_and_its_learning_rate_high
     assert place.taken_up(sampler(), checkpoint(processes=5, begun_with=1)).split == (4, 1)
 
 
-def test_one_process_goes_on_where_two_were_stopped(spec: Path, tmp_path: Path) -> None:
-    go_on(spec, tmp_path, 2, 1, "late")
+def test_each_image_comes_once_where_one_process_goes_on_for_two(spec: Path, tmp_path: Path) -> None:
+    arguments = [*words(spec, tmp_path / "run"), "--set", "train_config.n_epochs=1"]
+    logs = [tmp_path / "a", tmp_path / "b"]
+    assert team.train(2, arguments, logs[0], end=(35, signal.SIGTERM)) == [143, 143], said(logs[0])
+    assert team.train(1, arguments, logs[1]) == [0], said(logs[1])
+    assert len(team.trained_on(logs[0])[0]) == 40 * 8
+    names = team.trained_on(*logs)[0]
+    assert len(set(names)) == len(names) == NUM_IMAGES - 1
 
 
 @pytest.mark.slow
