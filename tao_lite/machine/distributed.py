@@ -93,6 +93,21 @@ class World:
         torch.distributed.all_reduce(votes)
         return votes.item() > 0
 
+    def gathered(self, text: str) -> list[str]:
+        """The texts of all ranks."""
+        if self.world_size == 1:
+            return [text]
+        import torch
+
+        own = text.encode()
+        length = torch.tensor(len(own))
+        torch.distributed.all_reduce(length, torch.distributed.ReduceOp.MAX)
+        # Spaces at the end are no part of a text.
+        rows = torch.frombuffer(bytearray(own.ljust(int(length) + 1)), dtype=torch.uint8)
+        found = [torch.empty_like(rows) for _ in range(self.world_size)]
+        torch.distributed.all_gather(found, rows)
+        return [bytes(row.tolist()).decode().rstrip() for row in found]
+
     def barrier(self) -> None:
         """Return when all ranks have come here."""
         self.any(False)

@@ -44,7 +44,7 @@ class Training:
     progress: Progress
     request: StopRequest
     saver: Saver
-    prints: Prints
+    prints: Prints | None  # of the main process
     phase: Phase | None = None  # of the epoch that runs
 
     @property
@@ -241,6 +241,7 @@ class Training:
         recipe, network = self._recipe, self.phases.network.state_dict()
         # What is validated is what is saved as the network; where that is the average, the weights are kept beside it.
         averaged = {"network": network} if recipe.average else {}
+        data = {"data": self.prints.to_dict()} if self.prints else {}
         return Checkpoint(
             spec=self.spec.text(),
             class_names=self.phases.train.class_names,
@@ -256,7 +257,7 @@ class Training:
                 "threads": torch.get_num_threads(),
                 "processes": self.run.world.world_size,
                 "begun_with": self.phases.train.sampler.begun_with or self.run.world.world_size,
-                "data": self.prints.to_dict(),
+                **data,
                 **averaged,
             },
         )

@@ -15,7 +15,7 @@ from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages.train import phases, place, pretrained, restart
+from tao_lite.stages.train import agreement, phases, place, pretrained, restart
 from tao_lite.stages.train.epochs import Training
 from tao_lite.stages.train.fingerprint import Prints
 from tao_lite.stages.train.phases import Phases
@@ -64,12 +64,12 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Tr
     experiment = spec.experiment
     train_loader, val_loader = preparation.loaders(experiment, run)
     resumed = None if demands.is_fresh else restart.resume_point(run, experiment, train_loader.class_names)
-    prints = Prints.of(experiment, train_loader.data_set, val_loader.data_set)
+    data = train_loader.data_set, val_loader.data_set
+    agreement.refuse_different(spec, data, resumed, run.world)
+    prints = Prints.of(experiment, *data) if run.is_main else None
     is_begun_anew, threads = False, None
     if resumed:
-        is_begun_anew = prints.compare(resumed, run, same_data=demands.same_data)
-        if experiment.train_config.linear_probe and phases.holds(experiment.train_config, resumed.epoch):
-            is_begun_anew |= place.is_lost(resumed, run.world.world_size)
+        is_begun_anew = _is_begun_anew(resumed, prints, run, experiment.train_config, same_data=demands.same_data)
         train_loader.sampler = place.taken_up(train_loader.sampler, resumed)
         # Several processes had fewer each.
         threads = resumed.training.get("threads") if place.num_processes(resumed) < 2 else None
@@ -102,6 +102,16 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Tr
             restart.mend_links(run, experiment.model_config.arch, progress)
         _announce(training, is_resumed=resumed is not None)
     return training
+
+
+def _is_begun_anew(
+    resumed: Checkpoint, prints: Prints | None, run: Run, config: pb.TrainConfig, *, same_data: bool
+) -> bool:
+    """Whether what is done of the epoch is of no use; prints are those of the main process."""
+    is_probe = config.linear_probe and phases.holds(config, resumed.epoch)
+    is_lost = is_probe and place.is_lost(resumed, run.world.world_size)
+    # The processes have to go the same way.
+    return run.world.any(is_lost or (prints is not None and prints.compare(resumed, run.results, same_data=same_data)))
 
 
 def _claim(training: Training, demands: Demands) -> None:
