@@ -2,7 +2,8 @@
 
     launch (no torch) -> agent: this module as a program, torchrun inside -> ranks: tao_lite.cli, which call start
 
-Each process dies with the one to its left, also by kill -9: torchrun alone leaves its ranks running.
+Each process dies with the one to its left, also by kill -9: torchrun alone leaves its ranks running. The agent may be
+started in torchrun's place, with torchrun's arguments.
 """
 
 import ctypes
@@ -299,7 +300,9 @@ def _die_with_parent() -> None:
 def _agent(arguments: list[str]) -> int:
     """Run torchrun; the exit code of the rank that explains the end, where torchrun itself returns 1."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # No traceback while torch is imported; torchrun sets its own later.
-    _die_with_parent()
+    # Only where we launched it: who starts it in torchrun's place may leave.
+    if _PARENT in os.environ:
+        _die_with_parent()
     os.environ[_PARENT] = str(os.getpid())
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
