@@ -19,11 +19,12 @@ _PATH = "train_config.lr_config"
 
 
 def make_schedule(
-    lr_config: pb.LRConfig, *, world_size: int = 1, exact: bool = False, num_steps: int | None = None
+    lr_config: pb.LRConfig, *, world_size: float = 1, exact: bool = False, num_steps: int | None = None
 ) -> Schedule:
     """Learning rate at a given progress.
 
-    The spec's learning_rate is per process: it is multiplied by world_size, the number of processes, as in TAO.
+    The spec's learning_rate is per process: it is multiplied by world_size, the number of processes, as in TAO, or how
+    many times the images of one process a step takes.
     Formulas: as TAO documents them; exact takes those of its code, which differ for step and, after a warm-up, cosine.
     num_steps is the length of the run, by which TAO's code rounds a stair; None: not known, taken as very long.
 
@@ -81,7 +82,7 @@ def table(schedule: Schedule, n_epochs: int) -> list[tuple[int, float]]:
     return [(epoch, schedule(epoch / n_epochs)) for epoch in epochs]
 
 
-def _make_staircase(config: pb.StepLrConfig, world_size: int) -> Schedule:
+def _make_staircase(config: pb.StepLrConfig, world_size: float) -> Schedule:
     return partial(
         _staircase,
         rate=as_written(config.learning_rate) * world_size,
@@ -90,7 +91,7 @@ def _make_staircase(config: pb.StepLrConfig, world_size: int) -> Schedule:
     )
 
 
-def _make_slope(config: pb.StepLrConfig, world_size: int, num_steps: int | None) -> Schedule:
+def _make_slope(config: pb.StepLrConfig, world_size: float, num_steps: int | None) -> Schedule:
     stair = config.step_size / 100
     if num_steps is not None:
         stair = num_steps * config.step_size // 100 / num_steps
@@ -103,7 +104,7 @@ def _make_slope(config: pb.StepLrConfig, world_size: int, num_steps: int | None)
     return partial(_slope, rate=rate, stair=stair, gamma=as_written(config.gamma))
 
 
-def _make_soft_anneal(config: pb.SoftAnnealLrConfig, world_size: int) -> Schedule:
+def _make_soft_anneal(config: pb.SoftAnnealLrConfig, world_size: float) -> Schedule:
     return partial(
         _soft_anneal,
         rate=as_written(config.learning_rate) * world_size,
@@ -113,7 +114,7 @@ def _make_soft_anneal(config: pb.SoftAnnealLrConfig, world_size: int) -> Schedul
     )
 
 
-def _make_cosine(config: pb.CosineLrConfig, world_size: int, *, exact: bool) -> Schedule:
+def _make_cosine(config: pb.CosineLrConfig, world_size: float, *, exact: bool) -> Schedule:
     rate, soft_start = as_written(config.learning_rate) * world_size, as_written(config.soft_start)
     return partial(
         _cosine,

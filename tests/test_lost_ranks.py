@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -27,13 +28,13 @@ train_config {
 """
 
 
-def started(colours: Path, folder: Path, *options: str) -> "subprocess.Popen[str]":
-    """Two processes that train."""
+def started(colours: Path, folder: Path, *options: str, agent: Sequence[str] = ()) -> "subprocess.Popen[str]":
+    """Two processes that train, as ranks of the agent where one is given."""
     spec = folder / "spec.cfg"
     spec.write_text(SPEC % {"data": colours})
-    arguments = ("train", "-e", str(spec), "-r", str(folder / "results"), "--gpus", "0", "-np", "2", *options)
+    arguments = ("train", "-e", str(spec), "-r", str(folder / "results"), "--gpus", "0", *options)
     return subprocess.Popen(
-        [sys.executable, "-m", "tao_lite.cli", *arguments],
+        [sys.executable, *agent, "-m", "tao_lite.cli", *arguments, *(() if agent else ("-np", "2"))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -45,11 +46,15 @@ def started(colours: Path, folder: Path, *options: str) -> "subprocess.Popen[str
 def training(colours: Path, tmp_path: Path) -> "subprocess.Popen[str]":
     """Two processes that have an epoch behind them."""
     process = started(colours, tmp_path)
-    csv = tmp_path / "results" / "training.csv"
+    wait_for_an_epoch(process, tmp_path)
+    return process
+
+
+def wait_for_an_epoch(process: "subprocess.Popen[str]", folder: Path) -> None:
+    csv = folder / "results" / "training.csv"
     while not (csv.is_file() and len(csv.read_text().splitlines()) > 1):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    return process
 
 
 @pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
@@ -107,3 +112,18 @@ def test_two_processes_save_when_they_are_asked_to_stop(
     assert training.returncode == 128 + signal.SIGTERM, errors
     assert "the same command goes on there" in errors
     assert list((tmp_path / "results" / "weights").glob("*.pth"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("agent", "code"), [("tao_lite.machine.distributed", 143), ("torch.distributed.run", 1)])
+def test_ranks_of_an_agent_save_when_it_is_asked_to_stop(colours: Path, tmp_path: Path, agent: str, code: int) -> None:
+    """torchrun's traceback and exit code are its own."""
+    process = started(colours, tmp_path, agent=("-m", agent, "--standalone", "--nproc_per_node", "2"))
+    wait_for_an_epoch(process, tmp_path)
+    process.terminate()
+    _, errors = process.communicate()
+    assert process.returncode == code, errors
+    assert errors.count("the same command goes on there") == 1
+    _, traceback, trace = errors.partition("Traceback")
+    assert not traceback or (code == 1 and "tao_lite/" not in trace)
+    assert (tmp_path / "results" / "weights" / "interrupted.pth").is_file()

@@ -49,7 +49,8 @@ class Session:
 
     def train(self, epoch: int, start: int = 0, end: int = 1000) -> None:
         """The batches of the epoch from number `start` up to `end`."""
-        batches, interval = self.data.epoch(epoch, start), Interval(EpochStats(), self.recipe.precision)
+        batches = self.data.epoch(epoch, start * self.data.sampler.split.batch)
+        interval = Interval(EpochStats(), self.recipe.precision)
         first_step = epoch * len(self.data)
         for batch in train_epoch(self.network, batches, self.recipe, interval, first_step=first_step):
             if batch.number + 1 == end:

@@ -54,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(f"Error: {shown(str(error.filename or 'a file'))}: {error.strerror or error}", err=True)
         code = USER_ERROR
     except Interrupted as stopped:
-        click.echo(shown(str(stopped)), err=True)
+        # All ranks stop together.
+        if distributed.is_main():
+            click.echo(shown(str(stopped)), err=True)
         code = 128 + stopped.signal_number
     except (click.exceptions.Abort, KeyboardInterrupt):
         code = CTRL_C

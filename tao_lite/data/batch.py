@@ -14,6 +14,8 @@ class Batch:
 
     images: uint8 [B, C, H, W], RGB or grey, channels last in memory. labels: int64 [B]. draws: float32 [B, NUM_DRAWS],
     uniform in [0, 1), columns as in draws.py. number: place in the epoch, from 0, which missing images don't change.
+    done: images of the epoch's order, up to this batch's last, over all processes. surplus: images that this process
+    has above an equal part of the batch of all processes.
     """
 
     images: Tensor
@@ -21,6 +23,8 @@ class Batch:
     paths: tuple[Path, ...]
     draws: Tensor
     number: int
+    done: int = 0
+    surplus: float = 0.0
 
 
 class Batches(Protocol):
@@ -31,4 +35,4 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
 
-    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch]: ...
+    def epoch(self, epoch: int, done: int = 0) -> Generator[Batch]: ...

@@ -59,6 +59,7 @@ def loader(
             classes=data_set.labels() if is_training and train.sampler == pb.Sampler.BALANCED else None,
             rank=world.rank,
             world_size=world.world_size,
+            accumulation=train.gradient_accumulation_steps if is_training else 1,
         ),
         size=(height, width),
         channels=channels,

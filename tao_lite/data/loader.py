@@ -88,8 +88,8 @@ class Loader:
         """Batches of an epoch in this process."""
         return len(self.sampler)
 
-    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch]:
-        """The batches of the epoch from number `start` on.
+    def epoch(self, epoch: int, done: int = 0) -> Generator[Batch]:
+        """The batches of the epoch without the first `done` images of its order.
 
         What goes wrong in a thread is raised here. However the iteration ends, no thread outlives it.
 
@@ -97,7 +97,7 @@ class Loader:
             DataError: by way of `report`, where too many can't be read, or where one of several training processes
                 would leave out a batch.
         """
-        sampler, picks, num_batches = self.sampler, self.sampler.batches(epoch, start), 0
+        sampler, picks, num_batches = self.sampler, self.sampler.batches(epoch, done), 0
         self._seen[:] = 0
         cv2.setNumThreads(1)  # the pool's threads are enough
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode")
@@ -117,7 +117,7 @@ class Loader:
                     )
         finally:
             pool.shutdown(cancel_futures=True)
-        self._verify(num_batches, is_whole=start == 0)
+        self._verify(num_batches, is_whole=done == 0)
 
     def fill(self) -> int:
         """Decode what the cache lacks, bad images being told to `report`; how many images it holds then."""
@@ -248,6 +248,8 @@ class Loader:
             paths=tuple(examples[slot].path for slot in kept),
             draws=self._pinned(torch.from_numpy(draws)),
             number=pick.number,
+            done=pick.done,
+            surplus=pick.surplus,
         )
 
     def _pinned(self, tensor: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
     launch (no torch) -> agent: this module as a program, torchrun inside -> ranks: tao_lite.cli, which call start
 
-Each process dies with the one to its left, also by kill -9: torchrun alone leaves its ranks running.
+Each process dies with the one to its left, also by kill -9: torchrun alone leaves its ranks running. The agent may be
+started in torchrun's place, with torchrun's arguments.
 """
 
 import ctypes
@@ -92,6 +93,21 @@ class World:
         votes = torch.tensor(int(flag))
         torch.distributed.all_reduce(votes)
         return votes.item() > 0
+
+    def gathered(self, text: str) -> list[str]:
+        """The texts of all ranks."""
+        if self.world_size == 1:
+            return [text]
+        import torch
+
+        own = text.encode()
+        length = torch.tensor(len(own))
+        torch.distributed.all_reduce(length, torch.distributed.ReduceOp.MAX)
+        # Spaces at the end are no part of a text.
+        rows = torch.frombuffer(bytearray(own.ljust(int(length) + 1)), dtype=torch.uint8)
+        found = [torch.empty_like(rows) for _ in range(self.world_size)]
+        torch.distributed.all_gather(found, rows)
+        return [bytes(row.tolist()).decode().rstrip() for row in found]
 
     def barrier(self) -> None:
         """Return when all ranks have come here."""
@@ -284,7 +300,9 @@ def _die_with_parent() -> None:
 def _agent(arguments: list[str]) -> int:
     """Run torchrun; the exit code of the rank that explains the end, where torchrun itself returns 1."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # No traceback while torch is imported; torchrun sets its own later.
-    _die_with_parent()
+    # Only where we launched it: who starts it in torchrun's place may leave.
+    if _PARENT in os.environ:
+        _die_with_parent()
     os.environ[_PARENT] = str(os.getpid())
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException

@@ -17,12 +17,16 @@ FETCH_SECONDS = 0.5  # between two looks at the device's numbers; each costs a G
 
 @dataclass
 class EpochStats:
-    """Sums over the images of one epoch, or of the part of it that is done; `batches` counts from its start."""
+    """Sums over the images of one epoch, or of the part of it that is done.
+
+    `batches` counts from its start, in this process; `done` counts the images of its order, over all processes.
+    """
 
     loss_sum: float = 0.0
     correct: int = 0
     images: int = 0
     batches: int = 0
+    done: int = 0
     seconds: float = 0.0
     wait_seconds: float = 0.0
 
@@ -46,6 +50,7 @@ class Interval:
     _hits: list[Tensor] = field(default_factory=list)
     _paths: list[tuple[Path, ...]] = field(default_factory=list)
     _batches: int = 0  # of the epoch that are done
+    _done: int = 0  # images of its order
     _rate: float = 0.0
     _began: float = field(default_factory=time.perf_counter)
 
@@ -59,7 +64,7 @@ class Interval:
         self._losses.append(losses.sum(dtype=torch.float64))
         self._hits.append(hits.sum())
         self._paths.append(batch.paths)
-        self._batches, self._rate = batch.number + 1, rate
+        self._batches, self._done, self._rate = batch.number + 1, batch.done, rate
 
     def fetch(self) -> dict[str, float]:
         """Add the interval to the stats and begin the next one; its numbers, none without a step.
@@ -78,7 +83,7 @@ class Interval:
         self.stats.loss_sum += sum(losses)
         self.stats.correct += hits
         self.stats.images += images
-        self.stats.batches = self._batches
+        self.stats.batches, self.stats.done = self._batches, self._done
         self.stats.seconds += seconds
         self.stats.wait_seconds += waited
         self._losses, self._hits, self._paths, self.wait_seconds, self._began = [], [], [], 0.0, now

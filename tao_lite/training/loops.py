@@ -55,7 +55,8 @@ def train_epoch(
             # Dropout draws from torch's generator: seeded per step, it does not depend on where a run was resumed.
             torch.manual_seed(recipe.seed + step)
             rate = recipe.set_learning_rate(step)
-            num_images = sum(len(batch.labels) for batch in group)
+            # The mean over processes of what is divided by an equal part is the mean over all images.
+            num_images = sum(len(batch.labels) - batch.surplus for batch in group)
             recipe.optimizer.zero_grad()
             penalty = recipe.penalty() if recipe.penalty else None
             for batch in group:

@@ -57,15 +57,16 @@ def loaders(experiment: pb.Experiment, run: Run) -> tuple[Loader, Loader]:
     return make(train_set, "train"), make(val_set, "val")
 
 
-def learning_rate(experiment: pb.Experiment, data: Loader, run: Run) -> schedule.Schedule:
+def learning_rate(experiment: pb.Experiment, data: Loader) -> schedule.Schedule:
     """The schedule of the run.
 
     Raises:
         SpecError: as make_schedule.
     """
+    config, split = experiment.train_config, data.sampler.split
     return schedule.make_schedule(
-        experiment.train_config.lr_config,
-        world_size=run.world.world_size,
+        config.lr_config,
+        world_size=split.step / (config.batch_size_per_gpu * config.gradient_accumulation_steps),
         exact=compat.is_exact(experiment),
         num_steps=num_steps(experiment, data),
     )
@@ -73,8 +74,7 @@ def learning_rate(experiment: pb.Experiment, data: Loader, run: Run) -> schedule
 
 def num_steps(experiment: pb.Experiment, data: Loader) -> int:
     """Optimizer steps of the run."""
-    config = experiment.train_config
-    return config.n_epochs * math.ceil(len(data) / config.gradient_accumulation_steps)
+    return experiment.train_config.n_epochs * math.ceil(len(data) / data.sampler.split.accumulation)
 
 
 def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run, *, precision: Precision) -> Recipe:
@@ -85,7 +85,7 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
         CheckpointError: the teacher can't be read.
     """
     config, exact = experiment.train_config, compat.is_exact(experiment)
-    rate, steps = learning_rate(experiment, data, run), num_steps(experiment, data)
+    rate, steps = learning_rate(experiment, data), num_steps(experiment, data)
     optimizer = optim.make_optimizer(
         config.optimizer,
         config.reg_config,
@@ -108,7 +108,7 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
         set_learning_rate=lambda step: optim.set_learning_rate(optimizer, rate(step / steps), step),
         label_smoothing=config.label_smoothing,
         class_weights=torch.tensor(weights, device=run.device) if weights else None,
-        accumulation=config.gradient_accumulation_steps,
+        accumulation=data.sampler.split.accumulation,
         max_grad_norm=config.max_grad_norm,
         seed=config.random_seed + 1_000_003 * run.world.rank,
         penalty=optim.make_penalty(config.reg_config, network) if exact else None,
@@ -125,12 +125,12 @@ def distributed(network: nn.Module, run: Run, *, static_graph: bool = True) -> n
     return DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True, static_graph=static_graph)
 
 
-def wrapped(network: nn.Module, config: pb.TrainConfig, run: Run) -> nn.Module:
-    """The network for several processes where there are several, compiled where the spec says so."""
+def wrapped(network: nn.Module, config: pb.TrainConfig, run: Run, *, batch_size: int) -> nn.Module:
+    """The network for several processes where there are several, compiled for the size where the spec says so."""
     if not config.compile:
         return distributed(network, run)
     # torch.compile splits the network where gradients are exchanged, which a static graph does not allow.
-    return Compiled(distributed(network, run, static_graph=False), config.compile, config.batch_size_per_gpu)
+    return Compiled(distributed(network, run, static_graph=False), config.compile, batch_size)
 
 
 def teacher(experiment: pb.Experiment, network: nn.Module, class_names: Sequence[str], run: Run) -> Teacher | None:

@@ -37,6 +37,7 @@ answer = {
     "votes": [world.any(False), world.any(world.rank == 1), world.any(True)],
     "sum": world.sum_(torch.tensor([world.rank + 1.0])).tolist(),
     "evaluation": counts.result(["a", "b", "c"], 2).as_dict(),
+    "texts": world.gathered("é" * world.rank),
     "threads": os.environ["OMP_NUM_THREADS"],
 }
 world.barrier()
@@ -138,6 +139,7 @@ def test_two_ranks_sum_vote_and_evaluate_as_one_process_does(launch: Launch, tmp
             "votes": [False, True, True],
             "sum": [3.0],
             "evaluation": expected,
+            "texts": ["", "é"],
             "threads": str(max(1, len(os.sched_getaffinity(0)) // 2)),
         }
 

@@ -41,7 +41,7 @@ def _training(version: int) -> Check:
     progress = dict.fromkeys(("epoch", "best_epoch", "stale_epochs", "images"), count)
     progress |= dict.fromkeys(("best_accuracy", "best_loss", "reference_accuracy"), amount)
     progress |= dict.fromkeys(("train_seconds", "wait_seconds", "total_seconds"), amount)
-    progress |= {"stats": fields(stats)}
+    progress |= {"stats": fields(stats, {"done": count})}
     precision = {"scaler": or_empty(fields(scaler)), "overflows": count}
     later = {"underflow": listed(amount, least=2, most=2), "num_measured": count}
     later_progress = {"best_train_loss": none_or(amount), "epoch_train_seconds": listed(amount)}
@@ -53,7 +53,7 @@ def _training(version: int) -> Check:
             "progress": _grown(version, progress, later_progress),
         },
         {"threads": of(int, minimum=1), "data": fields({"train": _fingerprint, "val": _fingerprint})},
-        {"network": mapped(str, of(Tensor))},
+        {"network": mapped(str, of(Tensor)), "processes": of(int, minimum=1), "begun_with": of(int, minimum=1)},
     )
 
 

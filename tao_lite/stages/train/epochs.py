@@ -44,7 +44,7 @@ class Training:
     progress: Progress
     request: StopRequest
     saver: Saver
-    prints: Prints
+    prints: Prints | None  # of the main process
     phase: Phase | None = None  # of the epoch that runs
 
     @property
@@ -125,7 +125,7 @@ class Training:
     def _train(self, phase: Phase, watch: Watch, bar: console.Progress) -> bool:
         """Train on what is left of the epoch; whether the processes agreed to stop in it."""
         stats, interval = self.progress.stats, Interval(self.progress.stats, phase.recipe.precision)
-        batches, is_stopped = phase.train.epoch(self.progress.epoch, start=stats.batches), False
+        batches, is_stopped = phase.train.epoch(self.progress.epoch, stats.done), False
         freeze.train_mode(phase.network, phase.frozen)
         steps = train_epoch(phase.trained, batches, phase.recipe, interval, first_step=self._step(0))
         with closing(steps), _clear_errors():
@@ -241,6 +241,7 @@ class Training:
         recipe, network = self._recipe, self.phases.network.state_dict()
         # What is validated is what is saved as the network; where that is the average, the weights are kept beside it.
         averaged = {"network": network} if recipe.average else {}
+        data = {"data": self.prints.to_dict()} if self.prints else {}
         return Checkpoint(
             spec=self.spec.text(),
             class_names=self.phases.train.class_names,
@@ -254,7 +255,9 @@ class Training:
                 "precision": recipe.precision.state_dict(),
                 "progress": asdict(self.progress),
                 "threads": torch.get_num_threads(),
-                "data": self.prints.to_dict(),
+                "processes": self.run.world.world_size,
+                "begun_with": self.phases.train.sampler.begun_with or self.run.world.world_size,
+                **data,
                 **averaged,
             },
         )

@@ -10,7 +10,7 @@ examples the numbers take 10 MB in a checkpoint, and less time than listing the 
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,6 @@ from tao_lite.data import dataset
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example
 from tao_lite.errors import RunError
-from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 
 _log = logging.getLogger(__name__)
@@ -47,7 +46,7 @@ class Fingerprint:
     @classmethod
     def of(cls, data: DataSet, root: Path) -> "Fingerprint":
         """That of a data set, whose files are below the root or, if that is a file, beside it."""
-        numbers = _names(data.examples, f"{root if root.is_dir() else root.parent}/") << _SIZE_BITS
+        numbers = _hashes(names(data, root)) << _SIZE_BITS
         numbers |= (_sizes(data.examples) * _SPREAD) >> (np.uint64(64) - _SIZE_BITS)
         labels = data.labels()
         return cls([np.sort(numbers[labels == index]) for index in range(len(data.class_names))])
@@ -110,18 +109,13 @@ class Prints:
 
     @classmethod
     def of(cls, experiment: pb.Experiment, train: DataSet, val: DataSet) -> "Prints":
-        config = experiment.train_config
-        roots = (
-            dataset.root_of(path)
-            for path in (config.train_dataset_path, config.val_dataset_path or config.train_dataset_path)
-        )
-        return cls(*(Fingerprint.of(data, root) for data, root in zip((train, val), roots, strict=True)))
+        return cls(*map(Fingerprint.of, (train, val), roots(experiment)))
 
     def to_dict(self) -> dict[str, Any]:
         """What `payload` calls data."""
         return {"train": self.train.to_dict(), "val": self.val.to_dict()}
 
-    def compare(self, found: Checkpoint, run: Run, *, same_data: bool) -> bool:
+    def compare(self, found: Checkpoint, results: Path, *, same_data: bool) -> bool:
         """Say what has changed since the checkpoint; whether its epoch, begun on other images, has to begin anew.
 
         Raises:
@@ -130,19 +124,18 @@ class Prints:
         kept = found.training.get("data")
         if kept is None:
             if same_data:
-                raise RunError(f"{run.results}: was written before data sets had fingerprints; leave --same_data out")
+                raise RunError(f"{results}: was written before data sets had fingerprints; leave --same_data out")
             return False
         before = Prints(*(Fingerprint.from_dict(kept[name]) for name in ("train", "val")))
         changes = Changes.between(before.train | before.val, self.train | self.val)
         if changes and same_data:
             raise RunError(
-                f"{run.results}: the data set is not the one of the run before: {changes}; bring it back, or leave "
+                f"{results}: the data set is not the one of the run before: {changes}; bring it back, or leave "
                 "--same_data out"
             )
         if changes:
             _log.warning("the data set is not the one of the run before: %s", changes)
-        # The processes have to go the same way.
-        is_begun_anew = run.world.any(bool(found.batch and Changes.between(before.train, self.train)))
+        is_begun_anew = bool(found.batch and Changes.between(before.train, self.train))
         if is_begun_anew:
             _log.warning(
                 "epoch %d is begun anew: its first %d batches were of other training images",
@@ -152,11 +145,23 @@ class Prints:
         return is_begun_anew
 
 
-def _names(examples: Sequence[Example], above: str) -> _Numbers:
-    """Hashes of 40 bits."""
+def roots(experiment: pb.Experiment) -> tuple[Path, Path]:
+    """Where what is trained and what is validated on lies."""
+    config = experiment.train_config
+    paths = config.train_dataset_path, config.val_dataset_path or config.train_dataset_path
+    return dataset.root_of(paths[0]), dataset.root_of(paths[1])
+
+
+def names(data: DataSet, root: Path) -> Iterator[str]:
+    """What the examples are called below the root or, if that is a file, beside it."""
+    above = f"{root if root.is_dir() else root.parent}/"
+    return (_name(example, above) for example in data.examples)
+
+
+def _hashes(names: Iterable[str]) -> _Numbers:
+    """40 bits each."""
     digests = b"".join(
-        hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
-        for name in (_name(example, above) for example in examples)
+        hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest() for name in names
     )
     return np.frombuffer(digests, np.dtype("<u8")).astype(np.uint64) >> _SIZE_BITS
 

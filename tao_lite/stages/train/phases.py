@@ -76,7 +76,9 @@ class Phases:
         return Phase(
             is_frozen=is_frozen,
             network=self.network,
-            trained=preparation.wrapped(self.recipe.precision.cast(self.network), config, self.run),
+            trained=preparation.wrapped(
+                self.recipe.precision.cast(self.network), config, self.run, batch_size=self.train.sampler.own_batch
+            ),
             validated=self._averaged(self.network),
             frozen=frozen,
             train=self.train,

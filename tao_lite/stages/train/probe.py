@@ -45,16 +45,17 @@ class Features:
     paths: tuple[Path, ...]
     batch_size: int
     num_batches: int
+    num_together: int  # images of a batch of all processes
     seed: int | None = None  # of the order; None keeps that of the data set
     balanced: bool = False  # each class comes equally often
 
     def __len__(self) -> int:
         return self.num_batches
 
-    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch]:
-        """The batches of the epoch from number `start` on."""
+    def epoch(self, epoch: int, done: int = 0) -> Generator[Batch]:
+        """The batches of the epoch after `done` images of all processes."""
         order = self._order(epoch)
-        for number in range(start, self.num_batches):
+        for number in range(done // self.num_together, self.num_batches):
             part = order[number * self.batch_size : (number + 1) * self.batch_size]
             place = part.to(self.values.device)
             yield Batch(
@@ -63,6 +64,7 @@ class Features:
                 paths=tuple(self.paths[index] for index in part.tolist()),
                 draws=torch.zeros(len(part), NUM_DRAWS),
                 number=number,
+                done=(number + 1) * self.num_together,
             )
 
     def _order(self, epoch: int) -> Tensor:
@@ -105,16 +107,24 @@ def compute(
         paths=tuple(paths),
         batch_size=data.sampler.batch_size,
         num_batches=math.ceil(len(paths) / data.sampler.batch_size),
+        num_together=data.sampler.split.batch,
     )
 
 
 def shuffled(features: Features, data: Loader, world: World) -> Features:
     """The features in the order of training, another in each epoch, and as many batches in every process."""
+    sampler = data.sampler
+    batch_size = sampler.split.batch // world.world_size
     counts = torch.zeros(world.world_size, dtype=torch.int64, device=world.device)
-    counts[world.rank] = len(features)
-    num_batches = min(len(data), int(world.sum_(counts).min()))
-    is_balanced = data.sampler.classes is not None
-    return replace(features, seed=data.sampler.seed, balanced=is_balanced, num_batches=num_batches)
+    counts[world.rank] = math.ceil(len(features.paths) / batch_size)
+    return replace(
+        features,
+        seed=sampler.seed,
+        balanced=sampler.classes is not None,
+        batch_size=batch_size,
+        num_together=sampler.split.batch,
+        num_batches=min(len(data), int(world.sum_(counts).min())),
+    )
 
 
 @contextlib.contextmanager

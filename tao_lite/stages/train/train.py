@@ -15,7 +15,7 @@ from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages.train import phases, pretrained, restart
+from tao_lite.stages.train import agreement, phases, place, pretrained, restart
 from tao_lite.stages.train.epochs import Training
 from tao_lite.stages.train.fingerprint import Prints
 from tao_lite.stages.train.phases import Phases
@@ -64,8 +64,15 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Tr
     experiment = spec.experiment
     train_loader, val_loader = preparation.loaders(experiment, run)
     resumed = None if demands.is_fresh else restart.resume_point(run, experiment, train_loader.class_names)
-    prints = Prints.of(experiment, train_loader.data_set, val_loader.data_set)
-    is_begun_anew = resumed is not None and prints.compare(resumed, run, same_data=demands.same_data)
+    data = train_loader.data_set, val_loader.data_set
+    agreement.refuse_different(spec, data, resumed, run.world)
+    prints = Prints.of(experiment, *data) if run.is_main else None
+    is_begun_anew, threads = False, None
+    if resumed:
+        is_begun_anew = _is_begun_anew(resumed, prints, run, experiment.train_config, same_data=demands.same_data)
+        train_loader.sampler = place.taken_up(train_loader.sampler, resumed)
+        # Several processes had fewer each.
+        threads = resumed.training.get("threads") if place.num_processes(resumed) < 2 else None
     # It turns TensorFloat-32 on or off for the whole process.
     precision = Precision.of(experiment.train_config, run.device)
     network = _network(experiment, train_loader.class_names, resumed, run)
@@ -73,10 +80,11 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Tr
 
     # The recipe's average is a copy in float32, which the network need not remain.
     precision.store(network)
-    trial.set_threads(network, experiment, precision, run, resumed.training.get("threads") if resumed else None)
+    trial.set_threads(network, experiment, precision, run, threads)
     progress = _restore(resumed, network, recipe, run) if resumed else Progress()
     if is_begun_anew:
         progress.stats = EpochStats()
+    progress.stats.batches = train_loader.sampler.number(progress.stats.done)
 
     training = Training(
         spec=spec,
@@ -94,6 +102,16 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Tr
             restart.mend_links(run, experiment.model_config.arch, progress)
         _announce(training, is_resumed=resumed is not None)
     return training
+
+
+def _is_begun_anew(
+    resumed: Checkpoint, prints: Prints | None, run: Run, config: pb.TrainConfig, *, same_data: bool
+) -> bool:
+    """Whether what is done of the epoch is of no use; prints are those of the main process."""
+    is_probe = config.linear_probe and phases.holds(config, resumed.epoch)
+    is_lost = is_probe and place.is_lost(resumed, run.world.world_size)
+    # The processes have to go the same way.
+    return run.world.any(is_lost or (prints is not None and prints.compare(resumed, run.results, same_data=same_data)))
 
 
 def _claim(training: Training, demands: Demands) -> None:
@@ -127,6 +145,7 @@ def _restore(resumed: Checkpoint, network: nn.Module, recipe: Recipe, run: Run) 
     optim.load_state(recipe.optimizer, resumed.training["optimizer"])
     recipe.precision.load_state_dict(resumed.training["precision"])
     progress = Progress.of(resumed.training["progress"])
+    progress.stats.done = place.done(resumed)
     if not run.is_main:
         # The sums saved are those of all processes: the main one goes on with them, the others start at 0.
         progress.stats.loss_sum, progress.stats.correct, progress.stats.images = 0.0, 0, 0
@@ -153,6 +172,8 @@ def _announce(training: Training, *, is_resumed: bool) -> None:
         f"{data.num_examples} training and {training.phases.val.num_examples} validation images of "
         f"{len(data.class_names)} classes ({', '.join(data.class_names[:20])})"
     )
-    rate = preparation.learning_rate(training.spec.experiment, data, training.run)
+    rate = preparation.learning_rate(training.spec.experiment, data)
+    if left_out := data.num_examples - data.sampler.num_dealt:
+        _log.info("%d training images are left out of each epoch, others each time: too few for a batch", left_out)
     rows = [(epoch, f"{value:.3g}") for epoch, value in schedule.table(rate, config.n_epochs)]
     console.table("Learning rate", ("epochs done", "learning rate"), rows)

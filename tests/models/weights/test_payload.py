@@ -28,7 +28,7 @@ from tests.conftest import ROOT
 GOLDEN = ROOT / "tests" / "golden" / "checkpoint_1"
 
 NAMED_BY_THE_NETWORK = ("network", "training.network", "training.optimizer.state", "metrics")
-OPTIONAL = ("training.network",)
+OPTIONAL = ("training.network", "training.processes", "training.begun_with", "training.progress.stats.done")
 MAY_BE_NONE = ("training.progress.best_train_loss",)
 OTHERS = ("text", 1, 2.5, True, None, [None], {"a": None}, torch.zeros(1))
 
@@ -45,8 +45,14 @@ def whole() -> dict[str, Any]:
     content["training"] = {
         **older.training,
         "precision": {**older.training["precision"], "scaler": scaler},
-        "progress": {**older.training["progress"], "best_train_loss": 0.5},
+        "progress": {
+            **older.training["progress"],
+            "best_train_loss": 0.5,
+            "stats": {**older.training["progress"]["stats"], "done": 8},
+        },
         "network": {"a": torch.zeros(1)},
+        "processes": 3,
+        "begun_with": 2,
         "data": {"train": train_data, "val": val_data},
     }
     return content
