@@ -162,8 +162,11 @@ def examine(
         foreign = other_task(text, path) if bound.problems else None
     except TextFormatError as stop:
         return Examined(path, findings=[error(stop.place, "", _with_hint(stop, text))])
-    if foreign or any(one.level == Level.ERROR for one in given.findings):
-        return Examined(path, findings=[foreign] if foreign else _in_order(given.named(given.findings)))
+    if foreign:
+        return Examined(path, findings=[foreign])
+    if any(one.level == Level.ERROR for one in given.findings):
+        findings = given.named([*given.findings, *bound.problems])
+        return Examined(path, findings=_in_order(findings), family=given.family)
     if len(bound.problems) > MAX_PROBLEMS:
         return Examined(path, findings=_in_order(bound.problems))
     asked = (STAGES[stage].asks_as or stage) if stage else ""

@@ -354,7 +354,7 @@ def test_upgrade_shows_the_difference_and_writes_only_where_it_is_told(spec: Run
 
 def test_upgrade_makes_text_format_of_other_forms(spec: Run) -> None:
     Path("a.yaml").write_text("model_config: {arch: resnet, use_imagenet_head: true} # ours\n")
-    code, out, said = spec("upgrade", "a.yaml")
+    code, out, _ = spec("upgrade", "a.yaml")
     assert (code, out) == (0, 'model_config {\n  arch: "resnet"\n  retain_head: true  # ours\n}\n')
     assert spec("upgrade", "a.yaml", "--in_place")[0] == 2
 

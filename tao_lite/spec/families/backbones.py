@@ -1,6 +1,7 @@
 """Networks of classification_pyt by our names, and why some have none."""
 
 import re
+from collections.abc import Iterator
 
 _SAME = {
     **{f"resnet_{depth}": f"torchvision/resnet{depth}" for depth in (18, 34, 50, 101, 152)},
@@ -69,9 +70,11 @@ def why_not(name: str) -> str:
     return next((why for pattern, why in _OTHERS.items() if re.fullmatch(pattern, name, re.IGNORECASE)), "")
 
 
-def table() -> dict[str, str]:
-    """Every name and pattern with what it is here, or why it is nothing."""
-    return {
-        **{f"`{name}`": f"`{same}`" for name, same in _SAME.items()},
-        **{f"`{name}`": why for name, why in _OTHERS.items()},
-    }
+def same() -> Iterator[str]:
+    """Names of theirs that have an equal here."""
+    yield from _SAME
+
+
+def others() -> Iterator[tuple[str, str]]:
+    """Patterns of names that have none, and why."""
+    yield from _OTHERS.items()

@@ -185,16 +185,16 @@ def _changes(source: Source) -> Iterator[Made | Finding]:
 
 def _not_here(source: Source) -> Iterator[Finding]:
     names = {
-        "random_rotate.enable": "quarter turns",
-        "with_scale_random_crop.enable": "enlarging before the crop",
-        "with_random_blur": "blur",
+        "random_rotate.enable": "are no quarter turns",
+        "with_scale_random_crop.enable": "is no enlarging before the crop",
+        "with_random_blur": "is no blur",
     }
     for name, words in names.items():
         path = f"{_AUGMENT}.{name}"
         if source.is_on(path) and source.has(path):
-            yield said(source, Level.WARNING, path, f"has no effect: there is no {words} here")
+            yield said(source, Level.WARNING, path, f"has no effect: there {words} here")
     silent = [
-        words
+        words.partition(" no ")[2]
         for name, words in names.items()
         if source.is_on(f"{_AUGMENT}.{name}") and not source.has(f"{_AUGMENT}.{name}")
     ]

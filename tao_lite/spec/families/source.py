@@ -75,14 +75,10 @@ class Source:
             WrongValueError: an interpolation that leads nowhere, or in a circle.
         """
         item = self.items.get(path)
-        if item is None:
-            return None
-        if isinstance(item.node, Leaf):
-            whole = _INTERPOLATION.fullmatch(item.node.value.text) if item.node.value else None
-            found = (_at(self._top, one) for one in _candidates(whole[1].strip(), item.path)) if whole else ()
-            several = next((one for one in found if isinstance(one, Sequenced)), None)
-            return several or self._filled(item.node, item.path, ())
-        items = [self._filled(one, item.path, ()) if isinstance(one, Leaf) else one for one in item.node.items]
+        node = self._list_meant(item) if item else None
+        if item is None or not isinstance(node, Sequenced):
+            return self._filled(node, item.path, ()) if item and isinstance(node, Leaf) else None
+        items = [self._filled(one, item.path, ()) if isinstance(one, Leaf) else one for one in node.items]
         return Sequenced(item.node.place, items)
 
     def text(self, path: str) -> str:
@@ -156,6 +152,13 @@ class Source:
             return WrongValueError(self.place(path), path, text)
         place = item.node.place if item.node.place != COMMAND_LINE else item.place
         return WrongValueError(place, item.path, text)
+
+    def _list_meant(self, item: Item) -> Leaf | Sequenced:
+        """The list that an interpolation stands for where it is the whole value; else the value as it is."""
+        text = item.node.value.text if isinstance(item.node, Leaf) and item.node.value else ""
+        whole = _INTERPOLATION.fullmatch(text)
+        meant = (_at(self._top, path) for path in _candidates(whole[1].strip(), item.path)) if whole else ()
+        return next((node for node in meant if isinstance(node, Sequenced)), item.node)
 
     def _filled(self, leaf: Leaf, path: str, around: tuple[str, ...]) -> Leaf:
         """The value without interpolations; `around` are the paths that are being filled in."""
