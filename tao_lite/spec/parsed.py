@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tao_lite.spec.findings import Finding, Place, note
+from tao_lite.spec.findings import COMMAND_LINE, Finding, Place, note
 from tao_lite.spec.text import forms, syntax
 from tao_lite.spec.text.syntax import Document
 
@@ -86,7 +86,9 @@ def _converted(top: "Named", family: str, overrides: Sequence[str]) -> Parsed:
     found = table.convert(FAMILIES[family], top)
     document = Document(nodes.fields(found.top))
     known = note(Place(1, 1), "", "is the family of this file; tao-lite spec upgrade writes it in our words")
-    return Parsed(document, ours, [known, *found.findings], family, found.origins, found.assumed)
+    # That -r has no field needs no saying to whoever gives it.
+    findings = [one for one in found.findings if (one.path, one.place) != (_RESULTS, COMMAND_LINE)]
+    return Parsed(document, ours, [known, *findings], family, found.origins, found.assumed)
 
 
 def _without_results(overrides: Sequence[str]) -> list[str]:

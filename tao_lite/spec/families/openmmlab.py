@@ -81,7 +81,7 @@ def _optimizer(source: Source) -> Iterator[Made | Finding]:
 
 
 def _schedule(source: Source) -> Iterator[Made | Finding]:
-    rate, length = f"{_OPTIM}.lr", source.number(_LENGTH)
+    rate, length = f"{_OPTIM}.lr", source.positive(_LENGTH)
     path = next((f"{_RATE}.{name}" for name in ("policy", "type") if source.has(f"{_RATE}.{name}")), f"{_RATE}.policy")
     policy = source.text(path).strip().lower().removesuffix("lr")
     if policy == "cosineannealing":
@@ -91,8 +91,8 @@ def _schedule(source: Source) -> Iterator[Made | Finding]:
             (f"{_RATE}.{name}" for name in ("step", "milestones", "step_size") if source.has(f"{_RATE}.{name}")), path
         )
         steps = source.numbers(theirs)
-        several = steps if len(steps) > 1 or theirs.endswith("milestones") or steps[0] < 1 else None
-        epochs = several or [steps[0] * count for count in range(1, int(length / steps[0]) + 1)]
+        is_list = len(steps) > 1 or theirs.endswith("milestones")
+        epochs = steps if is_list else shared.multiples(source, theirs, source.positive(theirs), length)
         yield from shared.stairs(source, rate, theirs, epochs, gamma=source.number(f"{_RATE}.gamma"), length=length)
     elif policy in ("fixed", "constant"):
         yield from shared.stairs(source, rate, path, [], gamma=1, length=length)
@@ -141,7 +141,7 @@ def _pipeline(source: Source) -> Iterator[Made | Finding]:
     crop = next((step for name, step in steps.items() if name in ("RandomResizedCrop", "Resize")), {})
     size = next((crop[name] for name in ("size", "scale", "crop_size") if name in crop), "224")
     sides = [side.strip() for side in size.strip("()[] ").split(",")]
-    yield made_of(source, _PIPELINE, "model_config.input_image_size", ",".join(["3", sides[0], sides[-1]]))
+    yield made_of(source, _PIPELINE, "model_config.input_image_size", ",".join(["3", sides[0], sides[-1]]), "string")
     yield made_of(source, "dataset.img_norm_cfg", "train_config.preprocess_mode", "torch")
     if not steps:
         return
@@ -258,15 +258,15 @@ _ROWS = (
     elsewhere(_DATA, "no field here: the layout is recognised"),
     elsewhere("dataset.img_norm_cfg", "no field here: preprocess_mode is torch, with ImageNet's mean and deviation"),
     elsewhere("dataset.sampler", "no field here: every image once an epoch"),
-    elsewhere("dataset.pipeline", "no field here"),
+    elsewhere("dataset.pipeline", "no field here: that of dataset.data.train counts"),
     moved("train.exp_config.manual_seed", "train_config.random_seed"),
-    elsewhere("train.exp_config", "no field here"),
+    elsewhere("train.exp_config", "no field here: torchrun has options for several machines"),
     moved(_LENGTH, "train_config.n_epochs", default="20"),
-    elsewhere(f"{_TRAIN}.runner", "no field here"),
+    elsewhere(f"{_TRAIN}.runner", "no field here: there is one loop, of epochs"),
     moved(f"{_TRAIN}.checkpoint_config.interval", "train_config.checkpoint.every_n_epochs"),
     elsewhere(f"{_TRAIN}.checkpoint_config", "no field here: the best and the newest are kept"),
     lost(f"{_TRAIN}.evaluation.interval", "each epoch is validated", "1"),
-    elsewhere(f"{_TRAIN}.evaluation", "no field here"),
+    elsewhere(f"{_TRAIN}.evaluation", "no field here: each epoch is validated, by accuracy"),
     elsewhere(f"{_TRAIN}.validate", "no field here: each epoch is validated", "true"),
     elsewhere(f"{_TRAIN}.logging", "no field here: numbers are shown twice a second"),
     elsewhere(f"{_TRAIN}.log_config", "no field here: numbers are shown twice a second"),
@@ -341,13 +341,13 @@ _ROWS = (
     made("model.backbone.init_cfg.checkpoint", "train_config.pretrained_model_path", _weights),
     made("model.init_cfg.checkpoint", "train_config.pretrained_model_path", _weights),
     lost("model.backbone.custom_args", "a network has its own settings here"),
-    elsewhere("model.backbone", "no field here"),
+    elsewhere("model.backbone", "no field here: a network has its own settings"),
     made("model.head.topk", "eval_config.top_k", _top_k, "the largest", default="1"),
     made("model.head.loss.label_smooth_val", "train_config.label_smoothing", _smoothing),
     elsewhere("model", "no field here: the head is global pooling and one linear layer, the loss cross-entropy"),
     made("evaluate.checkpoint", "eval_config.model_path", shared.evaluated),
     made("inference.checkpoint", "eval_config.model_path", shared.evaluated, "where evaluate has none"),
-    elsewhere("evaluate", "no field here"),
+    elsewhere("evaluate", "no field here: every score is told"),
     elsewhere("inference", "no field here: inference -d FOLDER"),
     elsewhere("export.checkpoint", "no field here: export -m FILE, or the best checkpoint of -r"),
     elsewhere("export.onnx_file", "no field here: export -o FILE"),

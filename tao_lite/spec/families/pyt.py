@@ -21,7 +21,7 @@ _HALVES = ([0.5] * 3, [0.5] * 3)
 
 def _input_size(source: Source) -> Iterator[Made]:
     path = "dataset.img_size"
-    sizes = source.texts(path)
+    sizes = [f"{size:g}" for size in source.numbers(path)]
     yield made_of(source, path, "model_config.input_image_size", ",".join(["3", sizes[0], sizes[-1]]))
 
 
@@ -86,15 +86,12 @@ def _optimizer(source: Source) -> Iterator[Made]:
 
 def _schedule(source: Source) -> Iterator[Made]:
     rate, path = f"{_OPTIM}.lr", f"{_OPTIM}.policy"
-    policy, length = source.text(path).strip().lower(), source.number("train.num_epochs")
+    policy, length = source.text(path).strip().lower(), source.positive("train.num_epochs")
     if policy == "linear":
         yield from shared.linear(source, rate, length)
     elif policy == "step":
         theirs = f"{_POLICY}.step_size"
-        size = source.number(theirs)
-        if size < 1:
-            raise source.wrong(theirs, f"found {size:g}, must be >= 1")
-        epochs = [size * count for count in range(1, int(length / size) + 1)]
+        epochs = shared.multiples(source, theirs, source.positive(theirs), length)
         yield from shared.stairs(source, rate, theirs, epochs, gamma=source.number(f"{_POLICY}.gamma"), length=length)
     elif policy == "multistep":
         theirs = f"{_POLICY}.milestones"
@@ -220,7 +217,7 @@ _DATA = (
     moved("dataset.train_dataset.images_dir", "train_config.train_dataset_path"),
     moved("dataset.val_dataset.images_dir", "train_config.val_dataset_path", "evaluate reads it too"),
     elsewhere("dataset.test_dataset", "no field here: evaluate -i FOLDER, inference -d FOLDER"),
-    elsewhere("dataset.quant_calibration_dataset", "no field here"),
+    elsewhere("dataset.quant_calibration_dataset", "no field here: a spec quantizes nothing"),
     lost("dataset.train_nolabel", "nothing is learnt from pictures without a class here"),
     moved("dataset.batch_size", "train_config.batch_size_per_gpu", default="8"),
     moved("dataset.workers", "train_config.n_workers"),
@@ -236,7 +233,7 @@ _AUGMENTATION = (
     Row(theirs=f"{_AUGMENT}.random_flip.hflip_probability", by=_flips, words="0.5 or 0 here", default="0.5"),
     Row(theirs=f"{_AUGMENT}.random_flip.vflip_probability", by=_flips, words="has no effect", default="0.5"),
     Row(theirs=f"{_AUGMENT}.random_rotate.enable", by=_changes, words="has no effect", default="true"),
-    elsewhere(f"{_AUGMENT}.random_rotate", "no field here", "0.5", "90, 180, 270"),
+    elsewhere(f"{_AUGMENT}.random_rotate", "no field here: nothing is turned", "0.5", "90, 180, 270"),
     made(f"{_AUGMENT}.random_color.enable", "train_config.enable_color_augmentation", _changes, "", default="true"),
     Row(theirs=f"{_AUGMENT}.random_color", words="the strengths are fixed here", by=_changes),
     made(f"{_AUGMENT}.random_erase.enable", "train_config.random_erasing", _changes, default="true"),
@@ -249,7 +246,7 @@ _AUGMENTATION = (
         default="true",
     ),
     Row(theirs=f"{_AUGMENT}.with_scale_random_crop.enable", by=_changes, words="has no effect", default="true"),
-    elsewhere(f"{_AUGMENT}.with_scale_random_crop", "no field here", "1, 1.2", "1.0, 1.2"),
+    elsewhere(f"{_AUGMENT}.with_scale_random_crop", "no field here: nothing is enlarged", "1, 1.2", "1.0, 1.2"),
     made(
         f"{_AUGMENT}.with_random_crop",
         "train_config.enable_random_crop",
@@ -385,7 +382,7 @@ _STAGES = (
         "export", "no field here: export takes size and channels from the checkpoint and compares its file with PyTorch"
     ),
     elsewhere("distill", "no field here: train_config.distillation learns from a checkpoint of ours"),
-    elsewhere("quantize", "no field here"),
+    elsewhere("quantize", "no field here: a spec quantizes nothing"),
 )
 
 FAMILY = Family(name=PYT, rows=(*_DATA, *_AUGMENTATION, *_TRAIN, *_MODEL, *_STAGES, *shared.AROUND))

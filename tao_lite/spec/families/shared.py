@@ -8,6 +8,7 @@ from tao_lite.spec.findings import Finding, Level
 from tao_lite.spec.text.nodes import Leaf, Sequenced
 
 _CHECKPOINTS = ("evaluate.checkpoint", "inference.checkpoint")
+_MAX_STAIRS = 1_000
 _ENGINE = "no field here: TensorRT builds an engine from the exported ONNX file"
 
 AROUND: tuple[Row, ...] = (
@@ -69,6 +70,17 @@ def stairs(
     points = [epoch / length - 1e-6 for epoch in sorted(epochs) if epoch < length]
     if points:
         yield numbers_of(source, theirs, f"{block}.annealing_points", points)
+
+
+def multiples(source: Source, theirs: str, size: float, length: float) -> Sequence[float]:
+    """The ends of all stairs of that size in a run of that length.
+
+    Raises:
+        WrongValueError: there are so many that nobody can mean it.
+    """
+    if length / size > _MAX_STAIRS:
+        raise source.wrong(theirs, f"found {size:g}, which makes more than {_MAX_STAIRS:,} stairs of {length:g} epochs")
+    return [size * count for count in range(1, int(length / size) + 1)]
 
 
 def linear(source: Source, rate: str, length: float) -> Iterator[Made]:

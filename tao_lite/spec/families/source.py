@@ -1,5 +1,6 @@
 """A file of another family as values by path: overridden, with interpolations filled in and old names replaced."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -49,7 +50,7 @@ class Source:
         self.items: dict[str, Item] = {}
         for item in _flat(top, ""):
             path = _newest(item.path, renamed)
-            if path in self.items:
+            if path in self.items and item.place != COMMAND_LINE:
                 first = self.items[path]
                 text = f"set a second time; {first.path} on line {first.place.line} is the same field"
                 raise WrongValueError(item.place, item.path, text)
@@ -119,6 +120,17 @@ class Source:
         """
         return self.numbers(path)[0]
 
+    def positive(self, path: str) -> float:
+        """The value as a number above 0.
+
+        Raises:
+            WrongValueError: it is none.
+        """
+        number = self.number(path)
+        if number <= 0:
+            raise self.wrong(path, f"found {number:g}, must be above 0")
+        return number
+
     def numbers(self, path: str) -> list[float]:
         """The values of a list as numbers.
 
@@ -130,7 +142,7 @@ class Source:
             numbers = [float(text) for text in texts]
         except ValueError:
             numbers = []
-        if not numbers:
+        if not numbers or not all(map(math.isfinite, numbers)):
             raise self.wrong(path, f"found {', '.join(texts) or 'nothing'}, must be a number")
         return numbers
 

@@ -1,10 +1,14 @@
 """What fields of each family become: values derived by hand from the family's own meaning."""
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tao_lite.errors import SpecError
 from tao_lite.schedule import make_schedule
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.families import backbones
@@ -186,6 +190,50 @@ def test_upgrading_keeps_meaning_and_comments(text: str) -> None:
     assert upgraded(new, Path("a.cfg")) == (new, [])
     assert examine(new, Path("a.cfg"), stage=None).experiment == experiment(text)
     assert [line for line in text.splitlines() if line.strip().startswith("#") and line.strip() not in new] == []
+
+
+SPECS = {"tf2": TF2, "pyt": PYT, "openmmlab": OPENMMLAB}
+# What may stand in the place of a value.
+VALUES = (
+    "",
+    "null",
+    "0",
+    "-1",
+    "1e-3",
+    "0.5",
+    "'7'",
+    "true",
+    "No",
+    "[1, 2]",
+    "[]",
+    "{a: 1}",
+    "???",
+    "${train}",
+    "x # y",
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    spec=st.sampled_from(sorted(SPECS)),
+    line=st.integers(0, 40),
+    value=st.one_of(st.sampled_from(VALUES), st.text("abz01.-$\"'{}[]#: ", max_size=9)),
+)
+def test_whatever_a_value_is_the_file_is_refused_or_upgrading_keeps_its_meaning(
+    spec: str, line: int, value: str
+) -> None:
+    written = SPECS[spec].splitlines()
+    number = line % len(written)
+    written[number] = re.sub(r": .*", lambda _: f": {value}", written[number])
+    text = "\n".join(written)
+    try:
+        new, _ = upgraded(text, Path("a.yaml"))
+    except SpecError:
+        return
+    assert upgraded(new, Path("a.cfg")) == (new, [])
+    old, again = read(text), examine(new, Path("a.cfg"), stage=None)
+    assert old.experiment == again.experiment
+    assert [one.path for one in old.problems] == [one.path for one in again.problems]
 
 
 def test_comments_stay_where_they_stood() -> None:
