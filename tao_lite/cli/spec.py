@@ -33,7 +33,7 @@ def spec_group() -> None:
 
 
 @spec_group.command()
-@click.argument("files", nargs=-1, required=True, type=PATH)
+@click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILES... [FIELD=VALUE]...")
 @click.option(
     "--stage",
     default="train",
@@ -47,7 +47,10 @@ def check(files: tuple[Path, ...], stage: str, overrides: tuple[str, ...], as_js
     """Report every problem of spec files, with line and column. Exit code 2 if a file has an error."""
     from tao_lite.cli import diagnosis
 
-    found = {path: diagnosis.diagnose(path, stage=stage, overrides=overrides) for path in files}
+    further = [path for path in files if "=" in str(path) and not path.exists()]
+    overrides = (*overrides, *map(str, further))
+    specs = [path for path in files if path not in further]
+    found = {path: diagnosis.diagnose(path, stage=stage, overrides=overrides) for path in specs}
     if as_json:
         remarks = [dataclasses.asdict(remark) for remarks in found.values() for remark in remarks]
         click.echo(json.dumps(remarks, indent=2, ensure_ascii=False))

@@ -1,9 +1,9 @@
 """A file's fields in our words, whichever of TAO's families and forms it is of."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from tao_lite.spec.findings import COMMAND_LINE, Finding, Place, note
 from tao_lite.spec.text import forms, syntax
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 _RESULTS = "results_dir"
 
 
-@dataclass(frozen=True)
-class Parsed:
+class Parsed(NamedTuple):
     """The tree of a file, and where it is from if its family is another than ours.
 
     `overrides` are those of the command line that are still to be applied, in our words. `origins` says of which field
@@ -28,7 +27,7 @@ class Parsed:
     overrides: Sequence[str] = ()
     findings: Sequence[Finding] = ()
     family: str = ""
-    origins: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = MappingProxyType({})
     assumed: frozenset[str] = frozenset()
 
     def named(self, findings: Sequence[Finding]) -> list[Finding]:

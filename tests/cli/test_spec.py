@@ -379,6 +379,14 @@ def test_what_has_no_field_here_is_listed_with_what_happens_instead(spec: Run) -
     ]
 
 
+def test_overrides_need_no_dashes_in_check_either(spec: Run) -> None:
+    assert spec("check", "good.cfg", "train_config.n_epochs=0")[1].startswith(
+        "good.cfg  error  train_config.n_epochs  "
+    )
+    code, out, _ = spec("check", "good.cfg", "train_config.n_epochs=3")
+    assert (code, out) == (0, "good.cfg: ok\n")
+
+
 def test_an_argument_that_is_no_override_is_refused(spec: Run) -> None:
     code, _, said = spec("show", "good.cfg", "n_epochs")
     assert (code, said) == (2, "Got unexpected extra argument (n_epochs); overrides are FIELD=VALUE")

@@ -355,6 +355,7 @@ _ROWS = (
     elsewhere("export.verify", "no field here: the exported file is always compared with PyTorch"),
     elsewhere("export", "no field here: export takes size and channels from the checkpoint"),
     *shared.AROUND,
+    shared.UNSCALED,
 )
 
 FAMILY = Family(name=OPENMMLAB, rows=_ROWS)

@@ -385,4 +385,4 @@ _STAGES = (
     elsewhere("quantize", "no field here: a spec quantizes nothing"),
 )
 
-FAMILY = Family(name=PYT, rows=(*_DATA, *_AUGMENTATION, *_TRAIN, *_MODEL, *_STAGES, *shared.AROUND))
+FAMILY = Family(name=PYT, rows=(*_DATA, *_AUGMENTATION, *_TRAIN, *_MODEL, *_STAGES, *shared.AROUND, shared.UNSCALED))

@@ -31,6 +31,10 @@ AROUND: tuple[Row, ...] = (
     *(elsewhere(f"{stage}.trt_engine", _ENGINE) for stage in ("evaluate", "inference")),
     elsewhere("gen_trt_engine", _ENGINE),
 )
+# Where the rate is not multiplied by the number of processes, as it is here.
+UNSCALED = elsewhere(
+    "train.num_gpus", "no field here: --gpus N, by which the learning rate is multiplied here: divide it", "1"
+)
 
 
 def evaluated(source: Source) -> Iterator[Made | Finding]:
