@@ -33,8 +33,8 @@ has the default shown, else the zero of its type. `tao-lite spec check FILE` rep
 line and column; `tao-lite spec docs FIELD` prints what is said here of a field.
 
 A file named `.json`, `.yaml` or `.yml` holds the same names as objects and lists, and a map as one object; or those of
-TAO's [newer tasks](guides/coming_from_tao.md#specs-of-classification_tf2-and-classification_pyt). The first two lines of
-each file here tell editors and linters of text format which schema it follows.
+TAO's newer tasks, [field by field](guides/coming_from_tao.md#specs-of-classification_tf2-and-classification_pyt). The
+first two lines of each file here tell editors and linters of text format which schema it follows.
 
 What the fields are for is told by the guides: [data](guides/data.md), [training](guides/training.md),
 [precision](guides/precision.md), [networks and weights](guides/networks_and_weights.md),

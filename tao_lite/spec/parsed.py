@@ -72,7 +72,7 @@ def other_task(text: str, path: Path) -> Finding | None:
 
 
 def _converted(top: "Named", family: str, overrides: Sequence[str]) -> Parsed:
-    from tao_lite.spec.families import source, table
+    from tao_lite.spec.families import overriding, table
     from tao_lite.spec.families.all import FAMILIES
     from tao_lite.spec.text import nodes
 
@@ -81,7 +81,7 @@ def _converted(top: "Named", family: str, overrides: Sequence[str]) -> Parsed:
         if table.descriptor(override.partition("=")[0].strip()):
             ours.append(override)
         else:
-            top = source.overridden(top, override)
+            top = overriding.overridden(top, override)
     found = table.convert(FAMILIES[family], top)
     document = Document(nodes.fields(found.top))
     known = note(Place(1, 1), "", "is the family of this file; tao-lite spec upgrade writes it in our words")

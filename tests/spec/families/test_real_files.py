@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tao_lite.spec import resolved
-from tao_lite.spec.families.recognise import OPENMMLAB, PYT, TF2
+from tao_lite.spec.families.marks import OPENMMLAB, PYT, TF2
 from tao_lite.spec.findings import Finding
 from tao_lite.spec.load import Examined, examine, read
 from tao_lite.spec.text import forms
