@@ -10,10 +10,9 @@ from tao_lite.spec.findings import Finding, Place, error
 from tao_lite.spec.text.nodes import Leaf, Named, Node
 from tao_lite.spec.text.syntax import Field
 
-_READ = f"ours (model_config, train_config, ...), {marks.TF2}, {marks.PYT} and its OpenMMLab form"
-
-
 OURS = marks.OURS
+
+_READ = f"ours (model_config, train_config, ...), {marks.TF2}, {marks.PYT} and its OpenMMLab form"
 
 
 class ForeignError(Exception):
@@ -36,12 +35,11 @@ def family(top: Named) -> str:
         ForeignError: two families in one file, another task's file, or one that is not trained here.
     """
     _refuse_other_tasks(top)
-    found = {name: mark for name, marks in marks.MARKS.items() if (mark := _first(top, marks))}
+    found = {name: mark for name, paths in marks.MARKS.items() if (mark := _first(top, paths))}
     ours = next((_Found(one.name, one.place) for one in top.entries if one.name in _our_blocks()), None)
     if ours and marks.MULTITASK not in found:
-        found[marks.TF2 if any(one.name in marks.FIRST_FORM for one in top.entries) and not found else marks.OURS] = (
-            ours
-        )
+        is_first_form = not found and any(one.name in marks.FIRST_FORM for one in top.entries)
+        found[marks.TF2 if is_first_form else OURS] = ours
     if len(found) > 1:
         raise ForeignError(_two(found))
     name = next(iter(found), "") or _faint(top)
@@ -51,7 +49,7 @@ def family(top: Named) -> str:
         names = ", ".join(dict.fromkeys(one.name for one in top.entries))
         text = f"is no spec that can be read here: found {names}; known are {_READ}"
         raise ForeignError(error(top.entries[0].place, "", text))
-    return name or marks.OURS
+    return name or OURS
 
 
 def other_task(fields: Sequence[Field]) -> Finding | None:
@@ -61,8 +59,10 @@ def other_task(fields: Sequence[Field]) -> Finding | None:
         if name in blocks:
             return _other(blocks[name].place, name, task)
     inner = {f"{block.name}.{one.name}": one for block in fields for one in fields_of(block)}
-    mark = next((inner[path] for path in marks.MARKS[marks.MULTITASK] if path in inner), None)
-    return multitask(mark.place, mark.name) if mark else None
+    for path, kind in marks.MARKS[marks.MULTITASK].items():
+        if path in inner and (kind == marks.BLOCK) == isinstance(inner[path].value, list):
+            return multitask(inner[path].place, path)
+    return None
 
 
 def multitask(place: Place, path: str) -> Finding:
@@ -98,13 +98,9 @@ def _first(top: Named, paths: dict[str, str]) -> _Found | None:
 def _present(top: Named, paths: dict[str, str]) -> Iterator[_Found]:
     for path, kind in paths.items():
         node = at(top, path)
-        if (
-            node is None
-            or (kind == marks.BLOCK and not isinstance(node, Named))
-            or (kind == marks.VALUE and isinstance(node, Named))
-        ):
-            continue
-        yield _Found(path, _place(top, path))
+        kinds = (marks.ANY, marks.BLOCK if isinstance(node, Named) else marks.VALUE)
+        if node is not None and kind in kinds:
+            yield _Found(path, _place(top, path))
 
 
 def _place(top: Named, path: str) -> Place:
@@ -143,4 +139,4 @@ def _two(found: dict[str, _Found]) -> Finding:
 
 
 def _of(name: str) -> str:
-    return "of our own form" if name == marks.OURS else f"{name}'s"
+    return "of our own form" if name == OURS else f"{name}'s"

@@ -28,15 +28,15 @@ def attach(document: Document, text: str) -> None:
 
 def _comments(text: str) -> Iterator[Comment]:
     """All comments: what stands between two tokens, for there is nothing else but blanks."""
-    end = 0
+    end, line = 0, 1
     for token in yaml.scan(text, Loader=yaml.SafeLoader):
         start = token.start_mark.index
-        gap, line = text[end:start], text.count("\n", 0, end) + 1
-        for offset, part in enumerate(gap.split("\n")):
+        for offset, part in enumerate(text[end:start].split("\n")):
             words = part.strip()
             if words.startswith("#"):
                 yield Comment(line + offset, words, is_alone=offset > 0 or not text[:end].rpartition("\n")[2].strip())
-        end = max(end, token.end_mark.index)
+        if token.end_mark.index >= end:
+            end, line = token.end_mark.index, token.end_mark.line + 1
 
 
 def _on_line(fields: list[Field], line: int) -> Field | None:

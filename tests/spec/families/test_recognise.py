@@ -86,11 +86,11 @@ def test_what_is_not_read_here_is_named_with_its_place(text: str, expected: str)
     [
         (
             "training_config { num_epochs: 3\n checkpoint_interval: 1 }",
-            "2:2: checkpoint_interval makes this a spec of multitask_classification",
+            "2:2: training_config.checkpoint_interval makes this a spec of multitask_classification",
         ),
         (
             'dataset_config { train_csv_path: "a" }',
-            "1:18: train_csv_path makes this a spec of multitask_classification",
+            "1:18: dataset_config.train_csv_path makes this a spec of multitask_classification",
         ),
         ("bbox_rasterizer_config { }", "1:1: bbox_rasterizer_config makes this a spec of detectnet_v2; only image"),
     ],
