@@ -1,13 +1,13 @@
 """Tables for specs/guides/coming_from_tao.md: settings, and what tao_lite/compat.py says of each."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tao_lite.spec import classification_pb2 as pb
 
-BEGIN, END = "<!-- written by proto/differences.py: {} -->", "<!-- end of {} -->"
+BEGIN, END = "<!-- written by proto/{}: {} -->", "<!-- end of {} -->"
 
 # Each shows one setting that the two modes of compat read differently.
 DIFFERENT = (
@@ -51,8 +51,16 @@ def put(page: str) -> str:
     """The page with both tables between their comments."""
     from tao_lite import compat
 
-    page = _between(page, "differences", _table(DIFFERENT, compat.differences))
-    return _between(page, "what is not reproduced", _table(NOT_REPRODUCED, compat.not_reproduced))
+    page = between(page, "differences", _table(DIFFERENT, compat.differences))
+    return between(page, "what is not reproduced", _table(NOT_REPRODUCED, compat.not_reproduced))
+
+
+def between(page: str, name: str, lines: Iterable[str], by: str = "differences.py") -> str:
+    """The page with the lines between the two comments of that name, which say who writes them."""
+    begin, end = BEGIN.format(by, name), END.format(name)
+    assert page.count(begin) == page.count(end) == 1, name
+    made = "\n".join(("", *lines, ""))
+    return re.sub(f"(?<={re.escape(begin)}\n).*?(?={re.escape(end)})", lambda _: f"{made}\n", page, flags=re.DOTALL)
 
 
 def _table(settings: tuple[str, ...], say: "Callable[[pb.Experiment], list[str]]") -> Iterator[str]:
@@ -69,10 +77,3 @@ def _table(settings: tuple[str, ...], say: "Callable[[pb.Experiment], list[str]]
         field, _, words = line.partition(": ")
         where = "anything" if line in of_all else f"`{first[line]}`"
         yield f"| `{field}` | {where} | {words.replace('|', '&#124;')} |"
-
-
-def _between(page: str, name: str, lines: Iterator[str]) -> str:
-    begin, end = BEGIN.format(name), END.format(name)
-    assert page.count(begin) == page.count(end) == 1, name
-    made = "\n".join(("", *lines, ""))
-    return re.sub(f"(?<={re.escape(begin)}\n).*?(?={re.escape(end)})", lambda _: f"{made}\n", page, flags=re.DOTALL)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import broken
 import differences
+import families
 import grpc_tools
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet
 from grpc_tools import protoc
@@ -31,8 +32,9 @@ Every field a spec file can hold, made from `proto/classification.proto` by `mak
 has the default shown, else the zero of its type. `tao-lite spec check FILE` reports what is wrong in a file, with
 line and column; `tao-lite spec docs FIELD` prints what is said here of a field.
 
-A file named `.json`, `.yaml` or `.yml` holds the same names as objects and lists, and a map as one object. The first
-two lines of each file here tell editors and linters of text format which schema it follows.
+A file named `.json`, `.yaml` or `.yml` holds the same names as objects and lists, and a map as one object; or those of
+TAO's newer tasks, [field by field](guides/coming_from_tao.md#specs-of-classification_tf2-and-classification_pyt). The
+first two lines of each file here tell editors and linters of text format which schema it follows.
 
 What the fields are for is told by the guides: [data](guides/data.md), [training](guides/training.md),
 [precision](guides/precision.md), [networks and weights](guides/networks_and_weights.md),
@@ -102,7 +104,7 @@ def _enum_meanings(
 def documents() -> Iterator[tuple[Path, str]]:
     """Each page that is made here, whole or in part, with what it has to be."""
     yield DOCS / "README.md", "\n".join(reference()) + "\n"
-    yield GUIDE, differences.put(GUIDE.read_text(encoding="utf-8"))
+    yield GUIDE, families.put(differences.put(GUIDE.read_text(encoding="utf-8")))
 
 
 def reference() -> Iterator[str]:
@@ -158,7 +160,9 @@ def main() -> None:
     if not stale:
         stale = [str(path.relative_to(ROOT)) for path, text in documents() if text != path.read_text(encoding="utf-8")]
     if stale:
-        sys.exit(f"not what proto/ and tao_lite/compat.py give: {', '.join(stale)}; run make proto")
+        sys.exit(
+            f"not what proto/, tao_lite/compat.py and tao_lite/spec/families/ give: {', '.join(stale)}; run make proto"
+        )
 
 
 def _same(made: Path, there: Path) -> bool:

@@ -40,8 +40,11 @@ def make_schedule(
             schedule = _make_soft_anneal(lr_config.soft_anneal, world_size)
         case "cosine":
             schedule = _make_cosine(lr_config.cosine, world_size, exact=exact)
+        case "linear":
+            rate = as_written(lr_config.linear.learning_rate) * world_size
+            schedule = partial(_linear, rate=rate, stairs=lr_config.linear.stairs)
         case None:
-            raise SpecError(f"{_PATH}: found no scheduler, must hold one of step, soft_anneal, cosine")
+            raise SpecError(f"{_PATH}: found no scheduler, must hold one of step, soft_anneal, cosine, linear")
     if lr_config.warmup > 0:
         return partial(_warmed_up, schedule=schedule, warmup=as_written(lr_config.warmup))
     return schedule
@@ -148,6 +151,14 @@ def _cosine(progress: float, *, rate: float, minimum: float, soft_start: float, 
         return minimum + (rate - minimum) * progress / soft_start
     share = (progress - soft_start) / half_wave
     return minimum + (rate - minimum) * (1 + math.cos(math.pi * share)) / 2
+
+
+def _linear(progress: float, *, rate: float, stairs: int) -> float:
+    if not stairs:
+        return rate * (1 - progress)
+    # At the end of the run as on the last stair; the small term is as in _staircase.
+    done = min(math.floor(progress * stairs + 1e-9), stairs - 1)
+    return rate * (1 - done / (stairs + 1))
 
 
 def _warmed_up(progress: float, *, schedule: Schedule, warmup: float) -> float:

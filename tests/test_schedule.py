@@ -183,6 +183,26 @@ def test_soft_anneal_without_warm_up_or_points_is_constant() -> None:
     assert [schedule(progress) for progress in (0.0, 0.5, 1.0)] == [0.02, 0.02, 0.02]
 
 
+@pytest.mark.parametrize(
+    ("stairs", "progress", "rate"),
+    [
+        (0, 0.0, 0.4),
+        (0, 0.25, 0.3),
+        (0, 1.0, 0.0),
+        (4, 0.0, 0.4),
+        (4, 0.24, 0.4),
+        (4, 0.25, 0.32),  # one of five equal steps down to 0
+        (4, 0.99, 0.16),
+        (4, 1.0, 0.16),  # the run ends on its last stair
+        (100, 0.29, 0.4 * (1 - 29 / 101)),  # 0.29 * 100 is less than 29 in floating point
+    ],
+)
+def test_linear_falls_to_0_or_in_equal_stairs(stairs: int, progress: float, rate: float) -> None:
+    config = pb.LRConfig(linear=pb.LinearLrConfig(learning_rate=0.4, stairs=stairs))
+    assert make_schedule(config)(progress) == pytest.approx(rate, abs=1e-12)
+    assert make_schedule(config, world_size=2)(progress) == pytest.approx(2 * rate, abs=1e-12)
+
+
 def test_cosine_without_warm_up_starts_at_the_top() -> None:
     schedule = make_schedule(cosine(min_lr_ratio=0.0, soft_start=0.0))
     assert [schedule(progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx([0.1, 0.05, 0.0], abs=1e-17)
@@ -212,7 +232,7 @@ def test_four_processes_learn_at_four_times_the_rate(config: pb.LRConfig, progre
 def test_a_schedule_that_can_not_be_built_names_its_field() -> None:
     with pytest.raises(SpecError) as caught:
         make_schedule(pb.LRConfig())
-    message = "train_config.lr_config: found no scheduler, must hold one of step, soft_anneal, cosine"
+    message = "train_config.lr_config: found no scheduler, must hold one of step, soft_anneal, cosine, linear"
     assert str(caught.value) == message
 
 

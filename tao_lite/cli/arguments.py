@@ -1,5 +1,6 @@
 """What commands of all kinds take: paths, a spec file, overrides of its fields."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,28 @@ PATH = _Path(path_type=Path)
 overrides = click.option(
     "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec."
 )
+
+_further = click.argument("further", nargs=-1, metavar="[FIELD=VALUE]...")
+
+
+def further_overrides(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command, which has the option --set, with further arguments that mean the same, as TAO's newer tasks have.
+
+    Of these, results_dir is -r too, where that is an option and not given.
+    """
+
+    @functools.wraps(command)
+    def merged(**given: Any) -> Any:
+        words: tuple[str, ...] = given.pop("further")
+        strays = [word for word in words if "=" not in word]
+        if strays:
+            raise click.UsageError(f"Got unexpected extra argument ({strays[0]}); overrides are FIELD=VALUE")
+        results = [word.partition("=")[2] for word in words if word.partition("=")[0] == "results_dir"]
+        if results and "results_dir" in given and given["results_dir"] is None:
+            given["results_dir"] = PATH.convert(results[-1], None, click.get_current_context())
+        return command(**{**given, "overrides": (*given["overrides"], *words)})
+
+    return _further(merged)
 
 
 def spec_file(help_text: str = "", *, required: bool = False) -> Callable[..., Any]:

@@ -108,7 +108,7 @@ def _spread_lists(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         if argument.startswith("-"):
             flag = argument if argument in _LISTS else ""
-        elif flag and spread[-1] != flag:
+        elif flag and spread[-1] != flag and "=" not in argument:
             spread.append(flag)
         spread.append(argument)
     return spread

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tao_lite.cli.arguments import PATH, overrides
+from tao_lite.cli.arguments import PATH, further_overrides, overrides
 from tao_lite.cli.docker import places
 from tao_lite.cli.session import Options
 
@@ -21,7 +21,7 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--log_file", type=PATH, help="Append all output to this file."),
         click.option("-v", "--verbose", is_flag=True, help="Log details."),
     )
-    command = places(command)
+    command = further_overrides(places(command))
     for option in reversed(shared):
         command = option(command)
     return command

@@ -74,7 +74,10 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
 
 
 def _spec(stage_name: str, options: Options, spec_file: Path | None, model: Path | None) -> Spec:
-    load_spec = partial(load_text, stage=stage_name, overrides=options.overrides, check=preflight.check, running=True)
+    # Specs of other families name their folder of results in paths.
+    given = [f"results_dir={options.results_dir}"] if options.results_dir else []
+    overrides = (*options.overrides, *given)
+    load_spec = partial(load_text, stage=stage_name, overrides=overrides, check=preflight.check, running=True)
     source = spec_source(options.results_dir, spec_file, model)
     if source == spec_file:
         return load_spec(read(source), source)

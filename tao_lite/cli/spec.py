@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tao_lite.cli.arguments import PATH, overrides
+from tao_lite.cli.arguments import PATH, further_overrides, overrides
 from tao_lite.errors import USER_ERROR, SpecError, printable
 from tao_lite.spec.stages import STAGES
 
@@ -29,11 +29,11 @@ _output = click.option("-o", "--output_file", type=PATH, help="New file to write
 
 @click.group("spec")
 def spec_group() -> None:
-    """Spec files: text format, JSON (.json) or YAML (.yaml, .yml)."""
+    """Spec files: text format, JSON (.json) or YAML (.yaml, .yml); those of TAO's newer tasks too."""
 
 
 @spec_group.command()
-@click.argument("files", nargs=-1, required=True, type=PATH)
+@click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILES... [FIELD=VALUE]...")
 @click.option(
     "--stage",
     default="train",
@@ -47,7 +47,10 @@ def check(files: tuple[Path, ...], stage: str, overrides: tuple[str, ...], as_js
     """Report every problem of spec files, with line and column. Exit code 2 if a file has an error."""
     from tao_lite.cli import diagnosis
 
-    found = {path: diagnosis.diagnose(path, stage=stage, overrides=overrides) for path in files}
+    further = [path for path in files if "=" in str(path) and not path.exists()]
+    overrides = (*overrides, *map(str, further))
+    specs = [path for path in files if path not in further]
+    found = {path: diagnosis.diagnose(path, stage=stage, overrides=overrides) for path in specs}
     if as_json:
         remarks = [dataclasses.asdict(remark) for remarks in found.values() for remark in remarks]
         click.echo(json.dumps(remarks, indent=2, ensure_ascii=False))
@@ -60,6 +63,7 @@ def check(files: tuple[Path, ...], stage: str, overrides: tuple[str, ...], as_js
 @spec_group.command()
 @_spec
 @overrides
+@further_overrides
 def show(spec: Path, overrides: tuple[str, ...]) -> None:
     """Print the spec with every default filled in and the origin of each value. The output is a spec."""
     from tao_lite import compat
@@ -74,8 +78,8 @@ def show(spec: Path, overrides: tuple[str, ...]) -> None:
         if written.get(path) != run.get(path):
             return "compat: TAO_EXACT"
         place = report.places.get(path)
-        if not place:
-            return "default"
+        if not place or path in report.assumed:
+            return f"{report.family}'s default" if place else "default"
         return f"line {place.line}{', converted' * (place.line in converted)}" if place.line else "--set"
 
     click.echo("\n".join([*starting.HEADER, f"# Resolved from {spec}", ""]))
@@ -88,7 +92,7 @@ def show(spec: Path, overrides: tuple[str, ...]) -> None:
 @click.option("--in_place", is_flag=True, help="Replace the file itself.")
 @click.option("--diff", "as_diff", is_flag=True, help="Print what changes.")
 def upgrade(spec: Path, output_file: Path | None, in_place: bool, as_diff: bool) -> None:
-    """Write the spec as text format in today's spelling, with its comments and order."""
+    """Write the spec as text format in today's spelling and in our words, with its comments and order."""
     from tao_lite.spec import load
     from tao_lite.spec.upgrade import upgraded
 
@@ -97,8 +101,6 @@ def upgrade(spec: Path, output_file: Path | None, in_place: bool, as_diff: bool)
     new, notes = upgraded(old, spec)
     for note in notes:
         click.echo(load.as_line(spec, note), err=True)
-    if spec.suffix.lower() in (".yaml", ".yml") and "#" in old:
-        click.echo(f"{spec}: comments of YAML are not carried over", err=True)
     if as_diff:
         names = (str(spec), str(target or spec))
         lines = difflib.unified_diff(old.splitlines(), new.splitlines(), *names, lineterm="")
@@ -138,6 +140,7 @@ def diff(a: Path, b: Path) -> int:
 @spec_group.command()
 @_spec
 @overrides
+@further_overrides
 @click.option("--png", type=PATH, help="Draw the curve into this PNG file (needs matplotlib).")
 def schedule(spec: Path, overrides: tuple[str, ...], png: Path | None) -> None:
     """Show the learning rate over the run, for one process."""

@@ -295,6 +295,10 @@ def _remedy(name: str) -> str:
             f"own models of TAO are encrypted (.tltb) and can't be read; choose one of {exist}, "
             "and start from unencrypted weights with train_config.pretrained_model_path"
         )
+    from tao_lite.spec.families import backbones
+
+    if why := backbones.why_not(name):
+        return f"{why}; choose one of {exist}"
     with_depth = re.fullmatch(r"([a-z]+)[-_]?(\d+)", name.lower())
     if with_depth and with_depth[1] in ARCHITECTURES and int(with_depth[2]) in ARCHITECTURES[with_depth[1]].n_layers:
         return f'did you mean arch: "{with_depth[1]}" with n_layers: {with_depth[2]}?'

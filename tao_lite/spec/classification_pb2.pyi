@@ -693,6 +693,34 @@ class CosineLrConfig(_message.Message):
 Global___CosineLrConfig: _TypeAlias = CosineLrConfig  # noqa: Y015
 
 @_typing.final
+class LinearLrConfig(_message.Message):
+    """A straight line, in equal stairs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNING_RATE_FIELD_NUMBER: _builtins.int
+    STAIRS_FIELD_NUMBER: _builtins.int
+    learning_rate: _builtins.float
+    """Learning rate at the start, per process."""
+    stairs: _builtins.int
+    """Number of stairs, of which the last is one stair above 0: n_epochs for one in each epoch, as in classification_pyt.
+    0: no stairs, down to 0.
+    """
+    def __init__(
+        self,
+        *,
+        learning_rate: _builtins.float | None = ...,
+        stairs: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["learning_rate", b"learning_rate", "stairs", b"stairs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["learning_rate", b"learning_rate", "stairs", b"stairs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinearLrConfig: _TypeAlias = LinearLrConfig  # noqa: Y015
+
+@_typing.final
 class LRConfig(_message.Message):
     """The learning rate over the run: one of these."""
 
@@ -701,6 +729,7 @@ class LRConfig(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     SOFT_ANNEAL_FIELD_NUMBER: _builtins.int
     COSINE_FIELD_NUMBER: _builtins.int
+    LINEAR_FIELD_NUMBER: _builtins.int
     WARMUP_FIELD_NUMBER: _builtins.int
     warmup: _builtins.float
     """Share of the run over which the learning rate rises linearly from 0, before and on top of the schedule."""
@@ -716,19 +745,24 @@ class LRConfig(_message.Message):
     def cosine(self) -> Global___CosineLrConfig:
         """Warm-up and half a cosine."""
 
+    @_builtins.property
+    def linear(self) -> Global___LinearLrConfig:
+        """A straight line."""
+
     def __init__(
         self,
         *,
         step: Global___StepLrConfig | None = ...,
         soft_anneal: Global___SoftAnnealLrConfig | None = ...,
         cosine: Global___CosineLrConfig | None = ...,
+        linear: Global___LinearLrConfig | None = ...,
         warmup: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cosine", b"cosine", "lr_scheduler", b"lr_scheduler", "soft_anneal", b"soft_anneal", "step", b"step", "warmup", b"warmup"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cosine", b"cosine", "linear", b"linear", "lr_scheduler", b"lr_scheduler", "soft_anneal", b"soft_anneal", "step", b"step", "warmup", b"warmup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cosine", b"cosine", "lr_scheduler", b"lr_scheduler", "soft_anneal", b"soft_anneal", "step", b"step", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cosine", b"cosine", "linear", b"linear", "lr_scheduler", b"lr_scheduler", "soft_anneal", b"soft_anneal", "step", b"step", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_lr_scheduler: _TypeAlias = _typing.Literal["step", "soft_anneal", "cosine"]  # noqa: Y015
+    _WhichOneofReturnType_lr_scheduler: _TypeAlias = _typing.Literal["step", "soft_anneal", "cosine", "linear"]  # noqa: Y015
     _WhichOneofArgType_lr_scheduler: _TypeAlias = _typing.Literal["lr_scheduler", b"lr_scheduler"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_lr_scheduler) -> _WhichOneofReturnType_lr_scheduler | None: ...
 
@@ -1904,7 +1938,9 @@ class DatasetConfig(_message.Message):
     cache: Global___Cache.Mode.ValueType
     """Where decoded images are kept from one epoch to the next."""
     classmap_path: _builtins.str
-    """JSON file {"class name": index} that fixes the order of the classes. Unset: sorted names."""
+    """JSON file {"class name": index} that fixes the order of the classes, or a .txt file with a class in each line, in that
+    order. Unset: sorted names.
+    """
     yolo_root: _builtins.str
     """Folder that every path in a data.yaml must lead to or below; relative to the data.yaml. Unset: the folder of the
     data.yaml.

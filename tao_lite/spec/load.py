@@ -14,8 +14,8 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import dialects, paths, rules
 from tao_lite.spec.bind import MAX_PROBLEMS, Bound, Places, bind
 from tao_lite.spec.findings import COMMAND_LINE, Finding, Level, error
+from tao_lite.spec.parsed import other_task, parsed
 from tao_lite.spec.stages import STAGES
-from tao_lite.spec.text import forms
 from tao_lite.spec.text.syntax import Field, TextFormatError, parse_value, walk
 
 MAX_BYTES, MAX_FIELDS = 200_000, 5_000
@@ -74,6 +74,9 @@ class Examined:
     places: Places = field(default_factory=dict)
     findings: Sequence[Finding] = ()
     replaced: paths.Replaced = field(default_factory=dict)
+    # Another family than ours whose words the file has, and our fields that are its defaults.
+    family: str = ""
+    assumed: frozenset[str] = frozenset()
 
     @property
     def problems(self) -> list[Finding]:
@@ -149,18 +152,26 @@ def examine(
         SpecError: an override that is not field.path=value.
     """
     try:
-        tree = _bounded(forms.document(text, path).fields)
+        given = parsed(text, path, overrides)
+        tree = _bounded(given.document.fields)
         notes = dialects.convert(tree)
-        for override in overrides:
+        for override in given.overrides:
             _override(tree, override)
-        notes += dialects.convert(tree) if overrides else []
+        notes += dialects.convert(tree) if given.overrides else []
+        bound = bind(tree)
+        foreign = other_task(text, path) if bound.problems else None
     except TextFormatError as stop:
         return Examined(path, findings=[error(stop.place, "", _with_hint(stop, text))])
-    bound = bind(tree)
+    if foreign:
+        return Examined(path, findings=[foreign])
+    if any(one.level == Level.ERROR for one in given.findings):
+        findings = given.named([*given.findings, *bound.problems])
+        return Examined(path, findings=_in_order(findings), family=given.family)
     if len(bound.problems) > MAX_PROBLEMS:
         return Examined(path, findings=_in_order(bound.problems))
     asked = (STAGES[stage].asks_as or stage) if stage else ""
-    return _judged(path, bound, notes, asked, check)
+    found = _judged(path, bound, [*notes, *given.findings], asked, check)
+    return replace(found, findings=given.named(found.findings), family=given.family, assumed=given.assumed)
 
 
 def _bounded(tree: list[Field]) -> list[Field]:

@@ -8,26 +8,36 @@ from google.protobuf.message import Message
 from tao_lite.errors import SpecError
 from tao_lite.spec import dialects
 from tao_lite.spec.bind import bind
-from tao_lite.spec.findings import Finding, error
+from tao_lite.spec.findings import Finding, Level, error
 from tao_lite.spec.load import as_line
+from tao_lite.spec.parsed import other_task, parsed
 from tao_lite.spec.text import forms, syntax, write
 from tao_lite.spec.text.syntax import Document, Field, TextFormatError
 
 
 def upgraded(text: str, path: Path) -> tuple[str, list[Finding]]:
-    """The text of a file, in any form, as text format in today's spelling; and a note for each conversion.
+    """The text of a file, in any form and of any family, as text format in today's spelling; and what was changed.
 
-    Comments and order stay (those of YAML are lost). Both texts load to the same spec.
+    Comments and order stay. Both texts load to the same spec.
 
     Raises:
-        SpecError: the text can't be parsed.
+        SpecError: the text can't be parsed, or is of another task.
     """
     try:
-        document = forms.document(text, path)
+        given = parsed(text, path)
+        foreign = None if forms.is_other(path) else other_task(text, path)
     except TextFormatError as stop:
         raise SpecError(as_line(path, error(stop.place, "", stop.text))) from stop
+    wrong = [one for one in given.findings if one.level == Level.ERROR]
+    if foreign or wrong:
+        raise SpecError("\n".join(as_line(path, one) for one in ([foreign] if foreign else given.named(wrong))))
+    document = given.document
+    if path.suffix.lower() in (".yaml", ".yml"):
+        from tao_lite.spec.text import yaml_comments
+
+        yaml_comments.attach(document, text)
     before = _comments(document)
-    notes = dialects.convert(document.fields)
+    notes = given.named(sorted([*given.findings, *dialects.convert(document.fields)], key=lambda one: one.place))
     # Where a whole block goes, its comments may; they are the user's, so the end of the file takes them.
     document.closing += (before - _comments(document)).elements()
     new = write.text(document)

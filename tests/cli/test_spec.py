@@ -352,11 +352,50 @@ def test_upgrade_shows_the_difference_and_writes_only_where_it_is_told(spec: Run
     assert spec("upgrade", "old.cfg", "--diff") == (0, "", "")
 
 
+def test_a_spec_of_another_family_is_shown_and_compared_as_ours(spec: Run) -> None:
+    Path("a.yaml").write_text("model: {backbone: resnet_34}\ntrain: {num_epochs: 7, n_workers: '2'}\n")
+    code, out, said = spec("show", "a.yaml", "train.num_epochs=9", "train_config.n_workers=3")
+    assert (code, said) == (0, "")
+    for line in (
+        "  n_epochs: 9  # --set",
+        "  n_workers: 3  # --set",
+        "  n_layers: 34  # line 1, converted",
+        "  batch_size_per_gpu: 64  # classification_tf2's default",
+        "  mixup_alpha: 0  # default",
+    ):
+        assert line in out.splitlines(), line
+    assert spec("upgrade", "a.yaml", "-o", "a.cfg")[0] == 0
+    assert spec("diff", "a.yaml", "a.cfg") == (0, "", "")
+
+
+def test_what_has_no_field_here_is_listed_with_what_happens_instead(spec: Run) -> None:
+    Path("a.yaml").write_text("model: {backbone: resnet_34}\nkey: k\ntrain: {qat: true, wandb: {name: a, tags: [b]}}\n")
+    _, _, said = spec("upgrade", "a.yaml")
+    assert said.splitlines() == [
+        "a.yaml:1:1: classification_tf2 is the family of this file; tao-lite spec upgrade writes it in our words",
+        "a.yaml:2:1: key: classification_tf2: no field here: no file is encrypted",
+        "a.yaml:3:9: train.qat: classification_tf2: has no effect: there is no quantization-aware training here",
+        "a.yaml:3:28: train.wandb: classification_tf2: name, tags: no field here: TensorBoard's files are written",
+    ]
+
+
+def test_overrides_need_no_dashes_in_check_either(spec: Run) -> None:
+    assert spec("check", "good.cfg", "train_config.n_epochs=0")[1].startswith(
+        "good.cfg  error  train_config.n_epochs  "
+    )
+    code, out, _ = spec("check", "good.cfg", "train_config.n_epochs=3")
+    assert (code, out) == (0, "good.cfg: ok\n")
+
+
+def test_an_argument_that_is_no_override_is_refused(spec: Run) -> None:
+    code, _, said = spec("show", "good.cfg", "n_epochs")
+    assert (code, said) == (2, "Got unexpected extra argument (n_epochs); overrides are FIELD=VALUE")
+
+
 def test_upgrade_makes_text_format_of_other_forms(spec: Run) -> None:
     Path("a.yaml").write_text("model_config: {arch: resnet, use_imagenet_head: true} # ours\n")
-    code, out, said = spec("upgrade", "a.yaml")
-    assert (code, out) == (0, 'model_config { arch: "resnet" retain_head: true }\n')
-    assert said.endswith("a.yaml: comments of YAML are not carried over\n")
+    code, out, _ = spec("upgrade", "a.yaml")
+    assert (code, out) == (0, 'model_config {\n  arch: "resnet"\n  retain_head: true  # ours\n}\n')
     assert spec("upgrade", "a.yaml", "--in_place")[0] == 2
 
 

@@ -446,6 +446,16 @@ def test_missing_class_map_is_named(tmp_path: Path) -> None:
     assert problem(lambda: read_classmap(path)) == f"{path}: no such file; check the path"
 
 
+def test_a_list_of_classes_has_the_order_of_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_text("oak\n\n elm \r\nash")
+    assert read_classmap(path) == ("oak", "elm", "ash")
+    path.write_text("oak\nash\noak\n")
+    assert problem(lambda: read_classmap(path)) == f"{path}: 'oak' stands there more than once"
+    path.write_text("\n")
+    assert problem(lambda: read_classmap(path)) == f"{path}: names no class; must hold a name in each line"
+
+
 def test_real_kitti_frames_are_split_whole(shared: Path) -> None:
     training, validation = splits(spec(shared / "data/kitti_jpeg_named_png", val_split=0.2), None)
     assert training.class_names == ("Car", "Cyclist", "Pedestrian")

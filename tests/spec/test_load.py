@@ -167,12 +167,12 @@ BAD_FIELDS = [
     (
         "cosine { learning_rate: 0.1 }",
         "",
-        "9:3: train_config.lr_config: is empty; add one of step, soft_anneal, cosine",
+        "9:3: train_config.lr_config: is empty; add one of step, soft_anneal, cosine, linear",
     ),
     (
         "cosine { learning_rate: 0.1 }",
         "cosine { learning_rate: 0.1 } step { }",
-        "9:50: train_config.lr_config.step: cosine is set already; keep one of step, soft_anneal, cosine",
+        "9:50: train_config.lr_config.step: cosine is set already; keep one of step, soft_anneal, cosine, linear",
     ),
     (
         "optimizer { sgd { momentum: 0.9 } }",

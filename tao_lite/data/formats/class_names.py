@@ -105,11 +105,13 @@ def names_beside(folder: Path, chosen: str) -> Names:
 
 
 def read_classmap(path: Path) -> tuple[str, ...]:
-    """Class names in the order of their indices, from JSON such as {"cat": 0, "dog": 1}.
+    """Class names in the order of their indices, from JSON such as {"cat": 0, "dog": 1}, or of a .txt by line.
 
     Raises:
         DataError: the file can't be read, is no such JSON, or its indices are not 0, 1, 2, ... once each.
     """
+    if path.suffix.lower() == ".txt":
+        return _read_class_list(path)
     pairs = reading.read_json(path, DataError, max_bytes=MAX_BYTES, of_pairs=list)
     if not isinstance(pairs, list) or not pairs or not all(isinstance(pair, tuple) for pair in pairs):
         raise DataError(f'{path}: must be an object of class names and indices, such as {{"cat": 0, "dog": 1}}')
@@ -122,6 +124,18 @@ def read_classmap(path: Path) -> tuple[str, ...]:
         found = listed(brief(index) for index in sorted(index for _, index in pairs))
         raise DataError(f"{path}: the indices are {found}; must be 0 to {len(pairs) - 1}, each once")
     names = tuple(name for name, _ in sorted(pairs, key=lambda pair: pair[1]))
+    refuse_unusable(dict.fromkeys(names, path))
+    return names
+
+
+def _read_class_list(path: Path) -> tuple[str, ...]:
+    """Class names in the order of the lines; empty lines are none."""
+    text = reading.read_text(path, DataError, max_bytes=MAX_BYTES)
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if not names:
+        raise DataError(f"{path}: names no class; must hold a name in each line")
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise DataError(f"{path}: {listed(map(brief, twice))} stands there more than once")
     refuse_unusable(dict.fromkeys(names, path))
     return names
 

@@ -11,7 +11,8 @@ from tao_lite.spec.text.syntax import Document, Field, Scalar, walk
 WIDTH = 100
 
 _INDENT = "  "
-_BARE = re.compile(r"-?[\w.][\w.+-]*")
+# Words and numbers, as syntax reads them.
+_BARE = re.compile(r"-?(?:[A-Za-z_][\w.-]*|0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[fF]?)")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 

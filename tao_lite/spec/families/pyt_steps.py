@@ -1,0 +1,222 @@
+"""Steps of classification_pyt: what is not one field here for one there.
+
+Source: its schedules and augmentation in NVIDIA's public code of 2025, whose defaults are those of 7.3.0.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tao_lite.spec.families import backbones, shared
+from tao_lite.spec.families.source import OPEN, Source
+from tao_lite.spec.families.table import Made, made_of, said
+from tao_lite.spec.findings import Finding, Level
+from tao_lite.spec.text.nodes import Leaf
+
+OPTIM, POLICY = "train.optim", "train.optim.policy_params"
+AUGMENT = "dataset.augmentation"
+_CLASSES = "classes.txt"
+_PRECISIONS = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16"}
+_IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+_HALVES = ([0.5] * 3, [0.5] * 3)
+
+
+def input_size(source: Source) -> Iterator[Made]:
+    """A square of three channels."""
+    path = "dataset.img_size"
+    sizes = [f"{size:g}" for size in source.numbers(path)]
+    yield made_of(source, path, "model_config.input_image_size", ",".join(["3", sizes[0], sizes[-1]]))
+
+
+def network(source: Source) -> Iterator[Made | Finding]:
+    """The network by our name for it."""
+    path = "model.backbone.type"
+    name = source.text(path)
+    yield made_of(source, path, "model_config.arch", backbones.ours(name), "string")
+    if backbones.ours(name) != name:
+        yield said(source, Level.NOTE, path, f'-> model_config.arch: "{backbones.ours(name)}", the same network')
+
+
+def weights(source: Source) -> Iterator[Made | Finding]:
+    """A whole network's weights count after the backbone's there, so they win."""
+    paths = [
+        path for path in ("train.pretrained_model_path", "model.backbone.pretrained_backbone_path") if source.has(path)
+    ]
+    nodes = [
+        (path, node) for path in paths if isinstance(node := source.node(path), Leaf) and node.value and node.value.text
+    ]
+    for path, node in nodes[:1]:
+        yield Made("train_config.pretrained_model_path", node, path)
+    for path, _ in nodes[1:]:
+        yield said(source, Level.NOTE, path, f"-> dropped; {nodes[0][0]} counts")
+
+
+def classes(source: Source) -> Iterator[Made | Finding]:
+    """The order of classes: of classes.txt, in the file's order, where there is one."""
+    path = next((path for path in ("dataset.classes_file", "dataset.root_dir") if source.has(path)), "")
+    node = source.node(path) if path else None
+    text = node.value.text if isinstance(node, Leaf) and node.value else ""
+    if not text or OPEN in text:
+        return
+    file = text if path == "dataset.classes_file" else f"{text.rstrip('/')}/{_CLASSES}"
+    if Path(os.path.expandvars(file)).expanduser().is_file():
+        yield made_of(source, path, "dataset_config.classmap_path", file, "string")
+        yield said(
+            source, Level.NOTE, path, f"-> dataset_config.classmap_path: {file}; its order is that of the classes"
+        )
+    else:
+        words = f"no field here: {file} is not there, so the classes have the order of their names"
+        yield said(source, Level.NOTE, path, words)
+
+
+def optimizer(source: Source) -> Iterator[Made]:
+    """The block of the optimizer that is named."""
+    path = f"{OPTIM}.optim"
+    name = source.text(path).strip().lower()
+    block = f"train_config.optimizer.{name}"
+    if name == "adamw":
+        betas = source.numbers(f"{OPTIM}.betas")
+        if len(betas) != 2:
+            raise source.wrong(f"{OPTIM}.betas", f"found {len(betas)} numbers, must be two")
+        for field, beta in zip(("beta_1", "beta_2"), betas, strict=True):
+            yield made_of(source, f"{OPTIM}.betas", f"{block}.{field}", f"{beta:.7g}")
+    elif name == "sgd":
+        yield made_of(source, f"{OPTIM}.momentum", f"{block}.momentum", source.text(f"{OPTIM}.momentum"))
+    elif name == "adam":
+        yield made_of(source, path, f"{block}.beta_1", "0.9")
+    else:
+        raise source.wrong(path, f"found {name}, must be one of adamw, adam, sgd")
+    yield from shared.decay(source, f"{OPTIM}.weight_decay", name)
+
+
+def schedule(source: Source) -> Iterator[Made]:
+    """The rate of a policy, whose epochs are shares of the run here."""
+    rate, path = f"{OPTIM}.lr", f"{OPTIM}.policy"
+    policy, length = source.text(path).strip().lower(), source.positive("train.num_epochs")
+    if policy == "linear":
+        yield from shared.linear(source, rate, length)
+    elif policy == "step":
+        theirs = f"{POLICY}.step_size"
+        epochs = shared.multiples(source, theirs, source.positive(theirs), length)
+        yield from shared.stairs(source, rate, theirs, epochs, gamma=source.number(f"{POLICY}.gamma"), length=length)
+    elif policy == "multistep":
+        theirs = f"{POLICY}.milestones"
+        epochs, gamma = source.numbers(theirs), source.number(f"{POLICY}.gamma")
+        yield from shared.stairs(source, rate, theirs, epochs, gamma=gamma, length=length)
+    elif policy == "cosine":
+        theirs, block = f"{OPTIM}.warmup_epochs", "train_config.lr_config.cosine"
+        yield made_of(source, rate, f"{block}.learning_rate", source.text(rate))
+        if source.number(theirs):
+            yield made_of(source, theirs, f"{block}.soft_start", f"{source.number(theirs) / length:.7g}")
+    else:
+        raise source.wrong(path, f"found {policy}, must be one of linear, step, multistep, cosine")
+
+
+def run(source: Source) -> Iterator[Made | Finding]:
+    """Seed, precision, average and checkpoints."""
+    if source.number("train.seed") >= 0:
+        yield made_of(source, "train.seed", "train_config.random_seed", source.text("train.seed"))
+    else:
+        yield said(source, Level.NOTE, "train.seed", "-> unset; every run has a seed here, 0 without another")
+    precision = source.text("train.precision").strip().lower()
+    yield made_of(source, "train.precision", "train_config.precision", _PRECISIONS.get(precision, precision))
+    if source.is_on("train.enable_ema"):
+        yield made_of(source, "train.ema_decay", "train_config.ema_decay", source.text("train.ema_decay"))
+    interval, unit = "train.checkpoint_interval", source.text("train.checkpoint_interval_unit").lower()
+    if source.has(interval) and unit == "step":
+        yield said(
+            source, Level.WARNING, interval, "has no effect: checkpoints are written after epochs, the first too"
+        )
+    elif source.has(interval):
+        yield made_of(source, interval, "train_config.checkpoint.every_n_epochs", source.text(interval))
+
+
+def freezing(source: Source) -> Iterator[Made | Finding]:
+    """A frozen backbone, of which only the head trains."""
+    path = "model.backbone.freeze_backbone"
+    if source.is_on(path):
+        yield made_of(source, path, "train_config.linear_probe", "true")
+        words = "-> train_config.linear_probe: the head is trained on features computed once, without augmentation"
+        yield said(source, Level.NOTE, path, words)
+
+
+def pixels(source: Source) -> Iterator[Made | Finding]:
+    """The mode whose mean and deviation these are."""
+    means, deviations = source.numbers(f"{AUGMENT}.mean"), source.numbers(f"{AUGMENT}.std")
+    mode = "tf" if (means, deviations) == _HALVES else "torch"
+    path = f"{AUGMENT}.mean"
+    yield made_of(source, path, "train_config.preprocess_mode", mode)
+    if (means, deviations) not in (_IMAGENET, _HALVES):
+        words = "has no effect: preprocess_mode is torch, with ImageNet's mean and deviation, or tf, with 0.5"
+        yield said(source, Level.WARNING, path, words)
+
+
+def flips(source: Source) -> Iterator[Made | Finding]:
+    """Whether images are flipped sideways, and what is lost of the rest."""
+    block = f"{AUGMENT}.random_flip"
+    sideways, upright = f"{block}.hflip_probability", f"{block}.vflip_probability"
+    is_on = source.is_on(f"{block}.enable")
+    if not is_on or not source.number(sideways):
+        yield made_of(source, f"{block}.enable", "train_config.disable_horizontal_flip", "true")
+    elif source.number(sideways) != 0.5:
+        yield said(source, Level.WARNING, sideways, "has no effect: half of the images are flipped sideways")
+    if is_on and source.number(upright):
+        yield said(source, Level.WARNING, upright, "has no effect: no image is turned upside down here")
+
+
+def changes(source: Source) -> Iterator[Made | Finding]:
+    """Augmentation for which there are fields, and a word on what is on by default there and isn't here."""
+    if source.is_on("model.backbone.freeze_backbone"):
+        return
+    if source.is_on(f"{AUGMENT}.with_random_crop"):
+        yield made_of(source, f"{AUGMENT}.with_random_crop", "train_config.enable_random_crop", "true")
+    color, erase, random_aug = (f"{AUGMENT}.{name}.enable" for name in ("random_color", "random_erase", "random_aug"))
+    if source.is_on(color):
+        yield made_of(source, color, "train_config.enable_color_augmentation", "true")
+        words = "-> train_config.enable_color_augmentation; its strengths are its own, whatever stands here"
+        if source.has(f"{AUGMENT}.random_color"):
+            yield said(source, Level.WARNING, color, words)
+    if source.is_on(erase):
+        theirs = f"{AUGMENT}.random_erase.erase_probability"
+        yield made_of(source, theirs, "train_config.random_erasing", source.text(theirs))
+    if source.is_on(random_aug):
+        yield made_of(source, random_aug, "train_config.rand_augment.num_operations", "2")
+        yield made_of(source, random_aug, "train_config.rand_augment.magnitude", "5")
+    if source.is_on(f"{AUGMENT}.mixup_cutmix"):
+        theirs = f"{AUGMENT}.mixup_alpha"
+        for name in ("mixup_alpha", "cutmix_alpha"):
+            yield made_of(source, theirs, f"train_config.{name}", source.text(theirs))
+    yield from _not_here(source)
+
+
+def _not_here(source: Source) -> Iterator[Finding]:
+    names = {
+        "random_rotate.enable": "are no quarter turns",
+        "with_scale_random_crop.enable": "is no enlarging before the crop",
+        "with_random_blur": "is no blur",
+    }
+    for name, words in names.items():
+        path = f"{AUGMENT}.{name}"
+        if source.is_on(path) and source.has(path):
+            yield said(source, Level.WARNING, path, f"has no effect: there {words} here")
+    silent = [
+        words.partition(" no ")[2]
+        for name, words in names.items()
+        if source.is_on(f"{AUGMENT}.{name}") and not source.has(f"{AUGMENT}.{name}")
+    ]
+    if silent and source.has("train"):
+        text = f"is on there by default and not here: {', '.join(silent)}"
+        yield said(source, Level.NOTE, AUGMENT, text)
+
+
+def top_k(source: Source) -> Iterator[Made]:
+    """The largest k; top-1 is always told."""
+    path = "model.head.topk"
+    yield made_of(source, path, "eval_config.top_k", f"{max(source.numbers(path)):g}")
+
+
+def batch(source: Source) -> Iterator[Made]:
+    """The batch size of evaluation, where it is one."""
+    path = "evaluate.batch_size"
+    if source.has(path) and source.number(path) > 0:
+        yield made_of(source, path, "eval_config.batch_size", source.text(path))

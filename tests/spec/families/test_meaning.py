@@ -1,0 +1,277 @@
+"""What fields of each family become: values derived by hand from the family's own meaning."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tao_lite.errors import SpecError
+from tao_lite.schedule import make_schedule
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.families import backbones
+from tao_lite.spec.families.all import FAMILIES
+from tao_lite.spec.families.table import descriptor
+from tao_lite.spec.findings import Level
+from tao_lite.spec.load import examine
+from tao_lite.spec.upgrade import upgraded
+from tests.spec.families.yamls import OPENMMLAB, PYT, TF2, errors, experiment, lines, numbers, read
+
+
+def test_a_tf2_spec_means_what_it_says_there() -> None:
+    found = experiment(TF2)
+    model, train = found.model_config, found.train_config
+    assert (model.arch, model.n_layers, model.input_image_size) == ("resnet", 34, "3,64,96")
+    assert (model.use_batch_norm, model.use_pooling) == (True, True)
+    assert (train.batch_size_per_gpu, train.n_epochs, train.random_seed) == (4, 30, 42)
+    assert numbers(train.optimizer.adam, "beta_1", "beta_2", "epsilon", "decay") == [0.8, 0.99, 0.0001, 0]
+    assert numbers(train.lr_config.soft_anneal, "learning_rate", "soft_start", "annealing_divider") == [0.001, 0.05, 10]
+    assert (train.reg_config.type, train.reg_config.scope) == ("None", "Dense")
+    assert (train.enable_random_crop, train.enable_center_crop, train.preprocess_mode) == (False, True, "tf")
+    assert numbers(train, "mixup_alpha", "label_smoothing") == [0.2, 0.01]
+    assert numbers(found.prune_config, "pruning_threshold", "pruning_granularity") == [0.4, 4]
+    assert (found.eval_config.top_k, found.eval_config.batch_size) == (3, 64)
+    assert found.eval_config.model_path == found.prune_config.model_path == "best.pth"
+    assert found.compat == pb.Compat.CORRECTED
+
+
+@pytest.mark.parametrize(
+    ("model", "arch", "n_layers"),
+    [
+        ("backbone: efficientnet-b0", "efficientnet_b0", 18),
+        ("arch: efficientnet_b5", "efficientnet_b5", 18),
+        ("backbone: resnet18", "resnet", 18),
+        ("arch: resnet\n  n_layers: 50", "resnet", 50),
+        ("arch: byom", "byom", 18),
+        ("input_image_depth: 8", "resnet", 18),
+    ],
+)
+def test_a_tf2_backbone_is_an_architecture_of_ours(model: str, arch: str, n_layers: int) -> None:
+    found = experiment(f"model:\n  {model}\n").model_config
+    assert (found.arch, found.n_layers) == (arch, n_layers)
+
+
+def test_grey_pictures_of_16_bits_are_scaled_with_their_mean() -> None:
+    found = read("model: {backbone: resnet_18, input_image_depth: 16}\ndataset: {image_mean: [7834.4968]}")
+    assert found.experiment.model_config.input_image_size == "1,224,224"
+    # 65535 is white there, 255 here.
+    assert found.experiment.train_config.image_mean["l"] == pytest.approx(7834.4968 * 255 / 65535, rel=1e-5)
+    assert errors("model: {input_image_depth: 12}") == [
+        "1:28: model.input_image_depth: classification_tf2: found 12, must be 8 or 16"
+    ]
+
+
+def test_means_of_three_channels_are_blue_green_red() -> None:
+    means = experiment("data: {image_mean: [1, 2, 3], preprocess_mode: caffe}").train_config.image_mean
+    assert dict(means) == {"b": 1, "g": 2, "r": 3}
+
+
+def test_the_first_form_of_tf2_may_say_it_as_we_do() -> None:
+    text = "key: k\nmodel_config: {arch: resnet, n_layers: 10}\ntrain_config:\n  n_epochs: 3\n"
+    text += (
+        "  optimizer: {sgd: {momentum: 0.5}}\n  lr_config: {step: {learning_rate: 0.1, step_size: 20, gamma: 0.5}}\n"
+    )
+    train = experiment(text).train_config
+    assert (train.n_epochs, train.optimizer.sgd.momentum, train.lr_config.step.step_size) == (3, 0.5, 20)
+
+
+def test_a_pyt_spec_means_what_it_says_there() -> None:
+    found = experiment(PYT)
+    model, train = found.model_config, found.train_config
+    assert (model.arch, model.input_image_size) == ("timm/convnextv2_atto", "3,64,64")
+    assert train.train_dataset_path == "/data/leaves/train"
+    assert (train.batch_size_per_gpu, train.n_epochs, train.random_seed) == (16, 20, 7)
+    assert numbers(train.optimizer.sgd, "momentum") == [0.8]
+    assert (train.reg_config.type, *numbers(train.reg_config, "weight_decay")) == ("L2", 0.001)
+    assert numbers(train, "max_grad_norm", "label_smoothing", "ema_decay") == [2, 0.1, 0]
+    assert train.precision == pb.Precision.FP32
+    assert train.preprocess_mode == "torch"
+    assert not train.disable_horizontal_flip
+    assert not train.enable_random_crop
+    assert found.eval_config.top_k == 3
+
+
+def test_augmentation_of_pyt_is_on_by_default_and_what_is_not_here_is_said() -> None:
+    found = read("model: {backbone: {type: resnet_18}}\ntrain: {num_epochs: 2}")
+    train = found.experiment.train_config
+    assert train.enable_random_crop
+    assert train.enable_color_augmentation
+    assert numbers(train, "random_erasing") == [0.2]
+    assert (train.rand_augment.num_operations, train.rand_augment.magnitude) == (2, 5)
+    said = "\n".join(lines(found, Level.NOTE, Level.WARNING))
+    assert "is on there by default and not here: quarter turns, enlarging before the crop, blur" in said
+    assert "no image is turned upside down here" in said
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "expected"),
+    [
+        ("random_rotate: {enable: true}", "has no effect: there are no quarter turns here"),
+        ("with_random_blur: true", "has no effect: there is no blur here"),
+        ("random_flip: {hflip_probability: 0.3}", "has no effect: half of the images are flipped sideways"),
+        ("mean: [0.1, 0.2, 0.3]", "has no effect: preprocess_mode is torch"),
+    ],
+)
+def test_augmentation_without_a_field_is_a_warning(augmentation: str, expected: str) -> None:
+    found = read(f"dataset: {{img_size: 32, augmentation: {{{augmentation}}}}}\n")
+    assert any(expected in line for line in lines(found, Level.WARNING))
+
+
+def rate(policy: str, epochs: int) -> "pb.LRConfig":
+    text = f"train: {{num_epochs: {epochs}, optim: {{lr: 0.4, policy: {policy}}}}}"
+    return experiment(text).train_config.lr_config
+
+
+@pytest.mark.parametrize(
+    ("policy", "epochs", "expected"),
+    [
+        # torch's LambdaLR with 1 - epoch / (epochs + 1).
+        ("linear", 7, [0.4 * (1 - epoch / 8) for epoch in range(7)]),
+        # StepLR and MultiStepLR, asked once an epoch.
+        ("step, policy_params: {step_size: 3, gamma: 0.5}", 10, [0.4 * 0.5 ** (epoch // 3) for epoch in range(10)]),
+        ("step", 90, [0.4 * 0.1 ** (epoch // 30) for epoch in range(90)]),
+        ("multistep", 25, [0.4 * 0.1 ** ((epoch >= 10) + (epoch >= 20)) for epoch in range(25)]),
+        ("multistep, policy_params: {milestones: [2, 40]}", 9, [0.4 * 0.1 ** (epoch >= 2) for epoch in range(9)]),
+    ],
+)
+def test_a_policy_in_epochs_has_the_rate_that_torch_gives_from_an_epochs_first_step_to_its_last(
+    policy: str, epochs: int, expected: list[float]
+) -> None:
+    schedule, steps = make_schedule(rate(policy, epochs)), 40
+    for step in range(epochs * steps):
+        assert schedule(step / (epochs * steps)) == pytest.approx(expected[step // steps], rel=1e-5), step
+
+
+def test_cosine_warms_up_over_its_epochs() -> None:
+    schedule = make_schedule(rate("cosine, warmup_epochs: 5", 20))
+    assert [schedule(epoch / 20) for epoch in (0, 1, 5, 12.5, 20)] == pytest.approx([0, 0.08, 0.4, 0.2, 0], abs=1e-6)
+
+
+def test_the_classes_of_pyt_have_the_order_of_its_file(tmp_path: Path) -> None:
+    text = PYT.replace("/data/leaves", str(tmp_path))
+    assert not experiment(text).dataset_config.classmap_path
+    (tmp_path / "classes.txt").write_text("oak\nelm\nash\n")
+    assert experiment(text).dataset_config.classmap_path == f"{tmp_path}/classes.txt"
+
+
+def test_a_frozen_backbone_is_a_linear_probe_without_augmentation() -> None:
+    train = experiment(
+        "model: {backbone: {type: resnet_18, freeze_backbone: true}}\ntrain: {num_epochs: 2}"
+    ).train_config
+    assert train.linear_probe
+    assert not train.enable_random_crop
+    assert not train.HasField("rand_augment")
+
+
+def test_an_openmmlab_spec_means_what_it_says_there() -> None:
+    found = experiment(OPENMMLAB)
+    train = found.train_config
+    assert (found.model_config.arch, found.model_config.input_image_size) == ("timm/edgenext_small", "3,96,96")
+    assert (train.batch_size_per_gpu, train.n_epochs, train.random_seed) == (12, 8, 11)
+    assert found.dataset_config.classmap_path == "/data/shells/classes.txt"
+    assert found.eval_config.eval_dataset_path == "/data/shells/test"
+    assert (train.enable_random_crop, train.disable_horizontal_flip) == (True, False)
+    assert numbers(train, "ema_decay", "max_grad_norm") == [0.99, 1.5]
+    assert numbers(train.optimizer.sgd, "momentum") == [0.9]
+    schedule = make_schedule(train.lr_config)
+    assert [schedule(epoch / 8) for epoch in range(8)] == pytest.approx([0.02] * 4 + [0.01] * 2 + [0.005] * 2, rel=1e-5)
+
+
+def test_what_openmmlab_does_by_default_and_we_dont_know_is_a_warning() -> None:
+    found = read("train: {train_config: {runner: {max_epochs: 3}}}")
+    assert any("AdamW with a rate of 0.001 along a cosine is taken" in line for line in lines(found, Level.WARNING))
+
+
+@pytest.mark.parametrize("text", [TF2, PYT, OPENMMLAB], ids=["tf2", "pyt", "openmmlab"])
+def test_upgrading_keeps_meaning_and_comments(text: str) -> None:
+    new, _ = upgraded(text, Path("a.yaml"))
+    assert upgraded(new, Path("a.cfg")) == (new, [])
+    assert examine(new, Path("a.cfg"), stage=None).experiment == experiment(text)
+    assert [line for line in text.splitlines() if line.strip().startswith("#") and line.strip() not in new] == []
+
+
+SPECS = {"tf2": TF2, "pyt": PYT, "openmmlab": OPENMMLAB}
+# What may stand in the place of a value.
+VALUES = (
+    "",
+    "null",
+    "0",
+    "-1",
+    "1e-3",
+    "0.5",
+    "'7'",
+    "true",
+    "No",
+    "[1, 2]",
+    "[]",
+    "{a: 1}",
+    "???",
+    "${train}",
+    "x # y",
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    spec=st.sampled_from(sorted(SPECS)),
+    line=st.integers(0, 40),
+    value=st.one_of(st.sampled_from(VALUES), st.text("abz01.-$\"'{}[]#: ", max_size=9)),
+)
+def test_whatever_a_value_is_the_file_is_refused_or_upgrading_keeps_its_meaning(
+    spec: str, line: int, value: str
+) -> None:
+    written = SPECS[spec].splitlines()
+    number = line % len(written)
+    written[number] = re.sub(r": .*", lambda _: f": {value}", written[number])
+    text = "\n".join(written)
+    try:
+        new, _ = upgraded(text, Path("a.yaml"))
+    except SpecError:
+        return
+    assert upgraded(new, Path("a.cfg")) == (new, [])
+    old, again = read(text), examine(new, Path("a.cfg"), stage=None)
+    assert old.experiment == again.experiment
+    assert [one.path for one in old.problems] == [one.path for one in again.problems]
+
+
+def test_comments_stay_where_they_stood() -> None:
+    new, _ = upgraded(TF2, Path("a.yaml"))
+    before = {line.split()[0]: above.strip() for above, line in pairwise(new.splitlines())}
+    assert before["reg_config"] == "# The penalty."
+    assert before["train_config"] == "# What is seen."
+    assert '/../val"  # beside it' in new
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_every_row_leads_to_a_field_of_ours(family: object) -> None:
+    from tao_lite.spec.families.table import Family
+
+    assert isinstance(family, Family)
+    for row in family.rows:
+        assert row.ours or row.words, row.theirs
+        for path in row.ours.partition(",")[0].split("*")[:1]:
+            assert not path or descriptor(path.rstrip(".")), row.ours
+
+
+def test_every_network_of_the_table_is_in_its_library() -> None:
+    timm = pytest.importorskip("timm")
+    torchvision = pytest.importorskip("torchvision")
+    names = {"timm": set(timm.list_models()), "torchvision": set(torchvision.models.list_models())}
+    for name in backbones.same():
+        library, _, own = backbones.ours(name).partition("/")
+        assert own in names[library], name
+        assert not backbones.why_not(name)
+
+
+def test_a_network_that_is_not_here_is_refused_with_the_reason() -> None:
+    from tao_lite.stages import preflight
+
+    found = examine(
+        PYT.replace("convnextv2_atto", "faster_vit_1_224"), Path("a.yaml"), stage="train", check=preflight.check
+    )
+    (problem,) = found.problems
+    assert problem.text.startswith(
+        "classification_pyt's model.backbone.type: found \"faster_vit_1_224\"; FasterViT is a network of NVIDIA's"
+    )
