@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from google.protobuf import text_format
 from torch import nn
@@ -59,7 +60,7 @@ def _images(paths: Sequence[Path], pipeline: Pipeline) -> torch.Tensor:
     """What the network sees of the pictures, normalised."""
     found = [decode.decode(path, pipeline.channels) for path in paths]
     whole = [geometry.resize(one, (0, 0, one.shape[1], one.shape[0]), pipeline.size, "bilinear") for one in found]
-    normalised: torch.Tensor = pipeline.preprocess(torch.stack([torch.from_numpy(one.copy()) for one in whole]).movedim(3, 1))
+    normalised: torch.Tensor = pipeline.preprocess(torch.from_numpy(np.stack(whole)).movedim(3, 1))
     return normalised
 
 
