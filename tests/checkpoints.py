@@ -69,8 +69,10 @@ def _spread(network: nn.Module, images: torch.Tensor) -> None:
     *_, head = (part for part in network.modules() if isinstance(part, nn.Linear | nn.Conv2d))
     assert head.bias is not None
     with torch.no_grad():
-        for _ in range(20):
-            network(images)
+        for part in network.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.momentum = None  # the mean of all passes, of which there is one
+        network(images)
         logits = network.eval()(images)
         head.weight /= (logits - logits.mean(dim=0)).std()
         head.bias.zero_()
