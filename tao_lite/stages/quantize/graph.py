@@ -1,5 +1,6 @@
 """An exported network, made ready for INT8: batch norm folded, and known which of its nodes have an INT8 form."""
 
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -52,8 +53,14 @@ class Graph:
         }
 
     @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """How many weights each layer has, by node."""
+        elements = {tensor.name: math.prod(tensor.dims) for tensor in self.message.graph.initializer}
+        return {node.name: elements[node.input[1]] for node in self.message.graph.node if node.name in self.layers}
+
+    @cached_property
     def sources(self) -> Mapping[str, frozenset[str]]:
-        """For each node the nearest layers that its inputs come from; of a layer, itself. None: before all layers."""
+        """For each node the nearest layers that its inputs come from, none before the first; of a layer, itself."""
         of_tensor: dict[str, frozenset[str]] = {}
         found = {}
         for node in self.message.graph.node:

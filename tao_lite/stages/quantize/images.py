@@ -16,7 +16,6 @@ from tao_lite.data import dataset
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example
 from tao_lite.data.formats import listing
-from tao_lite.data.left_out import LeftOut
 from tao_lite.data.loader import Loader
 from tao_lite.errors import DataError, listed
 from tao_lite.spec import classification_pb2 as pb
@@ -82,7 +81,7 @@ def _of_training(experiment: pb.Experiment, class_names: Sequence[str]) -> DataS
 def _below(experiment: pb.Experiment, class_names: Sequence[str]) -> DataSet:
     """The images below the folder, of the class that their folder is called by, if any."""
     root = dataset.root_of(experiment.quantize_config.image_dir)
-    report = LeftOut(str(root), fail=experiment.dataset_config.on_bad_example == pb.BadExample.FAIL)
+    report = dataset.report_of(experiment, str(root))
     if not root.is_dir():
         raise DataError(f"{_FIELD}: {root} is no folder; name one with images")
     white = experiment.dataset_config.full_scale

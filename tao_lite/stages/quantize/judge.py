@@ -18,6 +18,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.quantize.images import evenly
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.loops import predict
+from tao_lite.training.precision import Precision
 from tao_lite.training.validation import evaluate_network, evaluation_loader, validation_loader
 
 NUM_PROBES = 128
@@ -56,7 +57,7 @@ class Judge:
                 self.data,
                 k=1,
                 preprocess=network.preprocess,
-                precision=network.precision,
+                precision=self._precision,
                 world=self.world,
                 each_batch=bar.advance,
             )
@@ -70,7 +71,7 @@ class Judge:
         """Logarithms of the file's probabilities for the probes: [images, classes]."""
         network = self._opened(content)
         batches = predict(
-            network.network, self._probes.epoch(0), preprocess=network.preprocess, precision=network.precision
+            network.network, self._probes.epoch(0), preprocess=network.preprocess, precision=self._precision
         )
         return torch.cat([logits.log_softmax(dim=1) for _, _, logits in batches])
 
@@ -78,6 +79,10 @@ class Judge:
     def _probes(self) -> Loader:
         data_set = replace(self.data.data_set, examples=evenly(self.data.data_set.examples, NUM_PROBES))
         return evaluation_loader(self.experiment, data_set, self.world)
+
+    @cached_property
+    def _precision(self) -> Precision:
+        return Precision.of(pb.TrainConfig(precision=pb.Precision.FP32), self.world.device)
 
     def _opened(self, content: bytes) -> Deployment:
         path = self.folder / "candidate.onnx"

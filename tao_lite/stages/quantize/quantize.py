@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from tao_lite.data.from_spec import loader
+from tao_lite.data.left_out import UNREADABLE
 from tao_lite.errors import CheckpointError, listed, refuse_missing
 from tao_lite.files import writing
 from tao_lite.monitor import console
@@ -50,7 +51,9 @@ def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
         data = loader(experiment, data_set, "eval", batch_size=calibrate.batch_size(network), seed=0, world=world)
         seen = made.description.pipeline.preprocess if form.kind == "tensor" else torch.nn.Identity()
         console.line(f"Calibrating on {data.num_examples} images")
+        unread = data.report.number(UNREADABLE)
         ranges = calibrate.calibrate(network, lambda: images.arrays(data, seen, network.batch_size), _method(config))
+        num_images = data.num_examples + unread - data.report.number(UNREADABLE)
         search = Search(
             graph=network,
             ranges=ranges,
@@ -60,7 +63,7 @@ def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
             max_drop=schema.as_written(config.max_accuracy_drop),
         )
         found = search.run()
-    facts = {**_facts(search, found), **_settings(config), "calibration_images": data.num_examples}
+    facts = {**_facts(search, found), **_settings(config), "calibration_images": num_images}
     summary = _write(run, form, found, facts)
     if form.for_deepstream:
         write_deepstream(form, labels, f"{deepstream.config(made.description)}network-mode=1\n")  # INT8

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from tao_lite.errors import RunError, listed
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 LARGEST_SHARE_IN_FLOAT = 0.5
-"""Of the layers. With more of them in float it is no INT8 network."""
+"""Of the weights. With more of them in float it is no INT8 network."""
 
 _NUM_TOLD = 5
 
@@ -59,7 +60,7 @@ class Search:
         )
         self._measure_layers()
         order = sorted(self.divergences, key=lambda layer: -self.divergences[layer])
-        fails, holds = 0, int(LARGEST_SHARE_IN_FLOAT * len(order))
+        fails, holds = 0, self._most(order)
         if holds:
             found = self._with(order[:holds])
         if not self._holds(found):
@@ -89,6 +90,12 @@ class Search:
         evaluation = self.judge.evaluate(content, f"Validation in INT8, {len(in_float)} layers in float")
         return Found(content, evaluation, tuple(in_float))
 
+    def _most(self, order: Sequence[str]) -> int:
+        """How many of the layers, in this order, may be in float."""
+        sizes = self.graph.sizes
+        room = LARGEST_SHARE_IN_FLOAT * sum(sizes.values())
+        return sum(total <= room for total in accumulate(sizes[layer] for layer in order))
+
     def _measure_layers(self) -> None:
         reference = self.judge.answers(self.fp32)
         with console.Progress() as bar:
@@ -102,12 +109,12 @@ class Search:
 
     def _refusal(self, found: Found, order: Sequence[str]) -> RunError:
         worst = listed(f"{self.graph.layers[layer]} ({self.divergences[layer]:.2g})" for layer in order[:_NUM_TOLD])
+        found_there = f"{found.evaluation.top1:.4f}, in FP32 {self.before.top1:.4f}"
         return RunError(
-            f"quantize: with {len(found.in_float)} of {len(order)} layers in float INT8 still loses "
-            f"{self.drop(found):.4f} of top-1 ({found.evaluation.top1:.4f}, in FP32 {self.before.top1:.4f}), more than "
-            f"quantize_config.max_accuracy_drop, {self.max_drop:g}; nothing was written. Alone, these change its "
-            f"answers most (divergence in nats): {worst}. Try another quantize_config.method or more num_images, or "
-            "allow more"
+            f"quantize: with {len(found.in_float)} of {len(order)} layers in float, half of the weights at most, INT8 "
+            f"loses {self.drop(found):.4f} of top-1 ({found_there}), more than quantize_config.max_accuracy_drop, "
+            f"{self.max_drop:g}; nothing was written. Alone, these change its answers most (divergence in nats): "
+            f"{worst}. Try another quantize_config.method or more num_images, or allow more"
         )
 
 
