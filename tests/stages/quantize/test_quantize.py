@@ -20,6 +20,7 @@ from tao_lite.run import Run, Summary
 from tao_lite.spec.load import load
 from tao_lite.stages.export.export import Form
 from tao_lite.stages.prune.prune import prune
+from tao_lite.stages.quantize import quantize as stage
 from tao_lite.stages.quantize.quantize import quantize, refuse_deployed
 from tao_lite.stages.train.train import train
 from tests.stages.prune.test_prune import SPEC
@@ -253,6 +254,14 @@ def test_a_deployed_network_is_refused_by_what_it_is(
 def test_a_package_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is a deployed network, and quantize takes a checkpoint"):
         refuse_deployed(tmp_path)
+
+
+def test_without_a_runtime_the_extra_is_named(best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "PACKAGES", ("onnx", "no_such_runtime"))
+    with pytest.raises(
+        RunError, match=r"^quantize needs no_such_runtime; install it with pip install 'tao-lite\[export\]'$"
+    ):
+        quantized(best, tmp_path)
 
 
 def test_grey_pictures_of_any_kind_are_calibrated_on(best: Path, tmp_path: Path) -> None:
