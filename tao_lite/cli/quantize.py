@@ -76,7 +76,9 @@ def taken(rest: dict[str, Any], *, is_file: bool) -> dict[str, object] | None:
     batches, batch_size = rest.pop("batches"), rest.pop("batch_size")
     if not is_wanted:
         if images or batches or cache or tensors:
-            raise click.UsageError("--cal_image_dir, --batches and --cal_*_file are for INT8: add --data_type int8")
+            click.echo(
+                "--cal_image_dir, --batches and --cal_*_file were passed over: they need --data_type int8", err=True
+            )
         return None
     if not is_file:
         raise click.UsageError("--data_type int8 makes one file: leave out --package and --input image")

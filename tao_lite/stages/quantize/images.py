@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,9 +84,8 @@ def _below(experiment: pb.Experiment, class_names: Sequence[str]) -> DataSet:
     if not root.is_dir():
         raise DataError(f"{_FIELD}: {root} is no folder; name one with images")
     white = experiment.dataset_config.full_scale
-    names = {path: path.parent.name for path in listing.images_below(root, report)}
-    examples = [
-        Example(Path(path), name if name in class_names else "", str(path), full_scale=white)
-        for path, name in names.items()
-    ]
+    examples = []
+    for path in listing.images_below(root, report):
+        label = path.parent.name if path.parent.name in class_names else ""
+        examples.append(Example(path, label, str(path), full_scale=white))
     return DataSet(tuple(examples), (*class_names, ""), report)

@@ -86,5 +86,6 @@ class Judge:
 
     def _opened(self, content: bytes) -> Deployment:
         path = self.folder / "candidate.onnx"
-        writing.write(path, content)
+        with writing.new_file(path, len(content), is_synced=False) as file:
+            file.write(content)
         return Deployment.of(path, self.world.device, self.experiment)

@@ -9,7 +9,7 @@ import torch
 
 from tao_lite.data.from_spec import loader
 from tao_lite.data.left_out import UNREADABLE
-from tao_lite.errors import CheckpointError, listed, refuse_missing
+from tao_lite.errors import CheckpointError, RunError, listed, refuse_missing
 from tao_lite.files import writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
@@ -28,6 +28,8 @@ from tao_lite.stages.quantize.search import Found, Search
 from tao_lite.training import runtimes
 from tao_lite.training.trained import Trained
 
+LEAST_OPSET = 13
+
 
 def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
     """Write the checkpoint as INT8 ONNX, as quantize_config says; the summary is quantize.json in the results folder.
@@ -39,6 +41,8 @@ def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
     """
     refuse_missing("quantize", "export", *PACKAGES)
     refuse_deployed(model)
+    if form.opset is not None and form.opset < LEAST_OPSET:
+        raise RunError(f"--target_opset {form.opset}: INT8 by channel needs at least {LEAST_OPSET}")
     world = replace(run.world, device=torch.device("cpu"))
     trained = Trained.of(model, world.device, spec.experiment)
     experiment, config = trained.experiment, trained.experiment.quantize_config

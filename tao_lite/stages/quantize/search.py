@@ -41,6 +41,8 @@ class Search:
     fp32: bytes
     judge: Judge
     max_drop: float
+    before: Evaluation = field(init=False)
+    """In FP32."""
     divergences: dict[str, float] = field(default_factory=dict)
     """What each layer alone changes, by node; empty where nobody had to ask."""
 

@@ -100,12 +100,12 @@ def test_taos_options_of_export_do_the_same(trained: Path, best: Path, colours: 
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (("--batches", 5), "are for INT8: add --data_type int8"),
+        (("--batches", 5), "were passed over: they need --data_type int8"),
         (("--data_type", "int8", "--input", "image"), "leave out --package and --input image"),
         (("--data_type", "int8", "--package", "x", "--for", "onnxruntime"), "leave out --package and --input image"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(options: tuple[object, ...], problem: str) -> None:
+def test_options_that_do_not_go_together_are_named(options: tuple[object, ...], problem: str) -> None:
     done = tao_lite("export", "-m", "x.pth", *options)
     assert done.returncode == 2
     assert problem in done.stderr
@@ -254,6 +254,11 @@ def test_a_deployed_network_is_refused_by_what_it_is(
 def test_a_package_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is a deployed network, and quantize takes a checkpoint"):
         refuse_deployed(tmp_path)
+
+
+def test_an_opset_without_int8_by_channel_is_refused(best: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"^--target_opset 12: INT8 by channel needs at least 13$"):
+        quantized(best, tmp_path, form=Form(opset=12))
 
 
 def test_without_a_runtime_the_extra_is_named(best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,10 +72,6 @@ def test_every_architecture_is_quantised(name: str, colours: Path, tmp_path: Pat
     deployed = Deployment.of(file, torch.device("cpu"), checkpoints.load(path).experiment)
     with torch.no_grad():
         expected, found = network(images).log_softmax(dim=1), deployed.network(images)
-    print(
-        name,
-        summary["times_smaller"],
-        float((expected - found).abs().mean()),
-        float(expected.std(dim=0).mean()),
-        float((expected.argmax(1) == found.argmax(1)).float().mean()),
-    )
+    # Random networks multiply errors as trained ones don't: their answers still go with those in float.
+    pair = [(answers - answers.mean(dim=0)).flatten() for answers in (expected, found)]
+    assert float(torch.corrcoef(torch.stack(pair))[0, 1]) > 0.6
