@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("cli", "__init__"),
     ("stages/prune",),
-    ("stages/train", "stages/report", "stages/benchmark"),
+    ("stages/train", "stages/report", "stages/benchmark", "stages/quantize"),
     ("stages/evaluate", "stages/export", "stages/inference", "stages/preflight"),
     ("training", "stages/dataset"),
     ("monitor", "checkpoint", "compat"),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tao_lite.cli import quantize
 from tao_lite.cli.arguments import PATH, spec_file
 from tao_lite.cli.options import common, options
 from tao_lite.cli.session import start
@@ -48,6 +49,7 @@ _TARGETS = ("onnxruntime", "openvino", "triton", "deepstream", "tensorrt", "torc
 @click.option("--verify", type=click.IntRange(0), default=500, help="Validation pictures to compare.  [default: 500]")
 @click.option("--sign", "signing_key", type=PATH, help="Private Ed25519 key (PEM) to sign the package with.")
 @click.option("--licence", default="unknown", help="The network's licence, for its card.")
+@quantize.calibration
 @common
 def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
     """Export a checkpoint to ONNX, checked against PyTorch; with --package, all that it takes to use it elsewhere."""
@@ -69,6 +71,11 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
         raise click.UsageError("--package DIR and --for RUNTIME belong together")
     if package_options["folder"] and (output or has_boxes or file_options["for_deepstream"]):
         raise click.UsageError("--package names its files itself: leave out -o, --boxes and --gen_ds_config")
+
+    if (calibration := quantize.taken(rest, is_file=not package_options["folder"] and kind != "image")) is not None:
+        del file_options["has_boxes"]
+        rest["output_file"] = output
+        return quantize.run(rest, calibration, {**form_options, **file_options}, spec_file=spec_file, model=model)
 
     def stage(spec: "Spec", run: "Run") -> "Summary":
         from tao_lite.stages.export.export import Form

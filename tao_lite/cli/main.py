@@ -26,6 +26,7 @@ _COMMANDS = {
     "export": "export",
     "inference": "inference",
     "prune": "prune",
+    "quantize": "quantize",
     "report": "report_command",
     "spec": "spec_group",
     "train": "train",

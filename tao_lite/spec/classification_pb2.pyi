@@ -176,6 +176,7 @@ class Experiment(_message.Message):
     DATASET_CONFIG_FIELD_NUMBER: _builtins.int
     PRUNE_CONFIG_FIELD_NUMBER: _builtins.int
     COMPAT_FIELD_NUMBER: _builtins.int
+    QUANTIZE_CONFIG_FIELD_NUMBER: _builtins.int
     compat: Global___Compat.Mode.ValueType
     """Whose numbers count where TAO differs from its own documentation."""
     @_builtins.property
@@ -198,6 +199,10 @@ class Experiment(_message.Message):
     def prune_config(self) -> Global___PruneConfig:
         """Defaults of the prune command; its flags override them."""
 
+    @_builtins.property
+    def quantize_config(self) -> Global___QuantizeConfig:
+        """The quantize command, which makes INT8 files; its flags override it."""
+
     def __init__(
         self,
         *,
@@ -207,10 +212,11 @@ class Experiment(_message.Message):
         dataset_config: Global___DatasetConfig | None = ...,
         prune_config: Global___PruneConfig | None = ...,
         compat: Global___Compat.Mode.ValueType | None = ...,
+        quantize_config: Global___QuantizeConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "train_config", b"train_config"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "quantize_config", b"quantize_config", "train_config", b"train_config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "train_config", b"train_config"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "quantize_config", b"quantize_config", "train_config", b"train_config"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2158,6 +2164,130 @@ class PruneConfig(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PruneConfig: _TypeAlias = PruneConfig  # noqa: Y015
+
+@_typing.final
+class QuantizeMethod(_message.Message):
+    """How the range of a tensor is found, which its 256 levels share."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[QuantizeMethod._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MINMAX: QuantizeMethod._Kind.ValueType  # 0
+        """From the least value to the largest."""
+        ENTROPY: QuantizeMethod._Kind.ValueType  # 1
+        """The limit that keeps most of the distribution of magnitudes, by Kullback and Leibler: TensorRT's rule."""
+        PERCENTILE: QuantizeMethod._Kind.ValueType  # 2
+        """Less the outermost values: what `percentile` leaves."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    MINMAX: QuantizeMethod.Kind.ValueType  # 0
+    """From the least value to the largest."""
+    ENTROPY: QuantizeMethod.Kind.ValueType  # 1
+    """The limit that keeps most of the distribution of magnitudes, by Kullback and Leibler: TensorRT's rule."""
+    PERCENTILE: QuantizeMethod.Kind.ValueType  # 2
+    """Less the outermost values: what `percentile` leaves."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuantizeMethod: _TypeAlias = QuantizeMethod  # noqa: Y015
+
+@_typing.final
+class QuantizeTarget(_message.Message):
+    """What the INT8 file is for, which decides how it is laid out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[QuantizeTarget._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CPU: QuantizeTarget._Kind.ValueType  # 0
+        """ONNX Runtime on a CPU: activations from 0 to 255, weights from -127 to 127."""
+        TENSORRT: QuantizeTarget._Kind.ValueType  # 1
+        """TensorRT: all from -127 to 127 around 0, at the inputs of layers with weights, of residual sums and average pools."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    CPU: QuantizeTarget.Kind.ValueType  # 0
+    """ONNX Runtime on a CPU: activations from 0 to 255, weights from -127 to 127."""
+    TENSORRT: QuantizeTarget.Kind.ValueType  # 1
+    """TensorRT: all from -127 to 127 around 0, at the inputs of layers with weights, of residual sums and average pools."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuantizeTarget: _TypeAlias = QuantizeTarget  # noqa: Y015
+
+@_typing.final
+class QuantizeConfig(_message.Message):
+    """INT8: how a network is quantised after its training, and what that may cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    MAX_ACCURACY_DROP_FIELD_NUMBER: _builtins.int
+    NUM_IMAGES_FIELD_NUMBER: _builtins.int
+    IMAGE_DIR_FIELD_NUMBER: _builtins.int
+    PERCENTILE_FIELD_NUMBER: _builtins.int
+    REDUCE_RANGE_FIELD_NUMBER: _builtins.int
+    method: Global___QuantizeMethod.Kind.ValueType
+    """How ranges are found."""
+    target: Global___QuantizeTarget.Kind.ValueType
+    """What the file is for."""
+    max_accuracy_drop: _builtins.float
+    """Largest loss of validation top-1 (0 to 1) against FP32. Layers that lose most stay in float until it holds; a file
+    that does not hold it is not written.
+    """
+    num_images: _builtins.int
+    """Images that ranges are found on, evenly from the classes. Fewer than are set are an error."""
+    image_dir: _builtins.str
+    """Folder of images to find ranges on, at any depth; they need no labels. Unset: training images."""
+    percentile: _builtins.float
+    """Percent of a tensor's values within its range, with PERCENTILE."""
+    reduce_range: _builtins.bool
+    """Weights from -64 to 64 instead, for CPUs without VNNI, where sums of products of 8 bits can overflow."""
+    def __init__(
+        self,
+        *,
+        method: Global___QuantizeMethod.Kind.ValueType | None = ...,
+        target: Global___QuantizeTarget.Kind.ValueType | None = ...,
+        max_accuracy_drop: _builtins.float | None = ...,
+        num_images: _builtins.int | None = ...,
+        image_dir: _builtins.str | None = ...,
+        percentile: _builtins.float | None = ...,
+        reduce_range: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image_dir", b"image_dir", "max_accuracy_drop", b"max_accuracy_drop", "method", b"method", "num_images", b"num_images", "percentile", b"percentile", "reduce_range", b"reduce_range", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_dir", b"image_dir", "max_accuracy_drop", b"max_accuracy_drop", "method", b"method", "num_images", b"num_images", "percentile", b"percentile", "reduce_range", b"reduce_range", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuantizeConfig: _TypeAlias = QuantizeConfig  # noqa: Y015
 
 RULE_FIELD_NUMBER: _builtins.int
 rule: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Rule]

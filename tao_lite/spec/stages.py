@@ -26,5 +26,6 @@ STAGES = {
     "inference": Stage(),
     "prune": Stage(is_parallel=True, uses_data=True),
     "export": Stage(),
+    "quantize": Stage(uses_data=True),
     "benchmark": Stage(asks_as="train", trains=True, uses_data=True),
 }

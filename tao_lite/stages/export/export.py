@@ -70,7 +70,7 @@ def export(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
     size = f"{len(made.content) / 1e6:.1f} MB"
     console.line(f"Wrote {form.path}, {size}; differs from PyTorch by at most {made.difference:.1e}")
     if form.for_deepstream:
-        _write_deepstream(form, labels, deepstream.config(made.description))
+        write_deepstream(form, labels, deepstream.config(made.description))
     summary = {"onnx_path": str(form.path), "bytes": len(made.content), "largest_difference": made.difference}
     writing.write_json(run.summary("export"), summary)
     return summary
@@ -187,7 +187,8 @@ def _works(content: bytes, deployed: Deployed, samples: Sequence[Inputs]) -> boo
     return True
 
 
-def _write_deepstream(form: Form, labels: str, config: str) -> None:
+def write_deepstream(form: Form, labels: str, config: str) -> None:
+    """Write DeepStream's two files beside the network."""
     names, settings = form.path.with_name("labels.txt"), form.path.with_name("nvinfer_config.txt")
     writing.write(names, labels)
     writing.write(settings, config)

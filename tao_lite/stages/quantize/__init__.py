@@ -1,0 +1,1 @@
+"""INT8 files: calibrated, measured, and kept only where they are as good."""

@@ -1,0 +1,91 @@
+"""Calibration images: which, and how they reach the network."""
+
+import logging
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from tao_lite.data import dataset
+from tao_lite.data.dataset import DataSet
+from tao_lite.data.example import Example
+from tao_lite.data.formats import listing
+from tao_lite.data.loader import Loader
+from tao_lite.errors import DataError, listed
+from tao_lite.spec import classification_pb2 as pb
+
+_LEAST = 10  # what TAO takes where nothing is said
+_FIELD = "quantize_config.image_dir"
+
+_log = logging.getLogger(__name__)
+
+
+def calibration(experiment: pb.Experiment, class_names: Sequence[str]) -> DataSet:
+    """The images of quantize_config.image_dir, else of training: num_images of them, evenly from the classes.
+
+    Of classes that they lack the log is told, where the images say whose they are.
+
+    Raises:
+        DataError: they can't be read, or are too few.
+    """
+    config = experiment.quantize_config
+    found = _below(experiment, class_names) if config.image_dir else _of_training(experiment, class_names)
+    least = config.num_images if config.HasField("num_images") else _LEAST
+    where = config.image_dir or experiment.train_config.train_dataset_path
+    if len(found.examples) < least:
+        raise DataError(
+            f"quantize: {where} holds {len(found.examples)} images, and {least} are wanted to calibrate with; give "
+            f"more, or ask for fewer (quantize_config.num_images, at least {_LEAST}; TAO's --batches)"
+        )
+    chosen = replace(found, examples=evenly(found.examples, config.num_images))
+    there = {example.label for example in chosen.examples}
+    missing = [name for name in class_names if name not in there]
+    if missing and there != {""}:
+        _log.warning("no calibration image is of class %s: how the network sees it was not measured", listed(missing))
+    return chosen
+
+
+def evenly(examples: Sequence[Example], count: int) -> tuple[Example, ...]:
+    """At most so many, of each class equally many as far as they go; always the same ones of the same examples."""
+    seen = Counter[str]()
+    ranked = []
+    for position in np.random.default_rng(0).permutation(len(examples)).tolist():
+        label = examples[position].label
+        ranked.append((seen[label], label, position))
+        seen[label] += 1
+    return tuple(examples[position] for _, _, position in sorted(ranked)[:count])
+
+
+def arrays(data: Loader, preprocess: nn.Module, batch_size: int = 0) -> Generator[npt.NDArray[Any]]:
+    """The images in batches, as the exported network takes them; of one size, if given, the last image again in it."""
+    with closing(data.epoch(0)) as batches:
+        for batch in batches:
+            found = preprocess(batch.images).numpy()
+            missing = max(batch_size - len(found), 0)
+            yield np.ascontiguousarray(np.pad(found, ((0, missing), (0, 0), (0, 0), (0, 0)), mode="edge"))
+
+
+def _of_training(experiment: pb.Experiment, class_names: Sequence[str]) -> DataSet:
+    try:
+        return dataset.splits(experiment, class_names)[0]
+    except DataError as error:
+        raise DataError(f"{error}; or name a folder of images to calibrate with: {_FIELD}") from error
+
+
+def _below(experiment: pb.Experiment, class_names: Sequence[str]) -> DataSet:
+    """The images below the folder, of the class that their folder is called by, if any."""
+    root = dataset.root_of(experiment.quantize_config.image_dir)
+    report = dataset.report_of(experiment, str(root))
+    if not root.is_dir():
+        raise DataError(f"{_FIELD}: {root} is no folder; name one with images")
+    white = experiment.dataset_config.full_scale
+    examples = []
+    for path in listing.images_below(root, report):
+        label = path.parent.name if path.parent.name in class_names else ""
+        examples.append(Example(path, label, str(path), full_scale=white))
+    return DataSet(tuple(examples), (*class_names, ""), report)

@@ -1,0 +1,145 @@
+"""Quantise a checkpoint to an INT8 ONNX file, which is kept only if it is nearly as accurate as in FP32."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from tao_lite.data.from_spec import loader
+from tao_lite.data.left_out import UNREADABLE
+from tao_lite.errors import CheckpointError, RunError, listed, refuse_missing
+from tao_lite.files import writing
+from tao_lite.monitor import console
+from tao_lite.run import Run, Summary
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec import schema
+from tao_lite.spec.load import Spec
+from tao_lite.spec.paths import is_deployed
+from tao_lite.stages.export import deepstream
+from tao_lite.stages.export.export import PACKAGES, Form, make, write_deepstream
+from tao_lite.stages.quantize import calibrate, graph, images
+from tao_lite.stages.quantize.calibrate import Method
+from tao_lite.stages.quantize.graph import INT8
+from tao_lite.stages.quantize.judge import Judge
+from tao_lite.stages.quantize.placing import Layout
+from tao_lite.stages.quantize.search import Found, Search
+from tao_lite.training import runtimes
+from tao_lite.training.trained import Trained
+
+LEAST_OPSET = 13
+
+
+def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
+    """Write the checkpoint as INT8 ONNX, as quantize_config says; the summary is quantize.json in the results folder.
+
+    Raises:
+        CheckpointError: the model is no checkpoint of ours.
+        DataError: images to calibrate or to compare on can't be read, or are too few.
+        RunError: a runtime is missing, or the file would lose more than max_accuracy_drop: nothing is written.
+    """
+    refuse_missing("quantize", "export", *PACKAGES)
+    refuse_deployed(model)
+    if form.opset is not None and form.opset < LEAST_OPSET:
+        raise RunError(f"--target_opset {form.opset}: INT8 by channel needs at least {LEAST_OPSET}")
+    world = replace(run.world, device=torch.device("cpu"))
+    trained = Trained.of(model, world.device, spec.experiment)
+    experiment, config = trained.experiment, trained.experiment.quantize_config
+    labels = deepstream.labels(trained.class_names) if form.for_deepstream else ""
+    data_set = images.calibration(experiment, trained.class_names)
+    with tempfile.TemporaryDirectory() as folder:
+        judge = Judge.of(experiment, trained.class_names, world, Path(folder))
+        made = make(trained, form)
+        network = graph.read(made.content)
+        data = loader(experiment, data_set, "eval", batch_size=calibrate.batch_size(network), seed=0, world=world)
+        seen = made.description.pipeline.preprocess if form.kind == "tensor" else torch.nn.Identity()
+        console.line(f"Calibrating on {data.num_examples} images")
+        unread = data.report.number(UNREADABLE)
+        ranges = calibrate.calibrate(network, lambda: images.arrays(data, seen, network.batch_size), _method(config))
+        num_images = data.num_examples + unread - data.report.number(UNREADABLE)
+        search = Search(
+            graph=network,
+            ranges=ranges,
+            layout=Layout(for_tensorrt=config.target == pb.QuantizeTarget.TENSORRT, reduce_range=config.reduce_range),
+            fp32=made.content,
+            judge=judge,
+            max_drop=schema.as_written(config.max_accuracy_drop),
+        )
+        found = search.run()
+    facts = {**_facts(search, found), **_settings(config), "calibration_images": num_images}
+    summary = _write(run, form, found, facts)
+    if form.for_deepstream:
+        write_deepstream(form, labels, f"{deepstream.config(made.description)}network-mode=1\n")  # INT8
+    return summary
+
+
+def refuse_deployed(model: Path) -> None:
+    """Return where the path is not that of a deployed network.
+
+    Raises:
+        CheckpointError: it is; says which kind, and what to give instead.
+    """
+    if not is_deployed(model):
+        return
+    remedy = "give the checkpoint, a .pth file of tao_lite"
+    if model.suffix.lower() != ".onnx":
+        raise CheckpointError(f"{model}: is a deployed network, and quantize takes a checkpoint; {remedy}")
+    message = runtimes.read_onnx(model)
+    if any(node.op_type in INT8 for node in message.graph.node):
+        raise CheckpointError(f"{model}: is quantised already; {remedy}, to quantise it anew")
+    if any(entry.key == "preprocess" for entry in message.metadata_props):
+        raise CheckpointError(f"{model}: is an exported network, and quantize takes a checkpoint; {remedy}")
+    raise CheckpointError(f"{model}: is not of tao_lite, so that nothing says how to feed it; {remedy}")
+
+
+def _method(config: pb.QuantizeConfig) -> Method:
+    match config.method:
+        case pb.QuantizeMethod.ENTROPY:
+            return Method(kind="ENTROPY")
+        case pb.QuantizeMethod.PERCENTILE:
+            return Method(kind="PERCENTILE", percentile=schema.as_written(config.percentile))
+        case _:
+            return Method()
+
+
+def _facts(search: Search, found: Found) -> dict[str, object]:
+    return {
+        "bytes": len(found.content),
+        "bytes_fp32": len(search.fp32),
+        "times_smaller": len(search.fp32) / len(found.content),
+        "top1": found.evaluation.top1,
+        "top1_fp32": search.before.top1,
+        "accuracy_drop": search.drop(found),
+        "validation_images": found.evaluation.num_images,
+        "layers": len(search.graph.layers),
+        "float_layers": search.layers_in_float(found),
+        "float_operations": dict(search.graph.left()),
+    }
+
+
+def _settings(config: pb.QuantizeConfig) -> dict[str, object]:
+    return {
+        "method": pb.QuantizeMethod.Kind.Name(config.method),
+        "target": pb.QuantizeTarget.Kind.Name(config.target),
+        "max_accuracy_drop": schema.as_written(config.max_accuracy_drop),
+    }
+
+
+def _write(run: Run, form: Form, found: Found, facts: Mapping[str, object]) -> Summary:
+    writing.write(form.path, found.content)
+    console.line(
+        f"Wrote {form.path}, {len(found.content) / 1e6:.1f} MB, {facts['times_smaller']:.2f} times smaller than in "
+        f"FP32; top-1 {found.evaluation.top1:.4f}, in FP32 {facts['top1_fp32']:.4f}, on "
+        f"{found.evaluation.num_images} validation images"
+    )
+    kept, left = facts["float_layers"], facts["float_operations"]
+    assert isinstance(kept, dict)
+    assert isinstance(left, dict)
+    if kept:
+        console.line(f"{len(kept)} of {facts['layers']} layers stay in float: {listed(kept)}")
+    if left:
+        console.line(f"In float for want of an INT8 form: {listed(f'{kind} ({n})' for kind, n in left.items())}")
+    summary = {"onnx_path": str(form.path), **facts}
+    writing.write_json(run.summary("quantize"), summary)
+    return summary
