@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from google.protobuf import text_format
-from torch import nn
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.data import decode, geometry
@@ -19,6 +18,7 @@ from tao_lite.models.architectures import build
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.export import references
 from tao_lite.stages.train.restart import Progress
+from tests.pruning import zoo
 
 
 def training(**given: object) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def answering(folder: Path, config: str, mode: str, mean: Sequence[float] | None
     path = folder / "weights" / "model.pth"
     pipeline = Pipeline.of(experiment, Preprocess.of_mode(mode, channels, mean), is_cropped=False)
     with tempfile.TemporaryDirectory() as drawn:
-        _spread(network, _images(references.draw(Path(drawn) / "references"), pipeline))
+        zoo.lively(network.eval(), _images(references.draw(Path(drawn) / "references"), pipeline))
     found = checkpoints.Checkpoint(
         spec=str(experiment),
         class_names=("a", "b", "c", "d"),
@@ -57,23 +57,10 @@ def answering(folder: Path, config: str, mode: str, mean: Sequence[float] | None
 
 
 def _images(paths: Sequence[Path], pipeline: Pipeline) -> torch.Tensor:
-    """What the network sees of the pictures, normalised."""
+    """What the network sees of the pictures, normalised, and as many of noise."""
     found = [decode.decode(path, pipeline.channels) for path in paths]
     whole = [geometry.resize(one, (0, 0, one.shape[1], one.shape[0]), pipeline.size, "bilinear") for one in found]
-    normalised: torch.Tensor = pipeline.preprocess(torch.from_numpy(np.stack(whole)).movedim(3, 1))
+    # Noise, which export compares on, is magnified to nonsense by a deep network that has never seen any.
+    noise = np.random.default_rng(0).integers(0, 256, (len(whole), *whole[0].shape), np.uint8)
+    normalised: torch.Tensor = pipeline.preprocess(torch.from_numpy(np.stack([*whole, *noise])).movedim(3, 1))
     return normalised
-
-
-def _spread(network: nn.Module, images: torch.Tensor) -> None:
-    """Let statistics of batch norm be those of the images, and classes near for some and far for others."""
-    *_, head = (part for part in network.modules() if isinstance(part, nn.Linear | nn.Conv2d))
-    assert head.bias is not None
-    with torch.no_grad():
-        for part in network.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                part.momentum = None  # the mean of all passes, of which there is one
-        network(images)
-        logits = network.eval()(images)
-        head.weight /= (logits - logits.mean(dim=0)).std()
-        head.bias.zero_()
-        head.bias -= network(images).mean(dim=0)
