@@ -62,20 +62,21 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
     kind = "pixels" if raw_input else kind
     if has_boxes and kind != "image":
         raise click.UsageError("--boxes are boxes in a picture of any size: add --input image")
-    form_options = {"kind": kind, "opset": rest.pop("opset")}
-    file_options = {"has_boxes": has_boxes, "for_deepstream": rest.pop("gen_ds_config")}
+    opset = rest.pop("opset")
+    file_options = {"kind": kind or "tensor", "opset": opset, "for_deepstream": rest.pop("gen_ds_config")}
     file_options |= {"batch_size": rest.pop("static_batch_size")}
-    package_options = {name: rest.pop(name) for name in ("folder", "verify", "signing_key", "licence")}
-    package_options["runtimes"] = rest.pop("runtimes")
+    package_options: dict[str, Any] = {
+        name: rest.pop(name) for name in ("folder", "runtimes", "verify", "signing_key", "licence")
+    }
+    package_options |= {"kind": kind, "opset": opset}
     if bool(package_options["folder"]) != bool(package_options["runtimes"]):
         raise click.UsageError("--package DIR and --for RUNTIME belong together")
     if package_options["folder"] and (output or has_boxes or file_options["for_deepstream"]):
         raise click.UsageError("--package names its files itself: leave out -o, --boxes and --gen_ds_config")
 
     if (calibration := quantize.taken(rest, is_file=not package_options["folder"] and kind != "image")) is not None:
-        del file_options["has_boxes"]
         rest["output_file"] = output
-        return quantize.run(rest, calibration, {**form_options, **file_options}, spec_file=spec_file, model=model)
+        return quantize.run(rest, calibration, file_options, spec_file=spec_file, model=model)
 
     def stage(spec: "Spec", run: "Run") -> "Summary":
         from tao_lite.stages.export.export import Form
@@ -84,11 +85,10 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
 
         source = model or run.best
         if package_options["folder"]:
-            return package(spec, run, source, Request(**package_options, **form_options))
-        form_options["kind"] = kind or "tensor"
+            return package(spec, run, source, Request(**package_options))
         path = output or source.with_suffix(".onnx")
         if "onnx" not in path.name:
             path = path.with_name(f"{path.name}.onnx")  # as in TAO
-        return export_stage(spec, run, source, Form(path=path, **form_options, **file_options))
+        return export_stage(spec, run, source, Form(path=path, has_boxes=has_boxes, **file_options))
 
     return start("export", stage, options(rest, {}), spec_file=spec_file, model=model)

@@ -81,7 +81,8 @@ def by_onnxruntime(path: Path, message: "ModelProto") -> Computed:
 
     names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
     failures = (*(getattr(errors, name) for name in names), RuntimeError, ValueError)
-    runtime = f"ONNX Runtime {onnxruntime.__version__}"
+    is_int8 = any(node.op_type == "DequantizeLinear" for node in message.graph.node)
+    runtime = f"ONNX Runtime {onnxruntime.__version__}{' with INT8 layers' if is_int8 else ''}"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # what is wrong is raised
