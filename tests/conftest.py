@@ -24,6 +24,9 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parent.parent
 
+EVERYTHING = bool(os.environ.get("EVERYTHING"))
+"""Whether tests of many settings that differ little try all of them, which takes half an hour more."""
+
 COLOURS = {"blue": (60, 80, 200), "green": (70, 180, 60), "red": (200, 60, 70)}
 
 

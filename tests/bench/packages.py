@@ -34,19 +34,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("architectures", nargs="*", metavar="ARCHITECTURE")
     wanted = parser.parse_args().architectures or list(ARCHITECTURES)
-    rows = stored()
     for name in wanted:
-        rows[name] = row(ARCHITECTURES[name])
-        print(rows[name], flush=True)
-        put([rows[name] for name in ARCHITECTURES if name in rows])
+        put(name, row(ARCHITECTURES[name]))
 
 
-def put(rows: list[str]) -> None:
-    """The rows into the page."""
+def put(name: str, line: str) -> None:
+    """The row into the page."""
+    print(line, flush=True)
+    rows = {**stored(), name: line}
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     header = ["architecture", *TARGETS]
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *rows]
+    lines = [
+        f"| {' | '.join(header)} |",
+        f"|{'---|' * len(header)}",
+        *(rows[one] for one in ARCHITECTURES if one in rows),
+    ]
     PAGE.write_text("\n".join([before + BEGIN, *lines, "", END]) + after)
 
 

@@ -22,11 +22,9 @@ from tao_lite.errors import DataError, RunError
 from tao_lite.machine.distributed import World
 from tao_lite.monitor.console import Progress
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.stages.export.export import TOLERANCES
 from tao_lite.training.trained import Trained
 from tao_lite.training.validation import evaluation_loader
-
-TOLERANCES = {"tensor": 1e-3, "pixels": 1e-3, "image": 1e-2}
-"""Of a probability."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from tao_lite.stages.export.references import draw
 from tao_lite.stages.export.targets import TARGETS
 from tao_lite.training.trained import Trained
 from tests.checkpoints import answering
-from tests.conftest import ROOT
+from tests.conftest import EVERYTHING, ROOT
 from tests.test_pipeline import spec, tao_lite, trained
 
 __all__ = ["spec", "trained"]  # fixtures
@@ -179,9 +179,9 @@ RUN_HERE = ("onnxruntime", "openvino", "torch")
 
 
 def cases() -> list[tuple[str, Kind, str]]:
-    """Each setting and each kind in one runtime; with SETTINGS=all in the environment, all in all."""
+    """Each setting and each kind in one runtime, or all in all."""
     found = [(setting, kind, runtime) for runtime in RUN_HERE for setting in SETTINGS for kind in KINDS]
-    return found if os.environ.get("SETTINGS") == "all" else found[::4]
+    return found if EVERYTHING else found[::5]
 
 
 @pytest.mark.slow
@@ -201,7 +201,7 @@ def test_real_pictures_are_answered_as_by_inference(
     want = gate.expected(network, dirty + clean)
     assert len(want) > 150
     description = Description.from_text((folder / "preprocess.json").read_text(), folder)
-    assert gate.verify(description, want, gate.answers(folder, list(want))) < gate.TOLERANCES[description.kind]
+    assert gate.verify(description, want, gate.answers(folder, list(want))) < export.TOLERANCES[description.kind]
 
 
 def test_several_share_the_work_and_each_is_whole(trained: Path, run: Run, tmp_path: Path) -> None:

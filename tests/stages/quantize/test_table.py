@@ -26,7 +26,7 @@ from tao_lite.stages.quantize import calibrate, graph, placing
 from tao_lite.stages.quantize.calibrate import Method
 from tao_lite.stages.quantize.placing import Layout
 from tao_lite.training.trained import Trained
-from tests.conftest import COLOURS
+from tests.conftest import COLOURS, EVERYTHING
 from tests.pruning import zoo
 from tests.pruning.test_table import SETTINGS, SIZES, VARIANTS
 
@@ -70,8 +70,12 @@ def answers(content: bytes, images: Array) -> Array:
     return np.asarray(np.log(found))
 
 
+NAMES = (*SETTINGS, *VARIANTS)
+
+
 @pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in (*SETTINGS, *VARIANTS)]
+    "name",
+    [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in (NAMES if EVERYTHING else NAMES[::4]))],
 )
 def test_every_architecture_is_quantised(name: str, colours: Path, tmp_path: Path) -> None:
     """All of it, and a few layers alone: errors of 8 bits grow in a random network as they don't in a trained one."""
