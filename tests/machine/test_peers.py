@@ -40,7 +40,8 @@ def started(rank: int, way: str, port: int = 0) -> tuple["subprocess.Popen[str]"
     return process, int(process.stdout.readline())
 
 
-@pytest.mark.parametrize("is_stopped", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("is_stopped", [True, False])
 def test_a_process_that_waits_for_its_device_is_ended_where_a_rank_is_silent(is_stopped: bool) -> None:
     """FIELD.md B1: NCCL waits where no Python runs. A rank that has left is not waited for."""
     (first, port) = started(0, "stays")

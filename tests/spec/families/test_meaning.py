@@ -213,7 +213,7 @@ VALUES = (
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     spec=st.sampled_from(sorted(SPECS)),
     line=st.integers(0, 40),

@@ -158,7 +158,7 @@ def test_a_name_that_nvinfer_would_tear_is_refused(name: str) -> None:
         deepstream.labels(("ant", name))
 
 
-@pytest.mark.parametrize("kind", ["pixels", "tensor"])
+@pytest.mark.parametrize("kind", [pytest.param("pixels", marks=pytest.mark.slow), "tensor"])
 @pytest.mark.parametrize(("mode", "channels"), [("caffe", 3), ("torch", 3), ("tf", 3), ("torch", 1)])
 def test_nvinfer_feeds_the_file_so_that_it_answers_as_pytorch(
     tmp_path: Path, run: Run, mode: str, channels: int, kind: Kind
@@ -175,7 +175,7 @@ def test_nvinfer_feeds_the_file_so_that_it_answers_as_pytorch(
     assert (found - expected(path, Preprocess.of_mode(mode, channels)(images))).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("has_boxes", [True, False])
+@pytest.mark.parametrize("has_boxes", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("is_cropped", [True, False])
 def test_the_graph_cuts_and_resizes_as_inference_does(
     tmp_path: Path, run: Run, is_cropped: bool, has_boxes: bool

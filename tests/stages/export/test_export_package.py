@@ -204,6 +204,7 @@ def test_real_pictures_are_answered_as_by_inference(
     assert gate.verify(description, want, gate.answers(folder, list(want))) < export.TOLERANCES[description.kind]
 
 
+@pytest.mark.slow
 def test_several_share_the_work_and_each_is_whole(trained: Path, run: Run, tmp_path: Path) -> None:
     asked = Spec(checkpoints.load(trained / "weights" / "best.pth").experiment, Path("spec.cfg"))
     request = Request(folder=tmp_path / "made", runtimes=("deepstream", "tensorrt"), verify=5)

@@ -125,6 +125,7 @@ def test_the_normalisation_stays_in_float_and_a_fixed_batch_is_kept(best: Path, 
     assert (port.type.tensor_type.elem_type, sizes[0].dim_value) == (TensorProto.UINT8, 4)
 
 
+@pytest.mark.slow
 def test_a_pruned_network_is_quantised(best: Path, trained: Path, tmp_path: Path) -> None:
     overrides = [f"prune_config.model_path={best}", "prune_config.target_ratio=0.8"]
     spec = load(trained / "spec.cfg", stage="prune", overrides=overrides)
@@ -156,6 +157,7 @@ def spoilt(best: Path, folder: Path, blocks: Iterable[str], *, has_shortcut: boo
     return path
 
 
+@pytest.mark.slow
 def test_the_gate_refuses_a_network_that_int8_spoils(best: Path, tmp_path: Path) -> None:
     """The convolutions of the last block have 72 % of the weights, and both would have to stay in float."""
     model = spoilt(best, tmp_path, ["layer4.0"], has_shortcut=False)
@@ -171,6 +173,7 @@ def test_the_gate_refuses_a_network_that_int8_spoils(best: Path, tmp_path: Path)
     assert files(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_layers_that_lose_most_stay_in_float(best: Path, tmp_path: Path) -> None:
     blocks = [f"layer{number}.0" for number in range(1, 4)]
     summary, path = quantized(spoilt(best, tmp_path, blocks), tmp_path, "max_accuracy_drop=0")
@@ -184,6 +187,7 @@ def test_layers_that_lose_most_stay_in_float(best: Path, tmp_path: Path) -> None
     assert in_float == set(kept)
 
 
+@pytest.mark.slow
 def test_a_class_without_a_calibration_image_is_named(
     best: Path, colours: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -272,6 +276,7 @@ def test_without_a_runtime_the_extra_is_named(best: Path, tmp_path: Path, monkey
         quantized(best, tmp_path)
 
 
+@pytest.mark.slow
 def test_grey_pictures_of_any_kind_are_calibrated_on(best: Path, tmp_path: Path) -> None:
     """Images without labels, in a folder with others that can't be read: these are left out."""
     rng = np.random.default_rng(0)

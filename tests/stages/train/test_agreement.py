@@ -66,6 +66,7 @@ def rank(colours: Path, tmp_path: Path) -> Rank:
     return Rank(spec, tmp_path / "run", colours)
 
 
+@pytest.mark.slow
 def test_another_data_set_is_refused(rank: Rank, tmp_path: Path) -> None:
     other = shutil.copytree(rank.data, tmp_path / "other")
     (other / "red" / "000.png").rename(other / "red" / "again.png")
