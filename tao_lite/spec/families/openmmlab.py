@@ -130,7 +130,7 @@ _ROWS = (
     made("model.init_cfg.checkpoint", "train_config.pretrained_model_path", steps.weights),
     lost("model.backbone.custom_args", "a network has its own settings here"),
     elsewhere("model.backbone", "no field here: a network has its own settings"),
-    made("model.head.topk", "eval_config.top_k", steps.top_k, "the largest", default="1"),
+    made("model.head.topk", "eval_config.top_k", shared.top_k, "the largest", default="1"),
     made("model.head.loss.label_smooth_val", "train_config.label_smoothing", steps.smoothing),
     elsewhere("model", "no field here: the head is global pooling and one linear layer, the loss cross-entropy"),
     made("evaluate.checkpoint", "eval_config.model_path", shared.evaluated),

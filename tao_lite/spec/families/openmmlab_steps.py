@@ -12,6 +12,7 @@ TRAIN = "train.train_config"
 LENGTH, HOOKS = f"{TRAIN}.runner.max_epochs", f"{TRAIN}.custom_hooks"
 OPTIM, RATE = f"{TRAIN}.optimizer", f"{TRAIN}.lr_config"
 DATA, PIPELINE = "dataset.data", "dataset.data.train.pipeline"
+FROZEN = "model.backbone.freeze"
 CLIP = "model.backbone.custom_args.model_name"
 # What can't go into the published default of a dictionary: TAO's own defaults of it are not known here.
 _ASSUMED = "is not in the file: AdamW with a rate of 0.001 along a cosine is taken; write it to be sure"
@@ -34,20 +35,13 @@ def network(source: Source) -> Iterator[Made | Finding]:
 
 def weights(source: Source) -> Iterator[Made | Finding]:
     """The weights to start from: a file, or a tag of open_clip."""
-    path = next(
-        (
-            path
-            for path in (
-                "model.init_cfg.checkpoint",
-                "model.backbone.init_cfg.checkpoint",
-                f"{TRAIN}.load_from",
-                "model.backbone.pretrained",
-            )
-            if source.has(path)
-        ),
-        "",
+    path = source.first(
+        "model.init_cfg.checkpoint",
+        "model.backbone.init_cfg.checkpoint",
+        f"{TRAIN}.load_from",
+        "model.backbone.pretrained",
     )
-    if not path:
+    if not source.has(path):
         return
     name = source.text(path)
     is_tag = path == "model.backbone.pretrained" and "/" not in name and "." not in name
@@ -82,7 +76,7 @@ def optimizer(source: Source) -> Iterator[Made | Finding]:
 def schedule(source: Source) -> Iterator[Made | Finding]:
     """The rate of a policy, whose epochs are shares of the run here."""
     rate, length = f"{OPTIM}.lr", source.positive(LENGTH)
-    path = next((f"{RATE}.{name}" for name in ("policy", "type") if source.has(f"{RATE}.{name}")), f"{RATE}.policy")
+    path = source.first(f"{RATE}.policy", f"{RATE}.type")
     policy = source.text(path).strip().lower().removesuffix("lr")
     if policy == "cosineannealing":
         yield from _cosine(source, rate, length)
@@ -101,9 +95,7 @@ def schedule(source: Source) -> Iterator[Made | Finding]:
 
 
 def _cosine(source: Source, rate: str, length: float) -> Iterator[Made | Finding]:
-    lowest = next(
-        (f"{RATE}.{name}" for name in ("min_lr", "eta_min") if source.has(f"{RATE}.{name}")), f"{RATE}.min_lr"
-    )
+    lowest = source.first(f"{RATE}.min_lr", f"{RATE}.eta_min")
     ratio, warm_up, period = f"{RATE}.min_lr_ratio", f"{RATE}.warmup_iters", f"{RATE}.T_max"
     smallest = source.number(ratio) * source.number(rate) if source.has(ratio) else source.number(lowest)
     share = 0.0
@@ -159,40 +151,35 @@ def pipeline(source: Source) -> Iterator[Made | Finding]:
         )
     if flip.get("direction", "horizontal") != "horizontal":
         yield said(source, Level.WARNING, PIPELINE, "RandomFlip upside down has no effect: no image is turned so here")
-    if not _is_frozen(source):
+    if not source.is_on(FROZEN):
         yield from _changes(source, steps)
 
 
 def _changes(source: Source, steps: Mapping[str, Settings]) -> Iterator[Made | Finding]:
     for name, step in steps.items():
-        if name == "RandomResizedCrop":
-            yield made_of(source, PIPELINE, "train_config.enable_random_crop", "true")
-        elif name == "ColorJitter":
-            yield made_of(source, PIPELINE, "train_config.enable_color_augmentation", "true")
-            words = "ColorJitter -> train_config.enable_color_augmentation; its strengths are its own"
-            yield said(source, Level.WARNING, PIPELINE, words)
-        elif name == "RandomErasing":
-            yield made_of(source, PIPELINE, "train_config.random_erasing", step.get("erase_prob", "0.5"))
-        elif name == "RandAugment":
-            yield made_of(source, PIPELINE, "train_config.rand_augment.num_operations", step.get("num_policies", "2"))
-            yield made_of(source, PIPELINE, "train_config.rand_augment.magnitude", step.get("magnitude_level", "9"))
-        elif name not in ("RandomFlip", "Resize"):
-            yield said(
-                source, Level.WARNING, PIPELINE, f"{name or 'a step without a type'} has no effect: it is not here"
-            )
+        match name:
+            case "RandomFlip" | "Resize":
+                pass
+            case "RandomResizedCrop":
+                yield made_of(source, PIPELINE, "train_config.enable_random_crop", "true")
+            case "ColorJitter":
+                yield made_of(source, PIPELINE, "train_config.enable_color_augmentation", "true")
+                words = "ColorJitter -> train_config.enable_color_augmentation; its strengths are its own"
+                yield said(source, Level.WARNING, PIPELINE, words)
+            case "RandomErasing":
+                yield made_of(source, PIPELINE, "train_config.random_erasing", step.get("erase_prob", "0.5"))
+            case "RandAugment":
+                block = "train_config.rand_augment"
+                yield made_of(source, PIPELINE, f"{block}.num_operations", step.get("num_policies", "2"))
+                yield made_of(source, PIPELINE, f"{block}.magnitude", step.get("magnitude_level", "9"))
+            case _:
+                words = f"{name or 'a step without a type'} has no effect: it is not here"
+                yield said(source, Level.WARNING, PIPELINE, words)
 
 
 def freezing(source: Source) -> Iterator[Made | Finding]:
     """A frozen backbone, of which only the head trains."""
-    path = "model.backbone.freeze"
-    if _is_frozen(source):
-        yield made_of(source, path, "train_config.linear_probe", "true")
-        words = "-> train_config.linear_probe: the head is trained on features computed once, without augmentation"
-        yield said(source, Level.NOTE, path, words)
-
-
-def _is_frozen(source: Source) -> bool:
-    return source.is_on("model.backbone.freeze")
+    yield from shared.frozen(source, FROZEN)
 
 
 def classes(source: Source) -> Iterator[Made]:
@@ -201,12 +188,6 @@ def classes(source: Source) -> Iterator[Made]:
     node = source.node(path)
     if isinstance(node, Leaf) and node.value:
         yield Made("dataset_config.classmap_path", node, path)
-
-
-def top_k(source: Source) -> Iterator[Made]:
-    """The largest k; top-1 is always told."""
-    path = "model.head.topk"
-    yield made_of(source, path, "eval_config.top_k", f"{max(source.numbers(path)):g}")
 
 
 def smoothing(source: Source) -> Iterator[Made]:

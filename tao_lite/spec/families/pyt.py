@@ -180,7 +180,7 @@ _MODEL = (
     ),
     made("model.backbone.freeze_backbone", "train_config.linear_probe", steps.freezing, "without augmentation"),
     moved("model.backbone.freeze_norm", "model_config.freeze_bn"),
-    made("model.head.topk", "eval_config.top_k", steps.top_k, "the largest", default="1"),
+    made("model.head.topk", "eval_config.top_k", shared.top_k, "the largest", default="1"),
     moved("model.head.loss.label_smooth_val", "train_config.label_smoothing"),
     elsewhere("model.head", "no field here: the head is global pooling and one linear layer, the loss cross-entropy"),
 )

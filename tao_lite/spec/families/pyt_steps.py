@@ -15,6 +15,7 @@ from tao_lite.spec.text.nodes import Leaf
 
 OPTIM, POLICY = "train.optim", "train.optim.policy_params"
 AUGMENT = "dataset.augmentation"
+FROZEN = "model.backbone.freeze_backbone"
 _CLASSES = "classes.txt"
 _PRECISIONS = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16"}
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -53,8 +54,8 @@ def weights(source: Source) -> Iterator[Made | Finding]:
 
 def classes(source: Source) -> Iterator[Made | Finding]:
     """The order of classes: of classes.txt, in the file's order, where there is one."""
-    path = next((path for path in ("dataset.classes_file", "dataset.root_dir") if source.has(path)), "")
-    node = source.node(path) if path else None
+    path = source.first("dataset.classes_file", "dataset.root_dir")
+    node = source.node(path)
     text = node.value.text if isinstance(node, Leaf) and node.value else ""
     if not text or OPEN in text:
         return
@@ -93,23 +94,30 @@ def schedule(source: Source) -> Iterator[Made]:
     """The rate of a policy, whose epochs are shares of the run here."""
     rate, path = f"{OPTIM}.lr", f"{OPTIM}.policy"
     policy, length = source.text(path).strip().lower(), source.positive("train.num_epochs")
-    if policy == "linear":
-        yield from shared.linear(source, rate, length)
-    elif policy == "step":
-        theirs = f"{POLICY}.step_size"
-        epochs = shared.multiples(source, theirs, source.positive(theirs), length)
-        yield from shared.stairs(source, rate, theirs, epochs, gamma=source.number(f"{POLICY}.gamma"), length=length)
-    elif policy == "multistep":
-        theirs = f"{POLICY}.milestones"
-        epochs, gamma = source.numbers(theirs), source.number(f"{POLICY}.gamma")
-        yield from shared.stairs(source, rate, theirs, epochs, gamma=gamma, length=length)
-    elif policy == "cosine":
-        theirs, block = f"{OPTIM}.warmup_epochs", "train_config.lr_config.cosine"
-        yield made_of(source, rate, f"{block}.learning_rate", source.text(rate))
-        if source.number(theirs):
-            yield made_of(source, theirs, f"{block}.soft_start", f"{source.number(theirs) / length:.7g}")
-    else:
-        raise source.wrong(path, f"found {policy}, must be one of linear, step, multistep, cosine")
+    match policy:
+        case "linear":
+            yield from shared.linear(source, rate, length)
+        case "step":
+            theirs = f"{POLICY}.step_size"
+            epochs = shared.multiples(source, theirs, source.positive(theirs), length)
+            yield from shared.stairs(
+                source, rate, theirs, epochs, gamma=source.number(f"{POLICY}.gamma"), length=length
+            )
+        case "multistep":
+            theirs = f"{POLICY}.milestones"
+            epochs, gamma = source.numbers(theirs), source.number(f"{POLICY}.gamma")
+            yield from shared.stairs(source, rate, theirs, epochs, gamma=gamma, length=length)
+        case "cosine":
+            yield from _cosine(source, rate, length)
+        case _:
+            raise source.wrong(path, f"found {policy}, must be one of linear, step, multistep, cosine")
+
+
+def _cosine(source: Source, rate: str, length: float) -> Iterator[Made]:
+    theirs, block = f"{OPTIM}.warmup_epochs", "train_config.lr_config.cosine"
+    yield made_of(source, rate, f"{block}.learning_rate", source.text(rate))
+    if source.number(theirs):
+        yield made_of(source, theirs, f"{block}.soft_start", f"{source.number(theirs) / length:.7g}")
 
 
 def run(source: Source) -> Iterator[Made | Finding]:
@@ -133,11 +141,7 @@ def run(source: Source) -> Iterator[Made | Finding]:
 
 def freezing(source: Source) -> Iterator[Made | Finding]:
     """A frozen backbone, of which only the head trains."""
-    path = "model.backbone.freeze_backbone"
-    if source.is_on(path):
-        yield made_of(source, path, "train_config.linear_probe", "true")
-        words = "-> train_config.linear_probe: the head is trained on features computed once, without augmentation"
-        yield said(source, Level.NOTE, path, words)
+    yield from shared.frozen(source, FROZEN)
 
 
 def pixels(source: Source) -> Iterator[Made | Finding]:
@@ -166,7 +170,7 @@ def flips(source: Source) -> Iterator[Made | Finding]:
 
 def changes(source: Source) -> Iterator[Made | Finding]:
     """Augmentation for which there are fields, and a word on what is on by default there and isn't here."""
-    if source.is_on("model.backbone.freeze_backbone"):
+    if source.is_on(FROZEN):
         return
     if source.is_on(f"{AUGMENT}.with_random_crop"):
         yield made_of(source, f"{AUGMENT}.with_random_crop", "train_config.enable_random_crop", "true")
@@ -207,12 +211,6 @@ def _not_here(source: Source) -> Iterator[Finding]:
     if silent and source.has("train"):
         text = f"is on there by default and not here: {', '.join(silent)}"
         yield said(source, Level.NOTE, AUGMENT, text)
-
-
-def top_k(source: Source) -> Iterator[Made]:
-    """The largest k; top-1 is always told."""
-    path = "model.head.topk"
-    yield made_of(source, path, "eval_config.top_k", f"{max(source.numbers(path)):g}")
 
 
 def batch(source: Source) -> Iterator[Made]:

@@ -6,8 +6,9 @@ from typing import NamedTuple
 from tao_lite.spec import schema
 from tao_lite.spec.bind import nearest
 from tao_lite.spec.families import marks
+from tao_lite.spec.families.source import at
 from tao_lite.spec.findings import Finding, Place, error
-from tao_lite.spec.text.nodes import Leaf, Named, Node
+from tao_lite.spec.text.nodes import Leaf, Named
 from tao_lite.spec.text.syntax import Field
 
 OURS = marks.OURS
@@ -77,14 +78,6 @@ def multitask(place: Place, path: str) -> Finding:
 def fields_of(block: Field) -> list[Field]:
     """The fields in a block; none of a value."""
     return block.value if isinstance(block.value, list) else []
-
-
-def at(top: Named, path: str) -> Node | None:
-    """The node at a dotted path of names."""
-    node: Node | None = top
-    for name in path.split("."):
-        node = next((one.node for one in node.entries if one.name == name), None) if isinstance(node, Named) else None
-    return node
 
 
 def _our_blocks() -> Iterable[str]:

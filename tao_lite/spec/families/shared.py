@@ -104,3 +104,17 @@ def decay(source: Source, theirs: str, optimizer: str) -> Iterator[Made]:
     elif source.number(theirs):
         yield made_of(source, theirs, "train_config.reg_config.type", "L2", "string")
         yield made_of(source, theirs, "train_config.reg_config.weight_decay", text)
+
+
+def frozen(source: Source, path: str) -> Iterator[Made | Finding]:
+    """A frozen backbone, of which only the head trains."""
+    if source.is_on(path):
+        yield made_of(source, path, "train_config.linear_probe", "true")
+        words = "-> train_config.linear_probe: the head is trained on features computed once, without augmentation"
+        yield said(source, Level.NOTE, path, words)
+
+
+def top_k(source: Source) -> Iterator[Made]:
+    """The largest k; top-1 is always told."""
+    path = "model.head.topk"
+    yield made_of(source, path, "eval_config.top_k", f"{max(source.numbers(path)):g}")

@@ -58,6 +58,10 @@ class Source:
         """Whether the file sets a field in one of these blocks, or one of these fields."""
         return any(path == block or path.startswith(f"{block}.") for path in self.items for block in blocks)
 
+    def first(self, *paths: str) -> str:
+        """The first of these fields that the file sets, else the first of all."""
+        return next((path for path in paths if self.has(path)), paths[0])
+
     def place(self, path: str) -> Place:
         """The field's, else that of the nearest block around it, else the beginning."""
         while path:
@@ -167,7 +171,7 @@ class Source:
         """The list that an interpolation stands for where it is the whole value; else the value as it is."""
         text = item.node.value.text if isinstance(item.node, Leaf) and item.node.value else ""
         whole = _INTERPOLATION.fullmatch(text)
-        meant = (_at(self._top, path) for path in _candidates(whole[1].strip(), item.path)) if whole else ()
+        meant = (at(self._top, path) for path in _candidates(whole[1].strip(), item.path)) if whole else ()
         return next((node for node in meant if isinstance(node, Sequenced)), item.node)
 
     def _filled(self, leaf: Leaf, path: str, around: tuple[str, ...]) -> Leaf:
@@ -193,7 +197,7 @@ class Source:
         if name.startswith("oc.env:") and "," not in name:
             return f"{_DOLLAR}{name.removeprefix('oc.env:').strip()}"
         for candidate in _candidates(name, path):
-            node = _at(self._top, candidate)
+            node = at(self._top, candidate)
             if isinstance(node, Leaf):
                 filled = self._filled(node, candidate, around)
                 return filled.value.text if filled.value else ""
@@ -252,7 +256,8 @@ def _candidates(name: str, path: str) -> Iterator[str]:
         yield ".".join([*parents[:depth], name])
 
 
-def _at(top: Named, path: str) -> Node | None:
+def at(top: Named, path: str) -> Node | None:
+    """What stands at a dotted path, if anything."""
     node: Node | None = top
     for name in names(path):
         if isinstance(node, Sequenced):
