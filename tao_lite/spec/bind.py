@@ -161,8 +161,8 @@ def _scalar(value: Scalar | list[Field], descriptor: FieldDescriptor) -> object:
         if kind == FieldDescriptor.CPPTYPE_ENUM:
             return text_format.ParseEnum(descriptor, value.text)
         if kind in _INTEGERS:
-            return text_format.ParseInteger(_decimal(value.text), is_signed=kind in _SIGNED)
-        return text_format.ParseFloat(value.text)
+            return text_format.ParseInteger(_decimal(_number(value.text)), is_signed=kind in _SIGNED)
+        return text_format.ParseFloat(_number(value.text))
     except (ValueError, text_format.ParseError) as error:
         raise _UnfitError(
             f"found {_shown(value)}, must be {_kind(descriptor)}{did_you_mean(value.text, _words(descriptor))}"
@@ -174,6 +174,13 @@ def _refuse_what_is_not_utf8(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise _UnfitError(f"found {brief(text)}, which is not UTF-8, as a spec has to be; rename it") from error
+
+
+def _number(text: str) -> str:
+    """The text, which text format may hold: Python, in which protobuf's reader is written, takes 1_000 and 0b1 too."""
+    if re.fullmatch(r".*_.*|[+-]?0[bBoO].*", text):
+        raise ValueError(text)
+    return text
 
 
 def _decimal(text: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tao_lite.errors import SpecError
 from tao_lite.spec import bind
-from tao_lite.spec.load import load
+from tao_lite.spec.load import examine, load
 from tao_lite.spec.text import forms, json_form, nodes, yaml_form
 from tao_lite.spec.text.syntax import TextFormatError
 
@@ -127,6 +127,14 @@ def test_problems_of_json_and_yaml_have_their_places(tmp_path: Path) -> None:
     path = written(tmp_path, "a.json", json.dumps(JSON, indent=1).replace('"n_epochs": 2', '"n_epochs": "é"'))
     with pytest.raises(SpecError, match=r'a\.json:29:15: train_config\.n_epochs: found "é", must be a whole number'):
         load(path)
+
+
+@pytest.mark.parametrize("value", ["0b1", "0o7", "1_000"])
+def test_numbers_of_python_are_none_in_a_spec(value: str) -> None:
+    """In text format they can't even be written, so that upgrading would give another spec."""
+    text = f"train_config:\n  n_epochs: {value}\n  mixup_alpha: {value}\n"
+    problems = [problem.text for problem in examine(text, Path("a.yaml"), stage=None).problems]
+    assert sum(problem.startswith(f"found {value}, must be a") for problem in problems) == 2
 
 
 def test_old_spellings_are_converted_in_every_form(tmp_path: Path) -> None:
