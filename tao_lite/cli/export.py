@@ -7,7 +7,7 @@ import click
 
 from tao_lite.cli import quantize
 from tao_lite.cli.arguments import PATH, spec_file
-from tao_lite.cli.options import common, options
+from tao_lite.cli.options import common, onnx_file, options
 from tao_lite.cli.session import start
 
 if TYPE_CHECKING:
@@ -86,9 +86,7 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
         source = model or run.best
         if package_options["folder"]:
             return package(spec, run, source, Request(**package_options))
-        path = output or source.with_suffix(".onnx")
-        if "onnx" not in path.name:
-            path = path.with_name(f"{path.name}.onnx")  # as in TAO
+        path = onnx_file(output or source.with_suffix(".onnx"))
         return export_stage(spec, run, source, Form(path=path, has_boxes=has_boxes, **file_options))
 
     return start("export", stage, options(rest, {}), spec_file=spec_file, model=model)

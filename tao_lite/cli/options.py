@@ -1,6 +1,7 @@
 """The options that the commands of stages share."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -47,3 +48,8 @@ def options(given: dict[str, Any], fields: Mapping[str, object]) -> Options:
     own = tuple(f"{path}={value}" for path, value in fields.items() if value is not None)
     arguments = tuple(click.get_current_context().obj)
     return Options(**{**given, "overrides": (*own, *given["overrides"]), "arguments": arguments})
+
+
+def onnx_file(path: Path) -> Path:
+    """The path, ending in .onnx where it says nothing of it, as in TAO."""
+    return path if "onnx" in path.name else path.with_name(f"{path.name}.onnx")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tao_lite.cli.arguments import PATH, spec_file
-from tao_lite.cli.options import common, options
+from tao_lite.cli.options import common, onnx_file, options
 from tao_lite.cli.session import start
 
 if TYPE_CHECKING:
@@ -107,9 +107,7 @@ def run(
         from tao_lite.stages.quantize.quantize import quantize as quantize_stage
 
         source = model or run.best
-        path = output or source.with_name(f"{source.stem}_int8.onnx")
-        if "onnx" not in path.name:
-            path = path.with_name(f"{path.name}.onnx")  # as in TAO
+        path = onnx_file(output or source.with_name(f"{source.stem}_int8.onnx"))
         return quantize_stage(spec, run, source, Form(path=path, **form))
 
     named = {f"quantize_config.{name}": value for name, value in fields.items()}
