@@ -123,9 +123,10 @@ def read(content: bytes) -> Graph:
     from onnx import shape_inference
 
     message = _folded(content)
+    constants = {tensor.name: tensor for tensor in message.graph.initializer}
     for number, node in enumerate(message.graph.node):
         node.name = node.name or f"node_{number}"
-        _pool_whole_maps(node, message)
+        _pool_whole_maps(node, constants)
     del message.graph.value_info[:]
     graph = Graph(shape_inference.infer_shapes(message))
     if not graph.layers:
@@ -150,11 +151,10 @@ def _folded(content: bytes) -> "ModelProto":
         return onnx.ModelProto.FromString(reading.read(path, RunError, max_bytes=_MAX_BYTES))
 
 
-def _pool_whole_maps(node: "NodeProto", message: Any) -> None:
+def _pool_whole_maps(node: "NodeProto", constants: Mapping[str, Any]) -> None:
     """A mean over rows and columns, as PyTorch writes its global pooling, becomes that, which has an INT8 form."""
     from onnx import numpy_helper
 
-    constants = {tensor.name: tensor for tensor in message.graph.initializer}
     if node.op_type != "ReduceMean" or len(node.input) < 2 or node.input[1] not in constants:
         return
     settings = {one.name: one.i for one in node.attribute}
