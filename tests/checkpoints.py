@@ -39,15 +39,21 @@ def answering(folder: Path, config: str, mode: str, mean: Sequence[float] | None
     """A checkpoint of a network with that model_config whose answers differ from picture to picture, of four."""
     experiment = text_format.Parse(f"model_config {{ {config} }}", pb.Experiment())
     channels = int(experiment.model_config.input_image_size[0])
-    torch.manual_seed(0)
-    network = build(experiment.model_config, 4)
-    path = folder / "weights" / "model.pth"
     pipeline = Pipeline.of(experiment, Preprocess.of_mode(mode, channels, mean), is_cropped=False)
     with tempfile.TemporaryDirectory() as drawn:
-        zoo.lively(network.eval(), _images(references.draw(Path(drawn) / "references"), pipeline))
+        images = _images(references.draw(Path(drawn) / "references"), pipeline)
+    return lively(folder / "weights" / "model.pth", experiment, ("a", "b", "c", "d"), pipeline, images)
+
+
+def lively(
+    path: Path, experiment: pb.Experiment, class_names: tuple[str, ...], pipeline: Pipeline, images: torch.Tensor
+) -> Path:
+    """A checkpoint at the path of a network with random weights that tells the images apart."""
+    torch.manual_seed(0)
+    network = zoo.lively(build(experiment.model_config, len(class_names)).eval(), images)
     found = checkpoints.Checkpoint(
         spec=str(experiment),
-        class_names=("a", "b", "c", "d"),
+        class_names=class_names,
         preprocess=pipeline.to_dict(),
         network=network.state_dict(),
         epoch=1,

@@ -14,20 +14,17 @@ from onnx import TensorProto
 from PIL import Image
 from torch import Tensor
 
-from tao_lite import checkpoint as checkpoints
-from tao_lite.checkpoint import Checkpoint
 from tao_lite.data.description import INPUT, OUTPUT
 from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import Preprocess
-from tao_lite.models import architectures
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.export.export import Form, make
 from tao_lite.stages.quantize import calibrate, graph, placing
 from tao_lite.stages.quantize.calibrate import Method
 from tao_lite.stages.quantize.placing import Layout
 from tao_lite.training.trained import Trained
+from tests.checkpoints import lively
 from tests.conftest import COLOURS, EVERYTHING
-from tests.pruning import zoo
 from tests.pruning.test_table import SETTINGS, SIZES, VARIANTS
 
 Array = npt.NDArray[Any]
@@ -48,18 +45,8 @@ def checkpoint(name: str, folder: Path, images: Tensor) -> Path:
     size = images.shape[-1]
     settings = {"use_batch_norm": True, **({**SETTINGS, **VARIANTS})[name], "input_image_size": f"3,{size},{size}"}
     experiment = pb.Experiment(model_config=pb.ModelConfig(**settings))  # type: ignore[arg-type]
-    torch.manual_seed(0)
-    network = zoo.lively(architectures.build(experiment.model_config, len(COLOURS)), images)
     pipeline = Pipeline.of(experiment, Preprocess.of_mode("torch", 3), is_cropped=False)
-    saved = Checkpoint(
-        spec=str(experiment),
-        class_names=tuple(sorted(COLOURS)),
-        preprocess=pipeline.to_dict(),
-        network=network.state_dict(),
-        epoch=1,
-    )
-    checkpoints.save(folder / "random.pth", saved)
-    return folder / "random.pth"
+    return lively(folder / "random.pth", experiment, tuple(sorted(COLOURS)), pipeline, images)
 
 
 def answers(content: bytes, images: Array) -> Array:
