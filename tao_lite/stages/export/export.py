@@ -82,20 +82,29 @@ def make(trained: Trained, form: Form) -> Made:
     Raises:
         RunError: the file would not compute what the network computes, or the form can't be had.
     """
-    pipeline = trained.pipeline
-    scale = deepstream.scale(pipeline) if form.for_deepstream and form.kind == "tensor" else None
-    deployed = Deployed(trained.network, pipeline, form.kind, scale).eval()
-    inputs = samples(form, pipeline)
+    deployed = Deployed(trained.network, trained.pipeline, form.kind, _scale(trained, form)).eval()
+    inputs = samples(form, trained.pipeline)
     file = _exported(deployed, inputs[0], form)
     if form.opset is not None:
         opset.refuse_other(file, form.opset, lambda other: _works(other.SerializeToString(), deployed, inputs))
-    fed = replace(pipeline, scale=(scale,) * pipeline.channels) if scale else pipeline
-    description = Description(pipeline=fed, class_names=trained.class_names, kind=form.kind, has_boxes=form.has_boxes)
+    description = describe(trained, form)
     for key, value in {"preprocess": description.to_text(), "spec": card.public_spec(trained.found)}.items():
         entry = file.metadata_props.add()
         entry.key, entry.value = key, value
     content: bytes = file.SerializeToString()
     return Made(content, description, _difference(content, deployed, inputs))
+
+
+def describe(trained: Trained, form: Form) -> Description:
+    """How the network in that form is fed and read."""
+    scale, pipeline = _scale(trained, form), trained.pipeline
+    fed = replace(pipeline, scale=(scale,) * pipeline.channels) if scale else pipeline
+    return Description(pipeline=fed, class_names=trained.class_names, kind=form.kind, has_boxes=form.has_boxes)
+
+
+def _scale(trained: Trained, form: Form) -> float | None:
+    """The one for all channels that nvinfer is told, where the graph has to correct it."""
+    return deepstream.scale(trained.pipeline) if form.for_deepstream and form.kind == "tensor" else None
 
 
 def samples(form: Form, pipeline: Pipeline) -> list[Inputs]:

@@ -1,5 +1,6 @@
 """Folders that a stranger can use without us: a network with a client, a check of it, and where it is from."""
 
+import functools
 import importlib.metadata
 import logging
 import tempfile
@@ -17,7 +18,7 @@ from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.stages.export import card, deepstream, gate
-from tao_lite.stages.export.export import PACKAGES, Form, Made, make
+from tao_lite.stages.export.export import PACKAGES, Form, describe, make
 from tao_lite.stages.export.gate import Wanted
 from tao_lite.stages.export.references import draw
 from tao_lite.stages.export.sbom import sbom
@@ -81,8 +82,7 @@ def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
     refuse_missing("export", "export", *PACKAGES)
     forms, folder = dict(request.forms()), request.folder
     for name in forms:
-        if extra := TARGETS[name].extra:
-            refuse_missing(f"--for {name}", extra, *TARGETS[name].needs)
+        refuse_missing(f"--for {name}", TARGETS[name].extra, *TARGETS[name].needs)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder}: is there already and not an empty folder; name another one, or remove it")
     if request.signing_key:
@@ -90,16 +90,22 @@ def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
     trained = Trained.of(model, torch.device("cpu"), spec.experiment)
     if "deepstream" in forms:
         deepstream.labels(trained.class_names)  # refuses some, before others are made
-    networks: dict[Form, Made] = {}
+    made = functools.cache(functools.partial(make, trained))
+    about = card.card(trained.path, trained.found, licence=request.licence)
     summaries = {}
     with writing.new_folder(folder) as temporary, tempfile.TemporaryDirectory() as drawings:
         wanted = _wanted(trained, Path(drawings), request.verify)
         for name, form in forms.items():
-            if form not in networks:
-                networks[form] = make(trained, form)
             part = Path(name) if len(forms) > 1 else Path()
-            contents = Contents(folder=temporary / part, trained=trained, form=form, made=networks[form], wanted=wanted)
-            summaries[name] = _fill(contents, name, request)
+            contents = Contents(
+                folder=temporary / part,
+                trained=trained,
+                form=form,
+                description=describe(trained, form),
+                wanted=wanted,
+                make=made,
+            )
+            summaries[name] = _fill(contents, name, about, request.signing_key)
             _tell(folder / part, name, wanted, summaries[name])
     summary = {"package": str(folder), "pictures": len(wanted.validation), "runtimes": summaries}
     writing.write_json(run.summary("export"), summary)
@@ -107,8 +113,9 @@ def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
 
 
 def _wanted(trained: Trained, folder: Path, most: int) -> Wanted:
-    drawn = gate.expected(trained, draw(folder / REFERENCES))
-    return Wanted(drawn=drawn, validation=gate.expected(trained, _validation(trained, folder, most)))
+    drawn, validation = draw(folder / REFERENCES), _validation(trained, folder, most)
+    found = gate.expected(trained, [*drawn, *validation])
+    return Wanted(drawn={path: found.pop(path) for path in drawn}, validation=found)
 
 
 def _validation(trained: Trained, folder: Path, most: int) -> Sequence[Path]:
@@ -122,28 +129,28 @@ def _validation(trained: Trained, folder: Path, most: int) -> Sequence[Path]:
         return ()
 
 
-def _fill(contents: Contents, name: str, request: Request) -> dict[str, Any]:
+def _fill(contents: Contents, name: str, about: str, signing_key: Path | None) -> dict[str, Any]:
     """Write the package for the runtime of this name, if its client's answers are those of the network.
 
     Raises:
         RunError: the client answers otherwise, or can't be had.
     """
-    folder, trained, wanted, description = contents.folder, contents.trained, contents.wanted, contents.made.description
+    folder, wanted, description, target = contents.folder, contents.wanted, contents.description, TARGETS[name]
     folder.mkdir(exist_ok=True)
-    writing.write(folder / "labels.txt", "".join(f"{label}\n" for label in trained.class_names))
-    writing.write(folder / "requirements.txt", _requirements(TARGETS[name]))
-    writing.write(folder / "model_card.md", card.card(trained.path, trained.found, licence=request.licence))
-    writing.write(folder / "sbom.cdx.json", sbom())
+    writing.write(folder / "labels.txt", contents.labels)
+    writing.write(folder / "requirements.txt", _requirements(target))
+    writing.write(folder / "model_card.md", about)
+    writing.write(folder / "sbom.cdx.json", sbom(("train", "export", target.extra)))
     draw(folder / REFERENCES)
     references = list(gate.references(wanted.drawn))
     writing.write_json(folder / "preprocess.json", {**description.to_dict(), "references": references})
-    written = TARGETS[name].fill(contents)
+    written = target.fill(contents)
     distance = gate.verify(description, wanted.all, gate.answers(written.client, list(wanted.all)))
     found = {"largest_difference": distance, "not_run": written.not_run, "other_answers": written.other_answers}
     writing.write(folder / "README.md", _readme(contents, name, found, written.usage))
     sums.write_sums(folder)
-    if request.signing_key:
-        signature.sign(folder, request.signing_key)
+    if signing_key:
+        signature.sign(folder, signing_key)
     return found
 
 

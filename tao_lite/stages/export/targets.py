@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
-from tao_lite.data.description import INPUT, Kind
+from tao_lite.data.description import INPUT, Description, Kind
 from tao_lite.files import writing
 from tao_lite.stages.export import deepstream, nvinfer, program, triton
 from tao_lite.stages.export.export import Form, Made
@@ -72,13 +72,24 @@ it is what was signed.
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a package is filled from: the network, in a form and as ONNX, and what it says of which pictures."""
+    """What a package is filled from: the network in a form, and what it says of which pictures."""
 
     folder: Path
     trained: Trained
     form: Form
-    made: Made
+    description: Description
     wanted: Wanted
+    make: Callable[[Form], Made]
+    """Gives the network as ONNX, and for a form that another package has the same again."""
+
+    @property
+    def onnx(self) -> Made:
+        return self.make(self.form)
+
+    @property
+    def labels(self) -> str:
+        """A class on each line."""
+        return "".join(f"{name}\n" for name in self.description.class_names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,14 +120,14 @@ class Target:
 
 
 def _onnxruntime(contents: Contents) -> Written:
-    writing.write(contents.folder / "model.onnx", contents.made.content)
+    writing.write(contents.folder / "model.onnx", contents.onnx.content)
     return _with_client(contents.folder, "onnxruntime")
 
 
 def _openvino(contents: Contents) -> Written:
     """OpenVINO's two files, in float32."""
     openvino, onnx_file = runtimes.import_openvino(contents.folder), contents.folder / "model.onnx"
-    writing.write(onnx_file, contents.made.content)
+    writing.write(onnx_file, contents.onnx.content)
     openvino.save_model(openvino.convert_model(onnx_file), onnx_file.with_suffix(".xml"), compress_to_fp16=False)
     onnx_file.unlink()
     return _with_client(contents.folder, "openvino")
@@ -129,12 +140,12 @@ def _tensorrt(contents: Contents) -> Written:
 
 
 def _deepstream(contents: Contents) -> Written:
-    folder, made = contents.folder, contents.made
-    config = deepstream.whole_config(made.description)
-    writing.write(folder / "labels.txt", deepstream.labels(made.description.class_names))
+    folder, description = contents.folder, contents.description
+    config = deepstream.whole_config(description)
+    writing.write(folder / "labels.txt", deepstream.labels(description.class_names))
     writing.write(folder / "config_infer.txt", config)
-    others = nvinfer.other_answers(made, config, contents.wanted.all)
-    crop = _CROP if made.description.pipeline.geometry == "centre_crop" else ""
+    others = nvinfer.other_answers(contents.onnx, config, contents.wanted.all)
+    crop = _CROP if description.pipeline.geometry == "centre_crop" else ""
     usage = _DEEPSTREAM.format(count=len(contents.wanted.all), crop=crop, **others)
     written = _onnxruntime(contents)
     return replace(written, usage=written.usage + usage, not_run="DeepStream's nvinfer", other_answers=others)
@@ -148,14 +159,14 @@ def _torch(contents: Contents) -> Written:
 
 def _triton(contents: Contents) -> Written:
     """A model repository, and a client of the server. The model that takes files answers as its own client.py does."""
-    folder, description = contents.folder, contents.made.description
+    folder, description = contents.folder, contents.description
     name = triton.model_name(contents.trained.experiment.model_config)
     network, picture = folder / "models" / name, folder / "models" / f"{name}_picture"
     for below in (network / "1", picture / "1"):
         below.mkdir(parents=True)
     writing.write(network / "config.pbtxt", triton.network(description))
-    writing.write(network / "labels.txt", "".join(f"{name}\n" for name in description.class_names))
-    writing.write(network / "1" / "model.onnx", contents.made.content)
+    writing.write(network / "labels.txt", contents.labels)
+    writing.write(network / "1" / "model.onnx", contents.onnx.content)
     writing.write(picture / "config.pbtxt", triton.picture(description))
     writing.write_json(picture / "1" / "preprocess.json", description.to_dict())
     files = ("client.py", "classify.py", "picture.py", "way.py", "network_onnxruntime.py")
