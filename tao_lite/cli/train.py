@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @spec_file(required=True)
-@click.option("-c", "--classmap", type=PATH, help='JSON file {"class": index} that fixes the order of classes.')
+@click.option(
+    "-c", "--classmap", type=PATH, help='File that fixes the order of classes: JSON {"class": index}, or .txt.'
+)
 @click.option("--init_epoch", type=click.IntRange(1), help="Epoch to go on with.  [default: after the newest saved]")
 @click.option("--fresh", is_flag=True, help="Begin anew: the weights of the run in the folder are moved aside.")
 @click.option("--same_data", is_flag=True, help="Refuse to go on with a data set that has changed.")
