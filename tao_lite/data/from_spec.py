@@ -7,6 +7,7 @@ from tao_lite.data.cache.folder import default_folder, room
 from tao_lite.data.cache.plan import Room, device_room, estimate_bytes, plan
 from tao_lite.data.dataset import DataSet, root_of
 from tao_lite.data.loader import Cache, Geometry, Loader
+from tao_lite.data.pipeline import fixed_geometry
 from tao_lite.data.sampler import Sampler
 from tao_lite.machine.distributed import World
 from tao_lite.machine.host import available_memory, usable_cores
@@ -35,8 +36,8 @@ def loader(
     has_random_crop = is_training and train.enable_random_crop
     # Evaluation sees what validation saw, unless the spec says else.
     crops = evaluation if split == "eval" and evaluation.HasField("enable_center_crop") else train
-    has_centre_crop = not is_training and crops.enable_center_crop
-    geometry: Geometry = "random_crop" if has_random_crop else "centre_crop" if has_centre_crop else "squeeze"
+    view = fixed_geometry(model, is_cropped=not is_training and crops.enable_center_crop)
+    geometry: Geometry = "random_crop" if has_random_crop else view
     needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
     dataset = experiment.dataset_config
     folder = root_of(dataset.cache_dir) if dataset.cache_dir else default_folder()
@@ -66,6 +67,7 @@ def loader(
         num_workers=_num_workers((evaluation if split == "eval" else train).n_workers, world.num_neighbours),
         geometry="whole" if is_whole else geometry,
         interpolation="bicubic" if model.resize_interpolation_method == pb.BICUBIC else "bilinear",
+        bars=model.letterbox_value,
         report=data_set.report,
         total=world.sum_,
         cache=Cache(max_bytes, place) if max_bytes else None,

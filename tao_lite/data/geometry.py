@@ -5,6 +5,7 @@ picture and only that is resized.
 """
 
 import math
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -16,6 +17,10 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom in pixels; right and bottom exclusive."""
+
+Fixed = Literal["squeeze", "centre_crop", "letterbox"]
+"""How a picture comes to the network's shape, where it is seen the same way each time."""
+FIXED = get_args(Fixed)
 
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -56,8 +61,29 @@ def centre_crop(source: Size, target: Size) -> Box:
     return _place(source, (height / enlarge, width / enlarge), (0.5, 0.5))
 
 
-FIXED = {"squeeze": squeeze, "centre_crop": centre_crop}
-"""The geometries that give the same rectangle each time."""
+_BOXES = {"squeeze": squeeze, "centre_crop": centre_crop}
+
+
+def letterbox(source: Size, target: Size) -> tuple[Size, Size]:
+    """The size of the whole picture as large as fits, and its distance from the target's top and left.
+
+    Rounded down, an odd pixel more below or to the right. Source: DeepStream's nvinfer with symmetric padding.
+    """
+    (height, width), (rows, columns) = source, target
+    inner = min(rows, max(1, columns * height // width)), min(columns, max(1, rows * width // height))
+    return inner, ((rows - inner[0]) // 2, (columns - inner[1]) // 2)
+
+
+def fixed(image: Pixels, geometry: str, size: Size, interpolation: str, fill: int) -> Pixels:
+    """The image as a network of that size sees it by one of FIXED; `fill` is the value of the bars of a letterbox."""
+    height, width, channels = image.shape
+    source = (height, width)
+    if geometry != "letterbox":
+        return resize(image, _BOXES[geometry](source, size), size, interpolation)
+    inner, (top, left) = letterbox(source, size)
+    framed = np.full((*size, channels), fill, np.uint8)
+    framed[top : top + inner[0], left : left + inner[1]] = resize(image, squeeze(source, inner), inner, interpolation)
+    return framed
 
 
 def cut(frame: Pixels, box: tuple[int, int, int, int] | None) -> Pixels:

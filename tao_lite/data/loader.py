@@ -20,7 +20,7 @@ from tao_lite.data.cache.images import Images, Memory, Store
 from tao_lite.data.cache.resident import Resident
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.draws import CROP_LEFT, CROP_SCALE, CROP_TOP
-from tao_lite.data.geometry import FIXED, Pixels, Size, random_crop, resize, resize_crop
+from tao_lite.data.geometry import Fixed, Pixels, Size, fixed, random_crop, resize_crop
 from tao_lite.data.left_out import UNREADABLE, LeftOut
 from tao_lite.data.sampler import Pick, Sampler
 from tao_lite.errors import DataError
@@ -30,7 +30,7 @@ NUM_IMAGES_PER_TASK = 8
 """Few enough that the threads end together and stop at once, enough that handing out tasks costs nothing."""
 _NUM_AT_ONCE = 1024
 
-Geometry = Literal["squeeze", "centre_crop", "random_crop", "whole"]
+Geometry = Fixed | Literal["random_crop", "whole"]
 """Which part of a picture is seen; whole pictures come in their own size, one in a batch."""
 
 
@@ -54,6 +54,8 @@ class Loader:
     num_workers: int
     geometry: Geometry
     interpolation: Literal["bilinear", "bicubic"]
+    bars: int = 0
+    """The value of the bars beside letterboxed pictures."""
     report: LeftOut
     """Told of what can't be decoded. Ends the epoch if it raises."""
     total: Callable[[Tensor], Tensor] = torch.clone
@@ -182,7 +184,8 @@ class Loader:
         if self.cache.place is None:
             return Memory(self.num_examples, self.cache.max_bytes)
         is_random = self.geometry == "random_crop"
-        settings = (self.channels, None if is_random else (self.geometry, self.size, self.interpolation))
+        view = (self.geometry, self.size, self.interpolation, self.bars)
+        settings = (self.channels, None if is_random else view)
         folder, max_bytes = self.cache.place, self.cache.max_bytes
         return open_disk(folder, self.data_set.examples, self.channels, settings, max_bytes=max_bytes)
 
@@ -221,7 +224,7 @@ class Loader:
         """The image as far as it is the same in every epoch."""
         if self.geometry in ("random_crop", "whole"):
             return image
-        return resize(image, FIXED[self.geometry](_size(image), self.size), self.size, self.interpolation)
+        return fixed(image, self.geometry, self.size, self.interpolation, self.bars)
 
     def _complete(self, pending: "_Pending") -> Batch:
         """The batch, waited for, less its empty slots."""

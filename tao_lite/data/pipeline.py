@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tao_lite.data import decode, geometry
-from tao_lite.data.geometry import Size
+from tao_lite.data.geometry import Fixed, Pixels, Size
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.files.plain import Check, among, fields, listed, of
 from tao_lite.spec import classification_pb2 as pb
@@ -32,6 +32,12 @@ def _exactly(rule: object) -> Check:
     return fields({name: _exactly(part) for name, part in rule.items()}) if isinstance(rule, dict) else among(rule)
 
 
+_MODES: Mapping[int, Fixed] = {
+    pb.ResizeMode.SQUEEZE: "squeeze",
+    pb.ResizeMode.CENTRE_CROP: "centre_crop",
+    pb.ResizeMode.LETTERBOX: "letterbox",
+}
+
 _ORDERS = {"RGB": 3, "BGR": 3, "GREY": 1}
 _NUMBERS = listed(of(float), least=1, most=3)
 
@@ -44,11 +50,22 @@ SCHEMA = {
             "margin": among(0, geometry.CENTRE_MARGIN),
             "filter": among(*geometry.INTERPOLATIONS),
             "antialias": among(True),
-        }
+        },
+        {"fill": of(int, minimum=0, maximum=255)},
     ),
     "normalise": fields({"order": among(*_ORDERS), "mean": _NUMBERS, "scale": _NUMBERS}),
 }
 """The fields and what they may hold."""
+
+
+def fixed_geometry(model: pb.ModelConfig, *, is_cropped: bool) -> Fixed:
+    """How pictures come to the network's shape where chance has no part in it.
+
+    is_cropped: what TAO's switch says, enable_center_crop, which holds unless the network's resize_mode is set.
+    """
+    if model.HasField("resize_mode"):
+        return _MODES[model.resize_mode]
+    return "centre_crop" if is_cropped else "squeeze"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +73,9 @@ class Pipeline:
     """How pictures become what the network reads."""
 
     size: Size
-    geometry: str
-    """A key of `geometry.FIXED`."""
+    geometry: Fixed
+    fill: int = 0
+    """The value of the bars beside letterboxed pictures."""
     filter: str
     """A key of `geometry.INTERPOLATIONS`."""
     full_scale: float
@@ -71,18 +89,23 @@ class Pipeline:
 
     @classmethod
     def of(cls, experiment: pb.Experiment, preprocess: Preprocess, *, is_cropped: bool) -> "Pipeline":
-        """As pictures are evaluated by the spec, with this normalisation, their middle cut out or not."""
+        """As pictures are evaluated by the spec, with this normalisation; is_cropped: as in `fixed_geometry`."""
         model = experiment.model_config
         _, height, width = (int(number) for number in model.input_image_size.split(","))
         return cls(
             size=(height, width),
-            geometry="centre_crop" if is_cropped else "squeeze",
+            geometry=fixed_geometry(model, is_cropped=is_cropped),
+            fill=model.letterbox_value if model.resize_mode == pb.ResizeMode.LETTERBOX else 0,
             filter="bicubic" if model.resize_interpolation_method == pb.BICUBIC else "bilinear",
             full_scale=experiment.dataset_config.full_scale,
             order=preprocess.order,
             mean=preprocess.mean,
             scale=preprocess.factors,
         )
+
+    def resized(self, image: Pixels) -> Pixels:
+        """The picture as the network sees it: uint8 [H, W, C] -> [h, w, C]."""
+        return geometry.fixed(image, self.geometry, self.size, self.filter, self.fill)
 
     @property
     def channels(self) -> int:
@@ -103,6 +126,8 @@ class Pipeline:
         model = experiment.model_config
         model.input_image_size = ",".join(map(str, self.shape))
         model.resize_interpolation_method = pb.BICUBIC if self.filter == "bicubic" else pb.BILINEAR
+        model.resize_mode = pb.ResizeMode.Kind.Value(self.geometry.upper())
+        model.letterbox_value = self.fill
         experiment.eval_config.enable_center_crop = self.geometry == "centre_crop"
         experiment.dataset_config.full_scale = self.full_scale
 
@@ -116,6 +141,7 @@ class Pipeline:
                 "margin": geometry.CENTRE_MARGIN if self.geometry == "centre_crop" else 0,
                 "filter": self.filter,
                 "antialias": True,
+                **({"fill": self.fill} if self.geometry == "letterbox" else {}),
             },
             "normalise": {"order": self.order, "mean": list(self.mean), "scale": list(self.scale)},
         }
@@ -128,6 +154,7 @@ class Pipeline:
         return cls(
             size=(height, width),
             geometry=resize["geometry"],
+            fill=resize.get("fill", 0),
             filter=resize["filter"],
             full_scale=value["decode"]["full_scale"],
             order=normalise["order"],

@@ -11,7 +11,7 @@ def problem(check: Check, value: object, name: str = "") -> str | None:
     return next(check(value, name), None)
 
 
-def of(*kinds: type, minimum: float | None = None) -> Check:
+def of(*kinds: type, minimum: float | None = None, maximum: float | None = None) -> Check:
     """A value of one of these very types. An int is a float too, a bool is neither."""
     allowed = {*kinds, *([int] if float in kinds else [])}
     names = " or ".join(kind.__name__ for kind in kinds)
@@ -21,6 +21,8 @@ def of(*kinds: type, minimum: float | None = None) -> Check:
             yield f"{name} is of type {type(value).__name__}, must be {names}"
         elif minimum is not None and isinstance(value, (int, float)) and not value >= minimum:
             yield f"{name} is {value}, must be at least {minimum:g}"
+        elif maximum is not None and isinstance(value, (int, float)) and not value <= maximum:
+            yield f"{name} is {value}, must be at most {maximum:g}"
 
     return check
 

@@ -69,7 +69,10 @@ def _optimizer(optimizer: pb.OptimizerConfig) -> Iterator[Finding]:
 
 def _images(experiment: pb.Experiment) -> Iterator[Finding]:
     train, path = experiment.train_config, "train_config"
-    is_grey = experiment.model_config.input_image_size.strip().startswith("1")
+    model = experiment.model_config
+    is_grey = model.input_image_size.strip().startswith("1")
+    if model.letterbox_value and model.resize_mode != pb.ResizeMode.LETTERBOX:
+        yield warning("model_config.letterbox_value", "has no effect: resize_mode is not LETTERBOX")
     if train.image_mean and train.preprocess_mode != "caffe":
         yield warning(
             f"{path}.image_mean", f"has no effect: preprocess_mode is {train.preprocess_mode}, only caffe reads it"

@@ -353,6 +353,8 @@ class ModelConfig(_message.Message):
     BATCH_NORM_CONFIG_FIELD_NUMBER: _builtins.int
     ACTIVATION_FIELD_NUMBER: _builtins.int
     BYOM_MODEL_FIELD_NUMBER: _builtins.int
+    RESIZE_MODE_FIELD_NUMBER: _builtins.int
+    LETTERBOX_VALUE_FIELD_NUMBER: _builtins.int
     arch: _builtins.str
     """Architecture: one of TAO's names, or "timm/NAME" or "torchvision/NAME" for a network of these libraries."""
     input_image_size: _builtins.str
@@ -377,6 +379,10 @@ class ModelConfig(_message.Message):
     """Interpolation of resized images."""
     byom_model: _builtins.str
     """NVIDIA's encrypted own-model file."""
+    resize_mode: Global___ResizeMode.Kind.ValueType
+    """How a picture comes to the network's shape, in training too, unless that crops at random."""
+    letterbox_value: _builtins.int
+    """What stands beside a letterboxed picture, in each channel: 0 is black, 255 white. DeepStream has black only."""
     @_builtins.property
     def freeze_blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Blocks whose weights stay as loaded. 0 is the first convolution. TAO_EXACT: their batch normalisation goes on
@@ -409,14 +415,56 @@ class ModelConfig(_message.Message):
         batch_norm_config: Global___BatchNormConfig | None = ...,
         activation: Global___Activation | None = ...,
         byom_model: _builtins.str | None = ...,
+        resize_mode: Global___ResizeMode.Kind.ValueType | None = ...,
+        letterbox_value: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "all_projections", b"all_projections", "arch", b"arch", "batch_norm_config", b"batch_norm_config", "byom_model", b"byom_model", "dropout", b"dropout", "freeze_blocks", b"freeze_blocks", "freeze_bn", b"freeze_bn", "input_image_size", b"input_image_size", "n_layers", b"n_layers", "resize_interpolation_method", b"resize_interpolation_method", "retain_head", b"retain_head", "use_batch_norm", b"use_batch_norm", "use_bias", b"use_bias", "use_pooling", b"use_pooling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "all_projections", b"all_projections", "arch", b"arch", "batch_norm_config", b"batch_norm_config", "byom_model", b"byom_model", "dropout", b"dropout", "freeze_blocks", b"freeze_blocks", "freeze_bn", b"freeze_bn", "input_image_size", b"input_image_size", "letterbox_value", b"letterbox_value", "n_layers", b"n_layers", "resize_interpolation_method", b"resize_interpolation_method", "resize_mode", b"resize_mode", "retain_head", b"retain_head", "use_batch_norm", b"use_batch_norm", "use_bias", b"use_bias", "use_pooling", b"use_pooling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "all_projections", b"all_projections", "arch", b"arch", "batch_norm_config", b"batch_norm_config", "byom_model", b"byom_model", "dropout", b"dropout", "freeze_blocks", b"freeze_blocks", "freeze_bn", b"freeze_bn", "input_image_size", b"input_image_size", "n_layers", b"n_layers", "resize_interpolation_method", b"resize_interpolation_method", "retain_head", b"retain_head", "use_batch_norm", b"use_batch_norm", "use_bias", b"use_bias", "use_pooling", b"use_pooling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "all_projections", b"all_projections", "arch", b"arch", "batch_norm_config", b"batch_norm_config", "byom_model", b"byom_model", "dropout", b"dropout", "freeze_blocks", b"freeze_blocks", "freeze_bn", b"freeze_bn", "input_image_size", b"input_image_size", "letterbox_value", b"letterbox_value", "n_layers", b"n_layers", "resize_interpolation_method", b"resize_interpolation_method", "resize_mode", b"resize_mode", "retain_head", b"retain_head", "use_batch_norm", b"use_batch_norm", "use_bias", b"use_bias", "use_pooling", b"use_pooling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelConfig: _TypeAlias = ModelConfig  # noqa: Y015
+
+@_typing.final
+class ResizeMode(_message.Message):
+    """How a picture of another shape comes to the network's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ResizeMode._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SQUEEZE: ResizeMode._Kind.ValueType  # 0
+        """The whole picture, its shape changed."""
+        CENTRE_CROP: ResizeMode._Kind.ValueType  # 1
+        """The middle of the picture, as TAO's enable_center_crop."""
+        LETTERBOX: ResizeMode._Kind.ValueType  # 2
+        """The whole picture in its own shape, as large as fits, between bars."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    SQUEEZE: ResizeMode.Kind.ValueType  # 0
+    """The whole picture, its shape changed."""
+    CENTRE_CROP: ResizeMode.Kind.ValueType  # 1
+    """The middle of the picture, as TAO's enable_center_crop."""
+    LETTERBOX: ResizeMode.Kind.ValueType  # 2
+    """The whole picture in its own shape, as large as fits, between bars."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResizeMode: _TypeAlias = ResizeMode  # noqa: Y015
 
 @_typing.final
 class SgdOptimizerConfig(_message.Message):

@@ -136,6 +136,7 @@ def _joint_violations(experiment: pb.Experiment, places: Places, stage: str) -> 
         if path in places and not chosen:
             names = ", ".join(name for name, field in schema.fields(block).items() if field.containing_oneof)
             yield _violation(path, f"is empty; add one of {names}")
+    yield from _crop_violations(experiment)
     yield from _mean_violations(experiment)
     yield from _annealing_violations(train.lr_config.soft_anneal)
     yield from _optimizer_violations(train.optimizer)
@@ -145,6 +146,20 @@ def _joint_violations(experiment: pb.Experiment, places: Places, stage: str) -> 
 
 def _violation(path: str, text: str) -> Finding:
     return Finding(Level.ERROR, path, text)
+
+
+def _crop_violations(experiment: pb.Experiment) -> Iterator[Finding]:
+    model = experiment.model_config
+    if not model.HasField("resize_mode"):
+        return
+    mode = pb.ResizeMode.Kind.Name(model.resize_mode)
+    for path, config in (("train_config", experiment.train_config), ("eval_config", experiment.eval_config)):
+        if config.HasField("enable_center_crop") and config.enable_center_crop != (
+            model.resize_mode == pb.ResizeMode.CENTRE_CROP
+        ):
+            found = str(config.enable_center_crop).lower()
+            text = f"found {found} beside model_config.resize_mode {mode}; leave one out"
+            yield _violation(f"{path}.enable_center_crop", text)
 
 
 def _mean_violations(experiment: pb.Experiment) -> Iterator[Finding]:

@@ -97,13 +97,17 @@ class Trained:
 
 
 def _see_as_validation(experiment: pb.Experiment, is_cropped: bool, path: Path) -> None:
-    """Crop images as the checkpoint's validation did, unless the spec says else.
+    """Crop images as the checkpoint's validation did, unless the spec says else and the network has no resize_mode.
 
     Of that the log is told; where the spec's own train_config says else too, who loaded the spec has told it.
     """
-    config = experiment.eval_config
+    config, model = experiment.eval_config, experiment.model_config
     if not config.HasField("enable_center_crop"):
         config.enable_center_crop = is_cropped
+    elif is_cropped != config.enable_center_crop and model.HasField("resize_mode"):
+        config.enable_center_crop = is_cropped
+        mode = pb.ResizeMode.Kind.Name(model.resize_mode)
+        _log.warning("eval_config.enable_center_crop has no effect: %s was trained with resize_mode %s", path, mode)
     elif is_cropped != config.enable_center_crop == experiment.train_config.enable_center_crop:
         _log.warning(
             "eval_config.enable_center_crop is %s, but the validation of %s had %s: its numbers are of other parts of "

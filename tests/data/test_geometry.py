@@ -6,7 +6,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tao_lite.data.geometry import Box, Pixels, Size, centre_crop, random_crop, resize, resize_crop, squeeze
+from tao_lite.data.geometry import (
+    Box,
+    Pixels,
+    Size,
+    centre_crop,
+    fixed,
+    letterbox,
+    random_crop,
+    resize,
+    resize_crop,
+    squeeze,
+)
 
 sides = st.integers(1, 3000)
 sizes = st.tuples(sides, sides)
@@ -84,6 +95,29 @@ def test_a_centre_crop_keeps_seven_eighths_at_224_and_two_thirds_at_64() -> None
     # 224 / (224 + 32) = 7/8 and 64 / (64 + 32) = 2/3 of the shorter side, 240, in the middle of 240 x 320.
     assert centre_crop((240, 320), (224, 224)) == pytest.approx((55, 15, 265, 225))
     assert centre_crop((240, 320), (64, 64)) == pytest.approx((80, 40, 240, 200))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "inner", "place"),
+    [
+        ((30, 70), (64, 64), (27, 64), (18, 0)),  # 64 * 30 / 70 = 27.4
+        ((70, 30), (64, 48), (64, 27), (0, 10)),
+        ((50, 100), (32, 64), (32, 64), (0, 0)),
+        ((1, 9999), (32, 32), (1, 32), (15, 0)),
+    ],
+)
+def test_a_letterbox_is_as_large_as_fits_in_the_middle(source: Size, target: Size, inner: Size, place: Size) -> None:
+    assert letterbox(source, target) == (inner, place)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_letterboxed_picture_keeps_its_shape_between_bars(channels: int) -> None:
+    image = picture(30, 70, channels)
+    seen = fixed(image, "letterbox", (64, 64), "bilinear", 114)
+    assert seen.shape == (64, 64, channels)
+    assert np.array_equal(seen[18:45], resize(image, squeeze((30, 70), (27, 64)), (27, 64), "bilinear"))
+    assert (seen[:18] == 114).all()
+    assert (seen[45:] == 114).all()
 
 
 def test_squeezing_takes_the_whole_picture() -> None:

@@ -19,7 +19,7 @@ from tao_lite.data.decode import decode
 from tao_lite.data.draws import MIXUP, NUM_DRAWS, permutation, uniforms
 from tao_lite.data.example import Example
 from tao_lite.data.from_spec import loader
-from tao_lite.data.geometry import random_crop, resize, resize_crop, squeeze
+from tao_lite.data.geometry import fixed, random_crop, resize, resize_crop, squeeze
 from tao_lite.data.left_out import LeftOut
 from tao_lite.data.loader import Cache, Loader
 from tao_lite.errors import DataError
@@ -334,6 +334,29 @@ def test_random_crop_is_for_training_and_each_other_split_has_its_own_centre_cro
     assert [each.geometry for each in loaders] == ["squeeze", "squeeze", "centre_crop"]
     assert [each.sampler.training for each in loaders] == [True, False, False]
     assert loaders[0].channels == 1
+
+
+@pytest.mark.parametrize("mode", ["squeeze", "centre_crop", "letterbox"])
+def test_the_network_s_way_to_its_shape_holds_in_every_split_unless_it_is_random(
+    build: Callable[..., Loader], mode: str
+) -> None:
+    sees = SPEC.replace("input_image_size", f"resize_mode: {mode.upper()} letterbox_value: 7 input_image_size")
+    loaders = [build(split, sees) for split in ("train", "val", "eval")]
+    assert [each.geometry for each in loaders] == ["random_crop", mode, mode]
+    assert build("train", sees.replace("enable_random_crop: true", "")).geometry == mode
+    assert {each.bars for each in loaders} == {7}
+
+
+def test_letterboxed_pictures_lie_between_bars_from_every_cache(build: Callable[..., Loader], tmp_path: Path) -> None:
+    sees = SPEC.replace("input_image_size", "resize_mode: LETTERBOX letterbox_value: 200 input_image_size")
+    kept = sees.replace("cache: MEMORY", f'cache: DISK cache_dir: "{tmp_path}/cache"')
+    for spec in (sees.replace("MEMORY", "OFF"), sees, kept, kept):
+        loader_ = build("val", spec)
+        for batch in loader_.epoch(0):
+            for image, path in zip(batch.images, batch.paths, strict=True):
+                pixels = decode(path, 3)
+                expected = fixed(pixels, "letterbox", (32, 48), "bicubic", 200)
+                assert np.array_equal(image.permute(1, 2, 0).numpy(), expected)
 
 
 def test_more_threads_than_cores_are_reduced(build: Callable[..., Loader], caplog: pytest.LogCaptureFixture) -> None:

@@ -20,6 +20,7 @@ def experiment(text: str) -> pb.Experiment:
 
 
 SQUARE = experiment('model_config { input_image_size: "3,32,48" resize_interpolation_method: BICUBIC }')
+BARS = experiment('model_config { input_image_size: "3,32,48" resize_mode: LETTERBOX letterbox_value: 114 }')
 GREY = experiment('model_config { input_image_size: "1,16,16" } dataset_config { full_scale: 4095 }')
 
 
@@ -29,6 +30,7 @@ GREY = experiment('model_config { input_image_size: "1,16,16" } dataset_config {
         Pipeline.of(SQUARE, Preprocess.of_mode("torch", 3), is_cropped=True),
         Pipeline.of(SQUARE, Preprocess.of_mode("torch", 3, std=(0.224, 0.224, 0.224)), is_cropped=False),
         Pipeline.of(SQUARE, Preprocess.of_mode("caffe", 3, (1.5, 2.25, 3.125)), is_cropped=True),
+        Pipeline.of(BARS, Preprocess.of_mode("tf", 3), is_cropped=False),
         Pipeline.of(GREY, Preprocess.of_mode("caffe", 1), is_cropped=True),
         Pipeline.of(GREY, Preprocess.of_mode("tf", 1), is_cropped=False),
     ],

@@ -134,6 +134,11 @@ BAD_FIELDS = [
         ),
     ),
     (
+        "use_batch_norm: true }",
+        "resize_mode: LETTERBOX } eval_config { enable_center_crop: true }",
+        "2:119: eval_config.enable_center_crop: found true beside model_config.resize_mode LETTERBOX; leave one out",
+    ),
+    (
         "momentum: 0.9",
         "nesterov: true",
         (

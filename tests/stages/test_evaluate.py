@@ -72,6 +72,22 @@ def test_evaluation_gives_the_loss_of_validation_and_eval_config_overrides_what_
     assert re.match(words, said)
 
 
+def test_a_network_that_was_trained_on_letterboxed_pictures_is_evaluated_on_them(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever TAO's switch says: the shape of what it sees belongs to the network."""
+    monkeypatch.setenv("IMAGES", str(images))
+    plain = SPEC.replace("enable_center_crop: true", "")
+    spec = plain.replace('size: "3,16,16"', 'size: "3,16,16" resize_mode: LETTERBOX letterbox_value: 114')
+    train(load_text(spec, tmp_path / "a.cfg"), Run(results=tmp_path, world=distributed.start("cpu")))
+    best = tmp_path / "weights" / "best.pth"
+    described = checkpoints.pipeline(checkpoints.load(best)).to_dict()["resize"]
+    assert (described["geometry"], described["fill"]) == ("letterbox", 114)
+    validation = checkpoints.load(best).metrics["val_loss"]
+    assert loss(tmp_path, plain, "eval_config { enable_center_crop: true }") == pytest.approx(validation, abs=1e-6)
+    assert "eval_config.enable_center_crop has no effect" in caplog.text
+
+
 def test_inference_crops_as_validation_did(trained: Path, images: Path, tmp_path: Path) -> None:
     """FIELD.md E6: the noise at the sides, however it is, changes nothing."""
     picture = images / "down" / "0.png"

@@ -48,6 +48,12 @@ def config(description: Description) -> str:
     if description.kind == "image":
         raise RunError("--gen_ds_config: nvinfer gives pictures of the network's size; leave out --input image")
     pipeline, in_graph = description.pipeline, description.kind == "pixels"
+    if pipeline.fill:
+        raise RunError(
+            f"--gen_ds_config: nvinfer's bars are black, the network's have the value {pipeline.fill}; train with "
+            "model_config.letterbox_value 0 for DeepStream"
+        )
+    is_letterbox = str(int(pipeline.geometry == "letterbox"))
     order = "RGB" if in_graph and pipeline.channels == 3 else pipeline.order
     values = {
         "net-scale-factor": f"{1.0 if in_graph else pipeline.scale[0]:.10g}",
@@ -56,7 +62,8 @@ def config(description: Description) -> str:
         "network-type": "1",
         "num-detected-classes": str(len(description.class_names)),
         "model-color-format": str(_COLOURS[order]),
-        "maintain-aspect-ratio": "0",
+        "maintain-aspect-ratio": is_letterbox,
+        "symmetric-padding": is_letterbox,
         "output-tensor-meta": "0",
     }
     return _lines(values)

@@ -166,9 +166,7 @@ def _file(example: Example, path: Path) -> Path:
 def _digests(path: Path, trained: Trained) -> tuple[str, str]:
     pipeline = trained.pipeline
     decoded = decode.decode(path, pipeline.channels, full_scale=pipeline.full_scale)
-    box = geometry.FIXED[pipeline.geometry]((decoded.shape[0], decoded.shape[1]), pipeline.size)
-    pixels = geometry.resize(decoded, box, pipeline.size, pipeline.filter)
-    digests = [hashlib.sha256(part.tobytes()).hexdigest() for part in (decoded, pixels)]
+    digests = [hashlib.sha256(part.tobytes()).hexdigest() for part in (decoded, pipeline.resized(decoded))]
     return digests[0], digests[1]
 
 

@@ -5,6 +5,8 @@ are computed in the graph from the picture's size. So every runtime gives the sa
 operators differ, and a box is cut at fractions of a pixel, as `geometry` does.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -49,41 +51,65 @@ def resized(images: Tensor, pipeline: Pipeline, boxes: Tensor | None = None) -> 
     height, width = images.shape[2:]
     whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]) * torch.tensor([width, height, width, height])
     left, top, right, bottom = (whole if boxes is None else boxes).unbind(1)
-    vertical, horizontal = _seen(bottom - top, right - left, pipeline)
-    cubic = pipeline.filter == "bicubic"
-    columns = _weights(left, right, horizontal, width, pipeline.size[1], is_cubic=cubic)
-    rows = _weights(top, bottom, vertical, height, pipeline.size[0], is_cubic=cubic)
+    high, wide, kind, cubic = *pipeline.size, pipeline.geometry, pipeline.filter == "bicubic"
+    down = _seen(bottom - top, right - left, high, wide, kind)
+    across = _seen(right - left, bottom - top, wide, high, kind)
+    columns = _weights(left, right, across, width, wide, is_cubic=cubic)
+    rows = _weights(top, bottom, down, height, high, is_cubic=cubic)
     narrow = _levels(images.float() @ columns.transpose(2, 3))
-    return _levels(rows @ narrow)
+    values = _levels(rows @ narrow)
+    if not pipeline.fill:
+        return values
+    # Those of a pixel are 1 together, of one in a bar 0.
+    covered = rows.sum(dim=3, keepdim=True) * columns.sum(dim=3).unsqueeze(2)
+    return torch.where(covered > 0.5, values, float(pipeline.fill))
 
 
-def _seen(height: Tensor, width: Tensor, pipeline: Pipeline) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Top and bottom, left and right of what is seen of pictures of these sizes [N]; see `geometry`."""
-    if pipeline.geometry == "squeeze":
-        return (torch.zeros_like(height), height), (torch.zeros_like(width), width)
-    margin = geometry.CENTRE_MARGIN
-    enlarge = torch.maximum((pipeline.size[0] + margin) / height, (pipeline.size[1] + margin) / width)
-    insides = ((height, pipeline.size[0] / enlarge), (width, pipeline.size[1] / enlarge))
-    (top, left) = ((outer - inner) / 2 for outer, inner in insides)
-    return (top, top + insides[0][1]), (left, left + insides[1][1])
+class _Axis(NamedTuple):
+    """Where what is seen of pictures begins and ends, and which of the target's pixels it becomes; each [N]."""
+
+    start: Tensor
+    stop: Tensor
+    offset: Tensor
+    length: Tensor
 
 
-def _weights(
-    first: Tensor, last: Tensor, seen: tuple[Tensor, Tensor], length: int, target: int, *, is_cubic: bool
-) -> Tensor:
+def _seen(length: Tensor, other: Tensor, side: int, other_side: int, kind: str) -> _Axis:
+    """Of pictures of this length [N] and target's side, by a geometry; `other` are those of the direction across."""
+    nothing = torch.zeros_like(length)
+    if kind == "centre_crop":
+        margin = geometry.CENTRE_MARGIN
+        part = side / torch.maximum((side + margin) / length, (other_side + margin) / other)
+        start = (length - part) / 2
+        return _Axis(start, start + part, nothing, nothing + side)
+    covered = nothing + side
+    if kind == "letterbox":
+        covered = _quotient(other_side * length, other).clamp(1, side)
+    return _Axis(nothing, length, ((side - covered) / 2).floor(), covered)
+
+
+def _quotient(dividend: Tensor, divisor: Tensor) -> Tensor:
+    """Rounded down, exactly: a runtime may divide by multiplying with the reciprocal."""
+    near = (dividend / divisor).round()
+    return near - (near * divisor > dividend).float()
+
+
+def _weights(first: Tensor, last: Tensor, seen: _Axis, length: int, target: int, *, is_cubic: bool) -> Tensor:
     """By how much each of `length` pixels counts in each of the target's: [N, 1, target, length].
 
     Pixels before `first` and after `last` do not count; `seen` is the part between them that becomes the target.
     """
-    start, stop = (first + end for end in seen)
-    pace = ((stop - start) / target)[:, None, None]
-    centres = start[:, None, None] + (torch.arange(target)[:, None] + 0.5) * pace
+    start = (first + seen.start)[:, None, None]
+    pace = ((seen.stop - seen.start) / seen.length)[:, None, None]
+    steps = torch.arange(target)[:, None] - seen.offset[:, None, None]
+    centres = start + (steps + 0.5) * pace
     places = torch.arange(length) + 0.5
     distance = ((places - centres) / pace.clamp(min=1)).abs()
     weights = _cubic(distance) if is_cubic else (1 - distance).clamp(min=0)
-    inside = (places > first[:, None, None]) & (places < last[:, None, None])
-    weights = weights * inside
-    return (weights / weights.sum(dim=2, keepdim=True))[:, None]
+    is_inside = (places > first[:, None, None]) & (places < last[:, None, None])
+    is_covered = (steps >= 0) & (steps < seen.length[:, None, None])  # what is not lies in a bar
+    weights = weights * is_inside * is_covered
+    return (weights / weights.sum(dim=2, keepdim=True).clamp(min=0.01))[:, None]
 
 
 def _cubic(distance: Tensor) -> Tensor:

@@ -52,12 +52,6 @@ def _normalised(pixels: Pixels, values: Mapping[str, str]) -> Array:
     return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
 
 
-def _trained(pixels: Pixels, pipeline: Pipeline) -> Pixels:
-    height, width = pixels.shape[:2]
-    box = geometry.FIXED[pipeline.geometry]((height, width), pipeline.size)
-    return geometry.resize(pixels, box, pipeline.size, pipeline.filter)
-
-
 def _linear(pixels: Pixels, pipeline: Pipeline) -> Pixels:
     return _interpolated(pixels, pipeline, "bilinear")
 
@@ -69,12 +63,17 @@ def _area(pixels: Pixels, pipeline: Pipeline) -> Pixels:
 def _interpolated(pixels: Pixels, pipeline: Pipeline, mode: str) -> Pixels:
     """The whole picture in the network's size, without antialiasing."""
     whole = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
-    scaled = functional.interpolate(whole, pipeline.size, mode=mode)
-    return scaled[0].round().to(torch.uint8).permute(1, 2, 0).numpy()
+    size, (top, left) = pipeline.size, (0, 0)
+    if pipeline.geometry == "letterbox":
+        size, (top, left) = geometry.letterbox((pixels.shape[0], pixels.shape[1]), pipeline.size)
+    scaled = functional.interpolate(whole, size, mode=mode)[0].round().to(torch.uint8)
+    framed = np.zeros((*pipeline.size, pixels.shape[2]), np.uint8)
+    framed[top : top + size[0], left : left + size[1]] = scaled.permute(1, 2, 0).numpy()
+    return framed
 
 
 _SCALINGS: Mapping[str, Callable[[Pixels, Pipeline], Pixels]] = {
-    "trained": _trained,
+    "trained": lambda pixels, pipeline: pipeline.resized(pixels),
     "linear": _linear,
     "area": _area,
 }

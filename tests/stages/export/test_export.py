@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from google.protobuf import text_format
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.data import geometry
@@ -26,11 +27,14 @@ from tests.test_pipeline import tao_lite
 NAMES = ("ant", "bee", "wasp")
 
 
-def model(folder: Path, *, channels: int = 3, mode: str = "caffe") -> Path:
-    """A checkpoint whose batch norms do something."""
+def model(folder: Path, *, channels: int = 3, mode: str = "caffe", sees: str = "") -> Path:
+    """A checkpoint whose batch norms do something; `sees`: fields of model_config."""
     torch.manual_seed(0)
-    config = pb.ModelConfig(
-        arch="resnet", n_layers=10, input_image_size=f"{channels},32,48", use_batch_norm=True, use_pooling=True
+    config = text_format.Parse(sees, pb.ModelConfig())
+    config.MergeFrom(
+        pb.ModelConfig(
+            arch="resnet", n_layers=10, input_image_size=f"{channels},32,48", use_batch_norm=True, use_pooling=True
+        )
     )
     network = build(config, len(NAMES))
     network(torch.randn(8, channels, 32, 48))
@@ -176,23 +180,20 @@ def test_nvinfer_feeds_the_file_so_that_it_answers_as_pytorch(
 
 
 @pytest.mark.parametrize("has_boxes", [True, pytest.param(False, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("is_cropped", [True, False])
+@pytest.mark.parametrize(("mode", "fill"), [("CENTRE_CROP", 0), ("SQUEEZE", 0), ("LETTERBOX", 0), ("LETTERBOX", 114)])
 def test_the_graph_cuts_and_resizes_as_inference_does(
-    tmp_path: Path, run: Run, is_cropped: bool, has_boxes: bool
+    tmp_path: Path, run: Run, mode: str, fill: int, has_boxes: bool
 ) -> None:
-    path, file = model(tmp_path), tmp_path / "x.onnx"
-    spec = Spec(pb.Experiment(eval_config=pb.EvalConfig(enable_center_crop=is_cropped)), path)
-    export(spec, run, path, Form(path=file, kind="image", has_boxes=has_boxes))
+    path, file = model(tmp_path, sees=f"resize_mode: {mode} letterbox_value: {fill}"), tmp_path / "x.onnx"
+    export(Spec(pb.Experiment(), path), run, path, Form(path=file, kind="image", has_boxes=has_boxes))
     pixels = np.random.default_rng(0).integers(0, 256, (150, 211, 3), dtype=np.uint8)
     boxes = [(3, 5, 100, 70), (10, 20, 31, 150)] if has_boxes else [None]
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     feed = {"input_1": pixels.transpose(2, 0, 1)[None]} | ({"boxes": np.array(boxes, np.float32)} if has_boxes else {})
     (found,) = session.run(None, feed)
-    geometry_of = geometry.FIXED["centre_crop" if is_cropped else "squeeze"]
     for box, row in zip(boxes, found, strict=True):
-        seen = geometry.cut(pixels, box)
-        part = geometry_of((seen.shape[0], seen.shape[1]), (32, 48))
-        image = torch.from_numpy(geometry.resize(seen, part, (32, 48), "bilinear").copy()).permute(2, 0, 1)[None]
+        seen = geometry.fixed(geometry.cut(pixels, box), mode.lower(), (32, 48), "bilinear", fill)
+        image = torch.from_numpy(seen.copy()).permute(2, 0, 1)[None]
         assert np.abs(row - expected(path, Preprocess.of_mode("caffe", 3)(image)).numpy()).max() < 1e-2
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,12 @@ SETTINGS: dict[str, tuple[str, str, bool, tuple[float, ...] | None]] = {
     "torch_grey_crop": ('input_image_size: "1,40,56"', "torch", True, None),
     "tf_bicubic": ('input_image_size: "3,32,32" resize_interpolation_method: BICUBIC', "tf", False, None),
     "caffe_wide": ('input_image_size: "3,32,96"', "caffe", False, None),
+    "torch_letterbox": (
+        'input_image_size: "3,64,96" resize_mode: LETTERBOX letterbox_value: 114',
+        "torch",
+        False,
+        None,
+    ),
 }
 """By name: what the network is like, how it normalises, whether its middle is cut out, by which mean."""
 RUN_HERE = ("onnxruntime", "openvino", "torch")
@@ -227,6 +234,18 @@ def test_a_wrong_configuration_of_nvinfer_is_found(trained: Path, run: Run, tmp_
     nvinfer.other_answers(made, config, wanted)
     with pytest.raises(RunError, match="nvinfer would answer otherwise"):
         nvinfer.other_answers(made, config.replace("net-scale-factor=", "net-scale-factor=-1"), wanted)
+
+
+def test_nvinfer_is_told_of_bars_which_are_black(trained: Path, run: Run, tmp_path: Path) -> None:
+    path = answering(run.results, f'{RESNET} input_image_size: "3,32,48" resize_mode: LETTERBOX', "torch", None)
+    network = Trained.of(path, torch.device("cpu"))
+    made = export.make(network, export.Form(for_deepstream=True))
+    config = deepstream.whole_config(made.description)
+    assert "maintain-aspect-ratio=1\nsymmetric-padding=1\n" in config
+    nvinfer.other_answers(made, config, gate.expected(network, draw(tmp_path / "drawn")))
+    grey = replace(made.description, pipeline=replace(made.description.pipeline, fill=114))
+    with pytest.raises(RunError, match="nvinfer's bars are black, the network's have the value 114"):
+        deepstream.whole_config(grey)
 
 
 def test_a_kind_that_the_runtime_has_no_use_for_is_refused(trained: Path, tmp_path: Path) -> None:

@@ -45,13 +45,21 @@ def decode(file):
 def resize(pixels):
     """The part that the network sees, in its size: uint8 [h, w, C]."""
     (height, width), (h, w), margin = pixels.shape[:2], RESIZE["size"], RESIZE["margin"]
-    box = (0, 0, width, height)
+    box, inner_h, inner_w = (0, 0, width, height), h, w
     if RESIZE["geometry"] == "centre_crop":
         enlarge = max((h + margin) / height, (w + margin) / width)
         top, left = (height - h / enlarge) / 2, (width - w / enlarge) / 2
         box = (left, top, min(left + w / enlarge, width), min(top + h / enlarge, height))
+    elif RESIZE["geometry"] == "letterbox":
+        inner_h, inner_w = min(h, max(1, w * height // width)), min(w, max(1, h * width // height))
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    return np.asarray(picture.resize((w, h), FILTERS[RESIZE["filter"]], box)).reshape(h, w, -1)
+    resized = np.asarray(picture.resize((inner_w, inner_h), FILTERS[RESIZE["filter"]], box)).reshape(
+        inner_h, inner_w, -1
+    )
+    framed = np.full((h, w, resized.shape[2]), RESIZE.get("fill", 0), np.uint8)
+    top, left = (h - inner_h) // 2, (w - inner_w) // 2
+    framed[top : top + inner_h, left : left + inner_w] = resized
+    return framed
 
 
 def normalise(pixels):
