@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOR_EVER = 10**9
 
 SPEC = """
-model_config { arch: "squeezenet" input_image_size: "3,32,32" }
+model_config { arch: "%(arch)s" input_image_size: "3,32,32" }
 train_config {
   train_dataset_path: "%(data)s"
   optimizer { sgd { momentum: 0.9 } }
@@ -134,14 +134,17 @@ def faults(forge: Forge, command: Command, folder: Path) -> Iterator[Fault]:
 def problems(forge: Forge, command: Command, folder: Path, fault: Fault, expected: Outcome) -> Iterator[str]:
     """What is wrong with how the command ends under the fault, or the same command given again without it."""
     command.prepare(folder)
+    found = files(folder)
     struck = forge.run(command.arguments(folder), fault)
     if struck.code not in (0, 2) or "Traceback" in struck.said:
         yield f"{fault}: exit code {struck.code}\n{struck.said}"
+    if struck.code == 2 and files(folder) == found:
+        return  # The same command given again would be the undisturbed one.
     again = forge.run(command.arguments(folder))
     if again.code != 0:
         yield f"after {fault}: exit code {again.code}\n{struck.said}\n---\n{again.said}"
-    elif not same(found := command.outcome(folder), expected):
-        yield f"after {fault}: {differences(found, expected)}\n{struck.said}\n---\n{again.said}"
+    elif not same(outcome := command.outcome(folder), expected):
+        yield f"after {fault}: {differences(outcome, expected)}\n{struck.said}\n---\n{again.said}"
     left = [path.name for path in folder.rglob("*.part")]
     if left:
         yield f"after {fault}: left {left}"
