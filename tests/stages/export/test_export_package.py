@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from tao_lite import checkpoint as checkpoints
 from tao_lite.cli.export import _TARGETS
 from tao_lite.data.description import KINDS, Description, Kind
 from tao_lite.data.pipeline import Pipeline
-from tao_lite.data.preprocess import Preprocess
+from tao_lite.data.preprocess import TAO_STD, Preprocess
 from tao_lite.errors import RunError
 from tao_lite.files.sums import verify_sums
 from tao_lite.run import Run
@@ -165,23 +166,28 @@ def test_a_client_is_short_and_imports_neither_torch_nor_us(path: Path) -> None:
     assert "tao_lite" not in text
 
 
-SETTINGS: dict[str, tuple[str, str, bool, tuple[float, ...] | None]] = {
-    "torch": ('input_image_size: "3,64,64"', "torch", False, None),
-    "caffe_bicubic_crop": ('input_image_size: "3,48,64" resize_interpolation_method: BICUBIC', "caffe", True, None),
-    "tf_grey": ('input_image_size: "1,64,64"', "tf", False, None),
-    "torch_crop": ('input_image_size: "3,128,128"', "torch", True, None),
-    "caffe_own_mean": ('input_image_size: "3,32,32"', "caffe", False, (20.5, 130.0, 211.25)),
-    "torch_grey_crop": ('input_image_size: "1,40,56"', "torch", True, None),
-    "tf_bicubic": ('input_image_size: "3,32,32" resize_interpolation_method: BICUBIC', "tf", False, None),
-    "caffe_wide": ('input_image_size: "3,32,96"', "caffe", False, None),
-    "torch_letterbox": (
-        'input_image_size: "3,64,96" resize_mode: LETTERBOX letterbox_value: 114',
-        "torch",
-        False,
-        None,
-    ),
+class Setting(NamedTuple):
+    """What the network is like, how it normalises, and whether its middle is cut out."""
+
+    text: str
+    mode: str
+    is_cropped: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+SETTINGS = {
+    "torch": Setting('input_image_size: "3,64,64"', "torch"),
+    "caffe_bicubic_crop": Setting('input_image_size: "3,48,64" resize_interpolation_method: BICUBIC', "caffe", True),
+    "tf_grey": Setting('input_image_size: "1,64,64"', "tf"),
+    "torch_crop": Setting('input_image_size: "3,128,128"', "torch", True),
+    "caffe_own_mean": Setting('input_image_size: "3,32,32"', "caffe", mean=(20.5, 130.0, 211.25)),
+    "torch_grey_crop": Setting('input_image_size: "1,40,56"', "torch", True),
+    "tf_bicubic": Setting('input_image_size: "3,32,32" resize_interpolation_method: BICUBIC', "tf"),
+    "caffe_wide": Setting('input_image_size: "3,32,96"', "caffe"),
+    "letterbox": Setting('input_image_size: "3,64,96" resize_mode: LETTERBOX letterbox_value: 114', "torch"),
+    "torch_as_tao": Setting('input_image_size: "3,64,64"', "torch", std=TAO_STD[3]),
 }
-"""By name: what the network is like, how it normalises, whether its middle is cut out, by which mean."""
 RUN_HERE = ("onnxruntime", "openvino", "torch")
 
 
@@ -197,8 +203,8 @@ def test_real_pictures_are_answered_as_by_inference(
     shared: Path, run: Run, setting: str, kind: Kind, runtime: str
 ) -> None:
     """Whatever of the dirty pictures decodes, and every tenth of real ones."""
-    text, mode, is_cropped, mean = SETTINGS[setting]
-    path, folder = answering(run.results, f"{RESNET} {text}", mode, mean), run.results / "package"
+    text, mode, is_cropped, mean, std = SETTINGS[setting]
+    path, folder = answering(run.results, f"{RESNET} {text}", mode, mean, std), run.results / "package"
     asked = Spec(pb.Experiment(eval_config=pb.EvalConfig(enable_center_crop=is_cropped)), path)
     package(asked, run, path, Request(folder=folder, runtimes=(runtime,), kind=kind, verify=0))
     data = shared / "data"
