@@ -36,15 +36,21 @@ def training(**given: object) -> dict[str, Any]:
 
 
 def answering(
-    folder: Path, config: str, mode: str, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    folder: Path,
+    config: str,
+    mode: str,
+    mean: Sequence[float] | None = None,
+    *,
+    std: Sequence[float] | None = None,
+    names: tuple[str, ...] = ("a", "b", "c", "d"),
 ) -> Path:
-    """A checkpoint of a network with that model_config whose answers differ from picture to picture, of four."""
+    """A checkpoint of a network with that model_config whose answers differ from picture to picture."""
     experiment = text_format.Parse(f"model_config {{ {config} }}", pb.Experiment())
     channels = int(experiment.model_config.input_image_size[0])
     pipeline = Pipeline.of(experiment, Preprocess.of_mode(mode, channels, mean, std), is_cropped=False)
     with tempfile.TemporaryDirectory() as drawn:
         images = _images(references.draw(Path(drawn) / "references"), pipeline)
-    return lively(folder / "weights" / "model.pth", experiment, ("a", "b", "c", "d"), pipeline, images)
+    return lively(folder / "weights" / "model.pth", experiment, names, pipeline, images)
 
 
 def lively(

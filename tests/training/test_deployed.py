@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,12 +23,14 @@ from tao_lite.machine import distributed
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec, load_text
+from tao_lite.stages.evaluate import evaluate
 from tao_lite.stages.export.export import Form, export
 from tao_lite.stages.inference import inference
 from tao_lite.training import deployed
 from tao_lite.training.deployed import Deployment, _Network
 from tao_lite.training.runtimes import Computed, Port, import_openvino
 from tests import commands
+from tests.checkpoints import answering
 from tests.stages.export.test_export import model
 from tests.test_pipeline import environment
 
@@ -309,3 +312,30 @@ def test_a_runtime_that_is_missing_is_named_with_the_remedy(
 def test_a_checkpoint_is_opened_as_one(exported: Callable[[str], Path]) -> None:
     path = exported("pixels").with_name("model.pth")
     assert deployed.opened(path, CPU, experiment(path)).class_names == checkpoints.load(path).class_names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_package_has_its_checkpoint_s_confusion_matrix_on_real_pictures(
+    shared: Path, tmp_path: Path, runtime: str
+) -> None:
+    data = shared / "data" / "folders" / "imagenette_tiny" / "val"
+    names = tuple(sorted(folder.name for folder in data.iterdir()))
+    config = 'arch: "resnet" n_layers: 10 use_batch_norm: true input_image_size: "3,64,64"'
+    path = answering(tmp_path, config, "torch", names=names)
+    export(Spec(experiment(path), Path("a.cfg")), a_run(tmp_path), path, Form(path=tmp_path / "x.onnx", kind="pixels"))
+    folder = (package if runtime == "onnxruntime" else ir)(tmp_path / "x.onnx", tmp_path / "package")
+    wanted, found = (evaluated(one, data, tmp_path / name) for one, name in ((path, "a"), (folder, "b")))
+    assert found["confusion_matrix"] == wanted["confusion_matrix"]
+    assert found["loss"] == pytest.approx(wanted["loss"], abs=1e-5)
+    assert sum(any(column) for column in zip(*wanted["confusion_matrix"], strict=True)) > 3  # it tells pictures apart
+
+
+def evaluated(path: Path, data: Path, results: Path) -> dict[str, Any]:
+    found = experiment(path)
+    found.eval_config.eval_dataset_path = str(data)
+    return dict(evaluate(Spec(found, Path("a.cfg")), a_run(results)))
+
+
+def a_run(results: Path) -> Run:
+    return Run(results=results, world=distributed.start("cpu"))

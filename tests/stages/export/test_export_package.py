@@ -204,7 +204,7 @@ def test_real_pictures_are_answered_as_by_inference(
 ) -> None:
     """Whatever of the dirty pictures decodes, and every tenth of real ones."""
     text, mode, is_cropped, mean, std = SETTINGS[setting]
-    path, folder = answering(run.results, f"{RESNET} {text}", mode, mean, std), run.results / "package"
+    path, folder = answering(run.results, f"{RESNET} {text}", mode, mean, std=std), run.results / "package"
     asked = Spec(pb.Experiment(eval_config=pb.EvalConfig(enable_center_crop=is_cropped)), path)
     package(asked, run, path, Request(folder=folder, runtimes=(runtime,), kind=kind, verify=0))
     data = shared / "data"
