@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_REMARKS = 100
 
 # The names of TARGETS, which a test compares, and the cache.
-_TARGETS = ("image_folder", "kitti", "tfrecord", "cache")
+_TARGETS = ("image_folder", "kitti", "tfrecord", "coco", "manifest", "cache")
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print an object in place of the table.")
 _spec = spec_file("Spec file that names it.")
@@ -26,7 +26,7 @@ _path = click.argument("path", required=False, type=PATH)
 
 @click.group("dataset")
 def dataset_group() -> None:
-    """Data sets: image folders, KITTI, TFRecord, YOLO."""
+    """Data sets: image folders, KITTI, YOLO, COCO, TFRecord, manifests."""
 
 
 @dataset_group.command("sample")

@@ -15,7 +15,7 @@ from tao_lite.data import depth, look_alikes
 from tao_lite.data.example import Example, KittiOptions, Options, Split, TfrecordOptions
 from tao_lite.data.formats import split_folders, table
 from tao_lite.data.formats.class_names import read_classmap, refuse_unusable
-from tao_lite.data.formats.table import FORMATS, detect, has_splits
+from tao_lite.data.formats.table import FORMATS, detect, split_names
 from tao_lite.data.formats.tfrecord import record_files
 from tao_lite.data.grouping import grouped
 from tao_lite.data.left_out import LeftOut
@@ -63,13 +63,13 @@ class DataSet:
 def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tuple[DataSet, DataSet]:
     """Training and validation examples of the spec.
 
-    Class names are those of the training data, in its own order, unless `class_names` gives it. Without a validation
-    path, val_split of the training data is held out: see `divide`.
+    Class names are those of the training data, in its own order, unless `class_names` gives it. Where nothing says
+    which they are, the validation examples are val_split of the training data: see `divide`.
 
     Raises:
         DataError: a folder can't be read, classes don't match by name, or a side is empty.
     """
-    train_path, val_path = experiment.train_config.train_dataset_path, experiment.train_config.val_dataset_path
+    train_path, val_path = experiment.train_config.train_dataset_path, validation_path(experiment)
     train_report, val_report = (report_of(experiment, field) for field in (TRAIN, VALIDATION))
     training = _examples(experiment, TRAIN, train_path, train_report)
     names = tuple(class_names or own_names(experiment, TRAIN, train_path, training))
@@ -103,7 +103,7 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     """
     eval_path, train = experiment.eval_config.eval_dataset_path, experiment.train_config
     on_training_data = bool(eval_path and train.train_dataset_path) and _same(eval_path, train.train_dataset_path)
-    on_training_data = on_training_data and not has_splits(root_of(eval_path), _kind(experiment))
+    on_training_data = on_training_data and not split_names(root_of(eval_path), _kind(experiment))
     if not train.val_dataset_path and (on_training_data or (not eval_path and train.train_dataset_path)):
         _log.info("evaluated the examples of %s that are held out for validation", TRAIN)
         return splits(experiment, class_names)[1]
@@ -115,6 +115,19 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     names = tuple(class_names or own_names(experiment, field, eval_path or train.val_dataset_path, examples))
     _compare_classes(field, examples, names, "the network", _FOR_THE_NETWORK)
     return DataSet(tuple(examples), names, report)
+
+
+def validation_path(experiment: pb.Experiment) -> str:
+    """The path of the validation examples: the one named, else that of a manifest for training which says them.
+
+    Raises:
+        DataError: the manifest can't be read.
+    """
+    train = experiment.train_config
+    if train.val_dataset_path or not train.train_dataset_path:
+        return train.val_dataset_path
+    is_said = table.says_validation(root_of(train.train_dataset_path), _kind(experiment))
+    return train.train_dataset_path if is_said else ""
 
 
 def own_names(experiment: pb.Experiment, field: str, path: str, examples: Collection[Example]) -> tuple[str, ...]:
@@ -179,9 +192,16 @@ def divide(examples: Collection[Example], val_split: float) -> tuple[list[Exampl
 
 
 def paths(experiment: pb.Experiment) -> dict[str, str]:
-    """The data sets that the spec names: field and path."""
-    train = experiment.train_config
-    named = (train.train_dataset_path, train.val_dataset_path, experiment.eval_config.eval_dataset_path)
+    """The data sets that the spec names: field and path; a manifest may be named for training and say the validation.
+
+    Raises:
+        DataError: the manifest can't be read.
+    """
+    named = (
+        experiment.train_config.train_dataset_path,
+        validation_path(experiment),
+        experiment.eval_config.eval_dataset_path,
+    )
     return {field: path for field, path in zip(_SPLITS, named, strict=True) if path}
 
 
@@ -205,9 +225,10 @@ def options_of(experiment: pb.Experiment, field: str, report: LeftOut | None = N
         ),
         tfrecord=TfrecordOptions(image_dir=config.tfrecord.image_dir, label_map=config.tfrecord.label_map),
         yolo_root=config.yolo_root,
+        coco_image_dir=config.coco_image_dir,
         group_pattern=config.group_pattern,
         full_scale=config.full_scale,
-        written=_if_relative(paths(experiment).get(field, "")),
+        written=_if_relative(_written(experiment, field)),
     )
 
 
@@ -228,6 +249,11 @@ def report_of(experiment: pb.Experiment, name: str, *, is_logged: bool = True) -
 def root_of(path: str) -> Path:
     """The path of a spec as an absolute one."""
     return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+
+
+def _written(experiment: pb.Experiment, field: str) -> str:
+    block, _, name = field.partition(".")
+    return str(getattr(getattr(experiment, block), name)) if field in _SPLITS else ""
 
 
 def _if_relative(path: str) -> str:

@@ -30,8 +30,8 @@ class Example:
     `group` names what must not be torn between training and validation: the frame of an object, the picture itself
     (its path below the root) elsewhere. `box` is the part to cut out as (left, top, right, bottom) in whole pixels,
     right and bottom exclusive, inside the picture and not empty; None is the whole picture. `full_scale` is what is
-    white where the picture has more than 8 bits, 0 for what its type says. `pixels` is the picture itself where it is
-    in memory, as `decode` gives it.
+    white where the picture has more than 8 bits, 0 for what its type says. `weight` is how much its loss counts, above
+    0. `pixels` is the picture itself where it is in memory, as `decode` gives it.
     """
 
     path: Path
@@ -40,6 +40,7 @@ class Example:
     box: tuple[int, int, int, int] | None = None
     span: Span | None = None
     full_scale: float = 0
+    weight: float = 1
     pixels: "npt.NDArray[np.uint8] | None" = field(default=None, compare=False, repr=False)
 
 
@@ -75,8 +76,8 @@ class Options:
     """What a reader needs besides the folder. `name` is how messages call the folder, such as its field in the spec.
 
     `split` is the part to read where the data set itself is divided, as in data.yaml; `yolo_root` the folder below
-    which data.yaml's paths must be, its own where that is empty; `group_pattern` and `full_scale` are the spec's;
-    `written` is the path as the spec has it, where that is a relative one.
+    which data.yaml's paths must be, its own where that is empty; `coco_image_dir`, `group_pattern` and
+    `full_scale` are the spec's; `written` is the path as the spec has it, where that is a relative one.
     """
 
     report: LeftOut = field(default_factory=LeftOut)
@@ -85,6 +86,7 @@ class Options:
     kitti: KittiOptions = KittiOptions()
     tfrecord: TfrecordOptions = TfrecordOptions()
     yolo_root: str = ""
+    coco_image_dir: str = ""
     group_pattern: str = ""
     full_scale: float = 0
     written: str = ""

@@ -12,7 +12,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,9 @@ from tao_lite.errors import ReadError, TaoLiteError
 
 MAX_TEXT_BYTES = 2**26
 """More than any spec, label file, class map or list of images that is meant to be read as one."""
+PART_BYTES = 2**20
+MAX_LINE = 2**20
+"""Characters of one line in a text that is read line by line."""
 
 _log = logging.getLogger(__name__)
 
@@ -150,6 +153,64 @@ def read_text(
         found = content.removeprefix(codecs.BOM_UTF8)
         line = found.count(b"\n", 0, error.start) + 1
         raise damaged(f"{path}:{line}: byte {found[error.start]:#04x} is not UTF-8; save it as UTF-8") from error
+
+
+def text_parts(path: Path, damaged: type[TaoLiteError]) -> Iterator[str]:
+    """The text of read_text, of a file of any size, in parts of a megabyte or so.
+
+    Raises:
+        damaged: as open_regular, or it is no such text.
+        ReadError: as retried.
+    """
+    line = 1
+    with open_regular(path, damaged) as file:
+        decoder = _decoder(retried(path, lambda: file.peek(2)))
+        while True:
+            start = file.tell()
+            part = retried(path, lambda start=start: _part_at(file, start))  # type: ignore[misc]
+            try:
+                text = decoder.decode(part, final=not part)
+            except UnicodeDecodeError as error:
+                line += error.object.count(b"\n", 0, error.start)
+                raise damaged(f"{path}:{line}: {_no_text(error)}") from error
+            yield text
+            if not part:
+                return
+            line += part.count(b"\n")
+
+
+def text_lines(path: Path, damaged: type[TaoLiteError]) -> Iterator[str]:
+    """The lines of text_parts, each with its end; a line ends with LF.
+
+    Raises:
+        damaged: as text_parts, or a line is longer than MAX_LINE.
+        ReadError: as retried.
+    """
+    rest, number = "", 0
+    for part in text_parts(path, damaged):
+        *lines, rest = (rest + part).split("\n")
+        number += len(lines)
+        if len(rest) > MAX_LINE:
+            raise damaged(f"{path}:{number + 1}: is longer than {MAX_LINE:,} characters; is it the right file?")
+        yield from (f"{line}\n" for line in lines)
+    if rest:
+        yield rest
+
+
+def _part_at(file: BufferedReader, start: int) -> bytes:
+    file.seek(start)  # where an attempt that failed has left it is unknown
+    return file.read(PART_BYTES)
+
+
+def _decoder(head: bytes) -> codecs.IncrementalDecoder:
+    is_wide = head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return codecs.getincrementaldecoder("utf-16" if is_wide else "utf-8-sig")()
+
+
+def _no_text(error: UnicodeDecodeError) -> str:
+    if error.encoding.startswith("utf-16"):
+        return "is not UTF-16, as its first bytes say; save it as UTF-8"
+    return f"byte {error.object[error.start]:#04x} is not UTF-8; save it as UTF-8"
 
 
 Pairs = list[tuple[str, Any]]

@@ -15,7 +15,7 @@ from tao_lite.launcher.mounts import absolute
 from tao_lite.machine.host import cache_home
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import paths
-from tao_lite.spec.paths import Replaced, path_fields
+from tao_lite.spec.paths import ANNOTATIONS, Replaced, path_fields
 from tao_lite.spec.stages import STAGES
 
 # Options that name what is written; every other path of the command line is read.
@@ -95,7 +95,8 @@ def spec_inside(model: Path) -> str:
 def _add_spec(needs: Needs, stage: str, experiment: pb.Experiment, on_host: OnHost) -> None:
     row = STAGES[stage]
     if row.uses_data:
-        needs.reads |= {_data(absolute(Path(text)), experiment, on_host) for text in _values(experiment, pb.Rule.DATA)}
+        for text in _values(experiment, pb.Rule.DATA):
+            needs.reads |= _data(absolute(Path(text)), experiment, on_host)
         needs.caches = _caches(experiment)
     root = absolute(Path(experiment.train_config.train_dataset_path))
     if row.trains and experiment.dataset_config.HasField("sample") and not on_host(root).exists():
@@ -127,13 +128,17 @@ def _values(experiment: pb.Experiment, *kinds: "pb.Rule.Path.ValueType") -> Iter
     return (one.value for one in path_fields(experiment) if one.rule.path in kinds)
 
 
-def _data(path: Path, experiment: pb.Experiment, on_host: OnHost) -> Path:
-    """The folder that holds a data set: a file, or how the names of its files begin, has the others beside it."""
+def _data(path: Path, experiment: pb.Experiment, on_host: OnHost) -> set[Path]:
+    """The folders that hold a data set: a file, or how the names of its files begin, has the others beside it.
+
+    One of COCO's in the folder annotations has them beside that.
+    """
     place = on_host(path)
     if place.is_dir():
         folder = path
     elif place.parent.is_dir() and any(one.name.startswith(place.name) for one in place.parent.iterdir()):
-        folder = path.parent
+        folder = path.parent.parent if path.parent.name == ANNOTATIONS else path.parent
     else:
-        return path
-    return absolute(folder / experiment.dataset_config.yolo_root)
+        return {path}
+    data = experiment.dataset_config
+    return {absolute(folder / data.yolo_root), absolute(folder / data.coco_image_dir)}

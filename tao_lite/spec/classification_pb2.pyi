@@ -1702,6 +1702,14 @@ class DatasetFormat(_message.Message):
         """A data.yaml with YOLO labels; every labelled object is one example. It gives train, val and test to the
         training, validation and evaluation that name it.
         """
+        COCO: DatasetFormat._Kind.ValueType  # 5
+        """A COCO file of instances (JSON), or a folder with some, and the pictures; every box is one example. Where there are
+        several files, such as instances_train2017.json, they are train, val and test to whoever names the folder.
+        """
+        MANIFEST: DatasetFormat._Kind.ValueType  # 6
+        """A table of pictures, CSV or JSON lines, with columns path, label and, where one likes, left, top, right, bottom (in
+        pixels), split, group and weight. Paths are relative to its folder, and lead to or below it.
+        """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The choices."""
@@ -1717,6 +1725,14 @@ class DatasetFormat(_message.Message):
     YOLO: DatasetFormat.Kind.ValueType  # 4
     """A data.yaml with YOLO labels; every labelled object is one example. It gives train, val and test to the
     training, validation and evaluation that name it.
+    """
+    COCO: DatasetFormat.Kind.ValueType  # 5
+    """A COCO file of instances (JSON), or a folder with some, and the pictures; every box is one example. Where there are
+    several files, such as instances_train2017.json, they are train, val and test to whoever names the folder.
+    """
+    MANIFEST: DatasetFormat.Kind.ValueType  # 6
+    """A table of pictures, CSV or JSON lines, with columns path, label and, where one likes, left, top, right, bottom (in
+    pixels), split, group and weight. Paths are relative to its folder, and lead to or below it.
     """
 
     def __init__(
@@ -1828,7 +1844,7 @@ Global___Cache: _TypeAlias = Cache  # noqa: Y015
 
 @_typing.final
 class KittiConfig(_message.Message):
-    """Which labelled objects become examples. All but the folders holds for TFRECORD and YOLO too."""
+    """Which labelled objects become examples. All but the folders holds for every format with boxes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1977,6 +1993,7 @@ class DatasetConfig(_message.Message):
     TFRECORD_FIELD_NUMBER: _builtins.int
     YOLO_ROOT_FIELD_NUMBER: _builtins.int
     CACHE_DIR_FIELD_NUMBER: _builtins.int
+    COCO_IMAGE_DIR_FIELD_NUMBER: _builtins.int
     GROUP_PATTERN_FIELD_NUMBER: _builtins.int
     FULL_SCALE_FIELD_NUMBER: _builtins.int
     format: Global___DatasetFormat.Kind.ValueType
@@ -2002,6 +2019,11 @@ class DatasetConfig(_message.Message):
     cache_dir: _builtins.str
     """Folder of cache DISK, which may be deleted at any time. Unset: $XDG_CACHE_HOME/tao_lite, or ~/.cache/tao_lite. What
     was not used for longest goes first.
+    """
+    coco_image_dir: _builtins.str
+    """Folder that each file_name of a COCO file must lead to or below; relative to the folder of the JSON file or, where
+    that is called annotations, to the one around it. Unset: one named after the file, such as train2017 for
+    instances_train2017.json, else the folder itself, images or data.
     """
     group_pattern: _builtins.str
     """Regular expression (Python's) for pictures that val_split must not tear: those in whose path below the data set, or
@@ -2038,12 +2060,13 @@ class DatasetConfig(_message.Message):
         tfrecord: Global___TfrecordConfig | None = ...,
         yolo_root: _builtins.str | None = ...,
         cache_dir: _builtins.str | None = ...,
+        coco_image_dir: _builtins.str | None = ...,
         group_pattern: _builtins.str | None = ...,
         full_scale: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,6 +31,9 @@ _OURS = (".pth", ".safetensors")
 # What a training can start from besides.
 _KERAS = (".hdf5", ".h5")
 
+ANNOTATIONS = "annotations"
+"""The folder of COCO's files of labels, beside those of pictures."""
+
 # Field path -> how the file writes it, and what it stands for here and now.
 Replaced = dict[str, tuple[str, str]]
 

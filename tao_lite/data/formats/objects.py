@@ -55,6 +55,7 @@ class Chooser:
             Reason("truncated", f"more truncated than {kitti.max_truncation:g}", f"{field}max_truncation", "1"),
         )
         self._names: set[str] = set()
+        self._numbers: dict[int, int] = {}
 
     def label(self, name: str, place: str) -> str:
         """The class that a name means in the network; empty if it is one to ignore, which is counted."""
@@ -87,12 +88,13 @@ class Chooser:
             size = self._size(frame, kept) if kept else None
         return self._cut(frame, kept, size) if size else []
 
-    def log_unmatched(self) -> None:
-        """Name the settings that had no effect."""
-        kitti, present = self._options.kitti, ", ".join(sorted(self._names))
-        if unused := sorted(kitti.class_mapping.keys() - self._names):
+    def log_unmatched(self, names: Collection[str] = ()) -> None:
+        """Name the settings that had no effect; `names` are classes that there are besides those of the objects."""
+        known = self._names.union(names)
+        kitti, present = self._options.kitti, ", ".join(sorted(known))
+        if unused := sorted(kitti.class_mapping.keys() - known):
             _log.warning("dataset_config.kitti.class_mapping: no label is %s; there are %s", ", ".join(unused), present)
-        labels = {kitti.class_mapping.get(name, name) for name in self._names}
+        labels = {kitti.class_mapping.get(name, name) for name in known}
         if unused := sorted(kitti.ignored_classes - labels):
             _log.warning(
                 "dataset_config.kitti.ignored_classes: no class is %s; there are %s", ", ".join(unused), present
@@ -135,7 +137,9 @@ class Chooser:
                     [label],
                 )
             else:
-                examples.append(replace(frame, label=label, box=box))
+                # Of millions of boxes, equal sides are one number: a third of their memory.
+                left, top, right, bottom = (self._numbers.setdefault(side, side) for side in box)
+                examples.append(replace(frame, label=label, box=(left, top, right, bottom)))
         return examples
 
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from tao_lite.data.example import Example, Options
-from tao_lite.data.formats import image_folder, kitti, listing, tfrecord, yolo
+from tao_lite.data.example import Example, Options, Split
+from tao_lite.data.formats import coco, image_folder, kitti, listing, manifest, split_folders, tfrecord, yolo
 from tao_lite.errors import DataError
 
 Reader = Callable[[Path, Options], list[Example]]
@@ -16,6 +16,8 @@ FORMATS: Mapping[str, Reader] = {
     "KITTI": kitti.read,
     "TFRECORD": tfrecord.read,
     "YOLO": yolo.read,
+    "COCO": coco.read,
+    "MANIFEST": manifest.read,
 }
 
 
@@ -23,6 +25,14 @@ FORMATS: Mapping[str, Reader] = {
 _ORDERS: Mapping[str, Callable[[Path, Options, Collection[str]], tuple[str, ...]]] = {
     "TFRECORD": tfrecord.class_names,
     "YOLO": yolo.class_names,
+    "COCO": coco.class_names,
+}
+
+# Where the data set itself may be divided: its parts.
+_PARTS: Mapping[str, Callable[[Path], Collection[str]]] = {
+    "YOLO": yolo.split_names,
+    "COCO": coco.split_names,
+    "MANIFEST": manifest.split_names,
 }
 
 
@@ -34,7 +44,7 @@ def class_names(root: Path, kind: str, options: Options, labels: Collection[str]
 
 def detect(root: Path, options: Options) -> str:
     """The name in FORMATS of what `root` is: YOLO with a data.yaml of objects, KITTI with two folders, TFRECORD with
-    record files, else IMAGE_FOLDER.
+    record files, COCO with a JSON file of instances, MANIFEST with a table, else IMAGE_FOLDER.
 
     Raises:
         DataError: it is none of them.
@@ -45,8 +55,14 @@ def detect(root: Path, options: Options) -> str:
         return "KITTI"
     if tfrecord.record_files(root) and (not root.is_file() or tfrecord.may_hold_records(root)):
         return "TFRECORD"
+    if coco.is_at(root):
+        return "COCO"
+    if manifest.is_at(root):
+        return "MANIFEST"
     if not root.is_dir():
-        raise DataError(f"{options.name}: {root} is neither a data.yaml nor a file of records, nor a folder")
+        raise DataError(
+            f"{options.name}: {root} is no data.yaml, file of records, COCO file or manifest, nor is it a folder"
+        )
     files = listing.visible(root)
     if any(path.is_dir() for path in files):
         return "IMAGE_FOLDER"
@@ -54,11 +70,33 @@ def detect(root: Path, options: Options) -> str:
     found = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(suffixes.items()))
     raise DataError(
         f"{options.name}: {root} is in no known format; looked for one folder of images per class, for a "
-        f"{kitti.expected(options.kitti)}, for record files, and for a data.yaml; "
+        f"{kitti.expected(options.kitti)}, for record files, a data.yaml, a COCO file and a manifest; "
         f"found {f'only files ({found})' if found else 'an empty folder'}"
     )
 
 
-def has_splits(root: Path, kind: str) -> bool:
-    """Whether `root` is itself divided into training, validation and test, so that one path may serve all three."""
-    return kind in {"AUTO", "YOLO"} and yolo.is_at(root)
+def split_names(root: Path, kind: str) -> list[Split]:
+    """The parts into which `root` itself is divided, so that one path may serve training, validation and test.
+
+    Raises:
+        DataError: what says it can't be read.
+    """
+    kind = _divided_kind(root) if kind == "AUTO" else kind
+    found = set(_PARTS[kind](root)) if kind in _PARTS else set()
+    return [split for split, aliases in split_folders.ALIASES.items() if found.intersection(aliases)]
+
+
+def says_validation(root: Path, kind: str) -> bool:
+    """Whether `root`, named for training alone, says which of its examples are for validation: a manifest may.
+
+    Raises:
+        DataError: as split_names.
+    """
+    kind = _divided_kind(root) if kind == "AUTO" else kind
+    return kind == "MANIFEST" and "val" in manifest.split_names(root)
+
+
+def _divided_kind(root: Path) -> str:
+    """The format of what may be divided; empty for others, whatever they are."""
+    may_be = yolo.is_at(root) or coco.is_at(root) or manifest.is_at(root)
+    return detect(root, Options()) if may_be else ""

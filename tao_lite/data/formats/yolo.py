@@ -74,10 +74,10 @@ def is_at(root: Path) -> bool:
     return path is not None and (path == root or has_labels(path))
 
 
-def split_names(root: Path, options: Options) -> list[str]:
+def split_names(root: Path) -> list[str]:
     """The splits that the data.yaml of `root` names; none where there is no data.yaml."""
     path = data_file(root)
-    return list(load(path, options).splits) if path else []
+    return list(load(path, Options()).splits) if path else []
 
 
 def class_names(root: Path, options: Options, labels: Collection[str]) -> tuple[str, ...]:

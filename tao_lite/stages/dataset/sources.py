@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tao_lite.data import dataset
 from tao_lite.data.example import Example, Options, Split
-from tao_lite.data.formats import split_folders, yolo
+from tao_lite.data.formats import split_folders, table
 from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
@@ -51,7 +51,7 @@ def of_spec(experiment: pb.Experiment, *, is_logged: bool = True) -> list[Source
         report = dataset.report_of(experiment, field, is_logged=is_logged)
         options = dataset.options_of(experiment, field, report)
         source = Source(name=NAMES[field], root=dataset.root_of(path), kind=kind, options=options)
-        is_divided = yolo.is_at(source.root)
+        is_divided = bool(table.split_names(source.root, kind))
         if not any(_is_same(source.root, other.root) and not is_divided for other in sources):
             sources.append(source)
     if not sources:
@@ -60,10 +60,10 @@ def of_spec(experiment: pb.Experiment, *, is_logged: bool = True) -> list[Source
 
 
 def of_path(root: Path, *, is_logged: bool = True) -> list[Source]:
-    """What is at a path, its format recognised: the splits of a data.yaml or of a folder of splits, else one data set.
+    """What is at a path, its format recognised: the splits into which it, or a folder of folders, is divided, else one.
 
     Raises:
-        DataError: a data.yaml can't be read.
+        DataError: what says the splits can't be read.
     """
     root = dataset.root_of(str(root))
 
@@ -71,13 +71,8 @@ def of_path(root: Path, *, is_logged: bool = True) -> list[Source]:
         report = dataset.report_of(pb.Experiment(), name, is_logged=is_logged)
         return Options(report=report, name=name, split=split)
 
-    if yolo.is_at(root):
-        named = yolo.split_names(root, Options())
-        return [
-            Source(name=split, root=root, kind="YOLO", options=options(split, split))
-            for split, aliases in split_folders.ALIASES.items()
-            if set(aliases) & set(named)
-        ]
+    if splits := table.split_names(root, "AUTO"):
+        return [Source(name=split, root=root, kind="AUTO", options=options(split, split)) for split in splits]
     folders = split_folders.found_in(root) if root.is_dir() else []
     if folders:
         names = [split_folders.role(name) or name for name in folders]
