@@ -132,7 +132,9 @@ def report(
 @click.option("-o", "--output_dir", required=True, type=PATH, help="Folder to make, or to go on with.")
 @click.option("--to", "target", required=True, type=click.Choice(_TARGETS), help="Format to write.")
 def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, target: str) -> None:
-    """Write the data sets of a spec in another format, read them back and compare. Objects are cut out, but for KITTI.
+    """Write the data sets of a spec in another format, read them back and compare.
+
+    Objects are cut out for image_folder and tfrecord; the other formats have the whole pictures and the boxes.
 
     The folder gets train, val (held out as the spec says) and test. The same command goes on after an interruption.
     --to cache decodes the images as a training with the spec wants them, which then begins at full speed.

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from tao_lite.data import dataset
-from tao_lite.data.convert import TARGETS, Frame, frames, kitti_names
+from tao_lite.data.convert import TARGETS
+from tao_lite.data.convert_whole import kitti_names
 from tao_lite.data.decode import decode, picture_bytes
 from tao_lite.data.example import Example, KittiOptions, Options
+from tao_lite.data.frames import Frame, frames
 from tao_lite.data.geometry import Pixels
 from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
