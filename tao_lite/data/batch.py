@@ -15,7 +15,8 @@ class Batch:
     images: uint8 [B, C, H, W], RGB or grey, channels last in memory. labels: int64 [B]. draws: float32 [B, NUM_DRAWS],
     uniform in [0, 1), columns as in draws.py. number: place in the epoch, from 0, which missing images don't change.
     done: images of the epoch's order, up to this batch's last, over all processes. surplus: images that this process
-    has above an equal part of the batch of all processes.
+    has above an equal part of the batch of all processes. weights: float32 [B], how much the loss of each image's label
+    counts; None: all alike.
     """
 
     images: Tensor
@@ -25,6 +26,7 @@ class Batch:
     number: int
     done: int = 0
     surplus: float = 0.0
+    weights: Tensor | None = None
 
 
 class Batches(Protocol):

@@ -59,6 +59,13 @@ class DataSet:
         index_of = {name: index for index, name in enumerate(self.class_names)}
         return np.array([index_of[example.label] for example in self.examples], np.int64)
 
+    def weights(self) -> npt.NDArray[np.float32] | None:
+        """How much the loss of each example's label counts; they average 1. None where all count alike."""
+        weights = np.array([example.weight for example in self.examples])
+        if not len(weights) or (weights == weights[0]).all():
+            return None
+        return np.asarray(weights / weights.mean(), np.float32)
+
 
 def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tuple[DataSet, DataSet]:
     """Training and validation examples of the spec.

@@ -66,11 +66,13 @@ class Loader:
     _images: Images = field(init=False, repr=False)
     _resident: Resident | None = field(init=False, repr=False, default=None)
     _labels: npt.NDArray[np.int64] = field(init=False, repr=False)
+    _weights: npt.NDArray[np.float32] | None = field(init=False, repr=False)
     _seen: npt.NDArray[np.int64] = field(init=False, repr=False)
     """Of each class, how many images of the epoch could be read and how many could not: [2, classes]."""
 
     def __post_init__(self) -> None:
         self._labels = self.data_set.labels()
+        self._weights = self.data_set.weights()
         self._seen = np.zeros((2, len(self.class_names)), np.int64)
         self._images = Images(self.data_set.examples, self.channels, self._resized_if_fixed, self._store())
         if self.cache and isinstance(self.cache.place, torch.device):
@@ -245,11 +247,13 @@ class Loader:
             images = self._resident.get(pick.indices[kept])
         # The largest float32 below 1: rounding must not reach 1.
         draws = np.minimum(pick.draws[kept], 1 - 2.0**-24).astype(np.float32)
+        weights = None if self._weights is None else torch.from_numpy(self._weights[pick.indices[kept]])
         return Batch(
             images=self._pinned(images).permute(0, 3, 1, 2),
             labels=self._pinned(torch.from_numpy(self._labels[pick.indices[kept]])),
             paths=tuple(examples[slot].path for slot in kept),
             draws=self._pinned(torch.from_numpy(draws)),
+            weights=None if weights is None else self._pinned(weights),
             number=pick.number,
             done=pick.done,
             surplus=pick.surplus,

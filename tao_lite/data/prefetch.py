@@ -35,6 +35,7 @@ def _begin(batch: Batch, device: torch.device, stream: torch.cuda.Stream) -> tup
             images=batch.images.to(device, non_blocking=True),
             labels=batch.labels.to(device, non_blocking=True),
             draws=batch.draws.to(device, non_blocking=True),
+            weights=None if batch.weights is None else batch.weights.to(device, non_blocking=True),
         )
         return copied, stream.record_event()
 
@@ -43,7 +44,8 @@ def _arrived(batch: Batch, event: torch.cuda.Event, device: torch.device) -> Bat
     """The batch, once the stream that computes waits for its copies."""
     computing = torch.cuda.current_stream(device)
     computing.wait_event(event)
-    for tensor in (batch.images, batch.labels, batch.draws):
-        # Else its memory would be reused for the next copy as soon as the host lets go of it.
-        tensor.record_stream(computing)
+    for tensor in (batch.images, batch.labels, batch.draws, batch.weights):
+        if tensor is not None:
+            # Else its memory would be reused for the next copy as soon as the host lets go of it.
+            tensor.record_stream(computing)
     return batch

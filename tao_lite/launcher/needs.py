@@ -15,7 +15,7 @@ from tao_lite.launcher.mounts import absolute
 from tao_lite.machine.host import cache_home
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import paths
-from tao_lite.spec.paths import ANNOTATIONS, Replaced, path_fields
+from tao_lite.spec.paths import Replaced, path_fields
 from tao_lite.spec.stages import STAGES
 
 # Options that name what is written; every other path of the command line is read.
@@ -129,15 +129,12 @@ def _values(experiment: pb.Experiment, *kinds: "pb.Rule.Path.ValueType") -> Iter
 
 
 def _data(path: Path, experiment: pb.Experiment, on_host: OnHost) -> set[Path]:
-    """The folders that hold a data set: a file, or how the names of its files begin, has the others beside it.
-
-    One of COCO's in the folder annotations has them beside that.
-    """
+    """The folders that hold a data set: a file, or how the names of its files begin, has the others beside it."""
     place = on_host(path)
     if place.is_dir():
         folder = path
     elif place.parent.is_dir() and any(one.name.startswith(place.name) for one in place.parent.iterdir()):
-        folder = path.parent.parent if path.parent.name == ANNOTATIONS else path.parent
+        folder = paths.data_folder(path)
     else:
         return {path}
     data = experiment.dataset_config

@@ -32,7 +32,6 @@ _OURS = (".pth", ".safetensors")
 _KERAS = (".hdf5", ".h5")
 
 ANNOTATIONS = "annotations"
-"""The folder of COCO's files of labels, beside those of pictures."""
 
 # Field path -> how the file writes it, and what it stands for here and now.
 Replaced = dict[str, tuple[str, str]]
@@ -72,6 +71,11 @@ class PathField:
     rule: pb.Rule
     block: Message
     name: str
+
+
+def data_folder(path: Path) -> Path:
+    """The folder of a data set that is named by a file in it; one of COCO's may be in the folder annotations there."""
+    return path.parent.parent if path.parent.name == ANNOTATIONS else path.parent
 
 
 def is_deployed(path: Path) -> bool:

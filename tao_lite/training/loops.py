@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tao_lite.data import prefetch
-from tao_lite.data.augment.mixes import Mix
+from tao_lite.data.augment.mixes import Mix, partners
 from tao_lite.data.batch import Batch
 from tao_lite.training.average import Average
 from tao_lite.training.distillation import Teacher
@@ -102,16 +102,17 @@ def network_input(batch: Batch, recipe: Recipe) -> Tensor:
 
 def _forward(network: nn.Module, batch: Batch, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """Loss of each image (float32 [B]) and whether its label had the largest logit (bool [B])."""
-    labels, teacher = batch.labels, recipe.teacher
+    labels, weights, teacher = batch.labels, batch.weights, recipe.teacher
     with torch.no_grad():
         pixels = _augmented(batch, recipe)
         images, mixed = _mixed(recipe.preprocess(pixels), batch, recipe)
     with recipe.precision.autocast():
         logits = network(images).float()
-    losses = _losses(logits, labels, recipe)
+    losses = _losses(logits, labels, weights, recipe)
     if mixed:
-        partners, shares = mixed
-        losses = shares * losses + (1 - shares) * _losses(logits, partners, recipe)
+        others, shares = mixed
+        their_weights = None if weights is None else partners(weights)
+        losses = shares * losses + (1 - shares) * _losses(logits, others, their_weights, recipe)
     if teacher:
         with torch.no_grad(), recipe.precision.autocast():
             teacher_logits = teacher.logits(_mixed(teacher.images(pixels), batch, recipe)[0])
@@ -119,10 +120,11 @@ def _forward(network: nn.Module, batch: Batch, recipe: Recipe) -> tuple[Tensor, 
     return losses, logits.detach().argmax(dim=1) == labels
 
 
-def _losses(logits: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+def _losses(logits: Tensor, labels: Tensor, weights: Tensor | None, recipe: Recipe) -> Tensor:
     losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=recipe.label_smoothing)
     # Not by cross_entropy itself, which would weigh the smoothed part of an image by the other classes.
-    return losses if recipe.class_weights is None else losses * recipe.class_weights[labels]
+    losses = losses if recipe.class_weights is None else losses * recipe.class_weights[labels]
+    return losses if weights is None else losses * weights
 
 
 def _augmented(batch: Batch, recipe: Recipe) -> Tensor:
@@ -136,8 +138,8 @@ def _mixed(images: Tensor, batch: Batch, recipe: Recipe) -> tuple[Tensor, tuple[
         images = recipe.erase(images, batch.draws)
     if not recipe.mix:
         return images, None
-    images, partners, weights = recipe.mix(images, batch.labels, batch.draws)
-    return images, (partners, weights)
+    images, others, shares = recipe.mix(images, batch.labels, batch.draws)
+    return images, (others, shares)
 
 
 def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

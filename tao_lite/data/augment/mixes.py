@@ -32,8 +32,8 @@ class Mixup(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         partner_weight = _look_up(self.partner_weights, draws[:, MIXUP])
-        mixed = images + spread(partner_weight) * (images.flip(0) - images)
-        return mixed, labels.flip(0), 1 - partner_weight
+        mixed = images + spread(partner_weight) * (partners(images) - images)
+        return mixed, partners(labels), 1 - partner_weight
 
 
 class Cutmix(nn.Module):
@@ -54,7 +54,7 @@ class Cutmix(nn.Module):
         side = self._box_share(draws[:, CUTMIX]).sqrt()
         is_cut = boxes((draws[:, CUTMIX_TOP], draws[:, CUTMIX_LEFT]), (side, side), images.shape[2:])
         own_weight = (~is_cut).sum((1, 2, 3)) / is_cut[0].numel()
-        return torch.where(is_cut, images.flip(0), images), labels.flip(0), own_weight
+        return torch.where(is_cut, partners(images), images), partners(labels), own_weight
 
     def _box_share(self, uniforms: Tensor) -> Tensor:
         """The distribution is symmetric: in one half of the cases the smaller share, in the other the larger one."""
@@ -72,12 +72,17 @@ class MixupOrCutmix(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         is_cut = draws[:, MIX_CHOICE] < 0.5
-        mixed, partners, mixup_weight = self.mixup(images, labels, draws)
+        mixed, partner_labels, mixup_weight = self.mixup(images, labels, draws)
         cut, _, cutmix_weight = self.cutmix(images, labels, draws)
-        return torch.where(spread(is_cut), cut, mixed), partners, torch.where(is_cut, cutmix_weight, mixup_weight)
+        return torch.where(spread(is_cut), cut, mixed), partner_labels, torch.where(is_cut, cutmix_weight, mixup_weight)
 
 
 Mix = Mixup | Cutmix | MixupOrCutmix
+
+
+def partners(values: Tensor) -> Tensor:
+    """Of what each image has, what its partner has: [B, ...]."""
+    return values.flip(0)
 
 
 def make_mix(experiment: pb.Experiment) -> Mix | None:

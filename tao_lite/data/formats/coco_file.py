@@ -15,7 +15,7 @@ from tao_lite.data.formats import split_folders
 from tao_lite.data.left_out import WRONG_LABEL, LeftOut
 from tao_lite.errors import DataError, brief, listed
 from tao_lite.files import json_stream
-from tao_lite.spec.paths import ANNOTATIONS
+from tao_lite.spec.paths import ANNOTATIONS, data_folder
 
 _MEMBERS = ("images", "annotations", "categories")
 _FIRST_MEMBERS = {*_MEMBERS, "info", "licenses"}
@@ -116,7 +116,7 @@ def picture_folder(path: Path, found: Instances, options: Options) -> Path:
     Raises:
         DataError: none of the first images is where they may be.
     """
-    above = path.parent.parent if path.parent.name == ANNOTATIONS else path.parent
+    above = data_folder(path)
     if options.coco_image_dir:
         candidates = [above / options.coco_image_dir]
     else:

@@ -1,10 +1,10 @@
 """The fingerprint of a data set: what a checkpoint keeps of it, and what has changed since.
 
-A number of 8 bytes for each example: 5 are a hash of its name, 3 one of its size. The name is the path below the root
-without the folder of its class, and the box; numbers are sorted within each class. So a picture that became a member
-of another class, or another picture of the same name, is told from one that is new. What a setting does to the
-examples shows in them, and pictures are not read: one of the same name and size passes for the same. Of 1.28 million
-examples the numbers take 10 MB in a checkpoint, and less time than listing the folders.
+A number of 8 bytes for each example: 5 are a hash of its name, 3 one of its size and weight. The name is the path
+below the root without the folder of its class, and the box; numbers are sorted within each class. So a picture that
+became a member of another class, or another picture of the same name, is told from one that is new. What a setting
+does to the examples shows in them, and pictures are not read: one of the same name and size passes for the same. Of
+1.28 million examples the numbers take 10 MB in a checkpoint, and less time than listing the folders.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example
 from tao_lite.errors import RunError
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.paths import data_folder
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ class Fingerprint:
     def of(cls, data: DataSet, root: Path) -> "Fingerprint":
         """That of a data set, whose files are below the root or, if that is a file, beside it."""
         numbers = _hashes(names(data, root)) << _SIZE_BITS
-        numbers |= (_sizes(data.examples) * _SPREAD) >> (np.uint64(64) - _SIZE_BITS)
+        sizes = _sizes(data.examples) ^ _weights(data.examples)
+        numbers |= (sizes * _SPREAD) >> (np.uint64(64) - _SIZE_BITS)
         labels = data.labels()
         return cls([np.sort(numbers[labels == index]) for index in range(len(data.class_names))])
 
@@ -74,7 +76,7 @@ class Changes:
     added: int
     removed: int
     moved: int  # to another class
-    changed: int  # of another size
+    changed: int  # of another size or weight
 
     @classmethod
     def between(cls, before: Fingerprint, now: Fingerprint) -> "Changes":
@@ -154,7 +156,7 @@ def roots(experiment: pb.Experiment) -> tuple[Path, Path]:
 
 def names(data: DataSet, root: Path) -> Iterator[str]:
     """What the examples are called below the root or, if that is a file, beside it."""
-    above = f"{root if root.is_dir() else root.parent}/"
+    above = f"{root if root.is_dir() else data_folder(root)}/"
     return (_name(example, above) for example in data.examples)
 
 
@@ -169,6 +171,11 @@ def _hashes(names: Iterable[str]) -> _Numbers:
 def _name(example: Example, above: str) -> str:
     path = f"/{str(example.path).removeprefix(above)}".replace(f"/{example.label}/", "/", 1)
     return f"{path}\0{example.box}"
+
+
+def _weights(examples: Sequence[Example]) -> _Numbers:
+    """0 for a weight of 1."""
+    return np.array([example.weight for example in examples]).view(np.uint64) ^ np.float64(1).view(np.uint64)
 
 
 def _sizes(examples: Sequence[Example]) -> _Numbers:

@@ -36,12 +36,14 @@ class Tail(nn.Module):
 class Features:
     """What the head reads of each image, on the device; its batches train a `Tail`.
 
-    values: [N, F] or [N, F, H, W], in the precision that they were computed in. labels: int64 [N].
+    values: [N, F] or [N, F, H, W], in the precision that they were computed in. labels: int64 [N]. weights:
+    float32 [N], as those of a batch.
     """
 
     class_names: tuple[str, ...]
     values: Tensor
     labels: Tensor
+    weights: Tensor | None
     paths: tuple[Path, ...]
     batch_size: int
     num_batches: int
@@ -61,6 +63,7 @@ class Features:
             yield Batch(
                 images=self.values[place],
                 labels=self.labels[place],
+                weights=None if self.weights is None else self.weights[place],
                 paths=tuple(self.paths[index] for index in part.tolist()),
                 draws=torch.zeros(len(part), NUM_DRAWS),
                 number=number,
@@ -92,18 +95,21 @@ def compute(
         SpecError: the network does more with its head's outputs than averaging them over positions.
     """
     layer, values, labels, paths = network.get_submodule(head.find(network)), [], [], list[Path]()
+    weights = list[Tensor]()
     with _reading(layer) as inputs:
         for batch, batch_labels, logits in predict(network, data.epoch(0), preprocess=preprocess, precision=precision):
             values.append(inputs.pop())
             if not paths:
                 _refuse_other_tails(layer, values[0], logits, precision)
             labels.append(batch_labels)
+            weights += [] if batch.weights is None else [batch.weights]
             paths += batch.paths
             each_batch(batch.number + 1)
     return Features(
         class_names=data.class_names,
         values=torch.cat(values),
         labels=torch.cat(labels),
+        weights=torch.cat(weights) if weights else None,
         paths=tuple(paths),
         batch_size=data.sampler.batch_size,
         num_batches=math.ceil(len(paths) / data.sampler.batch_size),
