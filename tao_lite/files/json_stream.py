@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ MAX_ITEM = 2**24
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
+# After what looks like a whole number, in a part of the text.
+_GOES_ON = ("", ".", "e", "E")
 # Where the text read so far ends inside -Infinity or \u1234, the error stands this much before the end at most.
 _LONGEST_WORD = 16
 
@@ -33,17 +36,17 @@ def items(path: Path, damaged: type[TaoLiteError]) -> Iterator[Item]:
         damaged: as reading.text_parts; it is no JSON object, is cut off, or an item is larger than MAX_ITEM.
         ReadError: as reading.retried.
     """
-    text = _Text(path, damaged)
-    if text.take("{") and text.next() == "}":
-        text.take("}")
-    else:
+    with closing(reading.text_parts(path, damaged)) as parts:
+        text = _Text(path, damaged, parts)
         yield from _members(text)
-    if text.next():
-        raise text.wrong("something follows the object")
+        if text.next():
+            raise text.wrong("something follows the object")
 
 
 def _members(text: "_Text") -> Iterator[Item]:
-    end = ""
+    end = text.take("{")
+    if text.next() == "}":
+        end = text.take("}")
     while end != "}":
         if text.next() != '"':
             raise text.wrong('must be a name in ""')
@@ -70,9 +73,8 @@ def _of_array(text: "_Text", member: str) -> Iterator[Item]:
 class _Text:
     """A window of the text that moves on; state: what is in the window, and how far it is used up."""
 
-    def __init__(self, path: Path, damaged: type[TaoLiteError]) -> None:
-        self._path, self._damaged = path, damaged
-        self._parts = reading.text_parts(path, damaged)
+    def __init__(self, path: Path, damaged: type[TaoLiteError], parts: Iterator[str]) -> None:
+        self._path, self._damaged, self._parts = path, damaged, parts
         self._window, self._at = "", 0
         self._line, self._column = 1, 1
         """Of the window's first character."""
@@ -110,7 +112,7 @@ class _Text:
             problem, place = "", self._at
             try:
                 value, end = _DECODER.raw_decode(self._window, self._at)
-                if end < len(self._window):
+                if self._window[end : end + 1] not in _GOES_ON:
                     self._at = end
                     return value
             except json.JSONDecodeError as error:

@@ -12,7 +12,8 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
@@ -155,7 +156,7 @@ def read_text(
         raise damaged(f"{path}:{line}: byte {found[error.start]:#04x} is not UTF-8; save it as UTF-8") from error
 
 
-def text_parts(path: Path, damaged: type[TaoLiteError]) -> Iterator[str]:
+def text_parts(path: Path, damaged: type[TaoLiteError]) -> Generator[str]:
     """The text of read_text, of a file of any size, in parts of a megabyte or so.
 
     Raises:
@@ -179,7 +180,7 @@ def text_parts(path: Path, damaged: type[TaoLiteError]) -> Iterator[str]:
             line += part.count(b"\n")
 
 
-def text_lines(path: Path, damaged: type[TaoLiteError]) -> Iterator[str]:
+def text_lines(path: Path, damaged: type[TaoLiteError]) -> Generator[str]:
     """The lines of text_parts, each with its end; a line ends with LF.
 
     Raises:
@@ -187,12 +188,13 @@ def text_lines(path: Path, damaged: type[TaoLiteError]) -> Iterator[str]:
         ReadError: as retried.
     """
     rest, number = "", 0
-    for part in text_parts(path, damaged):
-        *lines, rest = (rest + part).split("\n")
-        number += len(lines)
-        if len(rest) > MAX_LINE:
-            raise damaged(f"{path}:{number + 1}: is longer than {MAX_LINE:,} characters; is it the right file?")
-        yield from (f"{line}\n" for line in lines)
+    with closing(text_parts(path, damaged)) as parts:
+        for part in parts:
+            *lines, rest = (rest + part).split("\n")
+            number += len(lines)
+            if len(rest) > MAX_LINE:
+                raise damaged(f"{path}:{number + 1}: is longer than {MAX_LINE:,} characters; is it the right file?")
+            yield from (f"{line}\n" for line in lines)
     if rest:
         yield rest
 

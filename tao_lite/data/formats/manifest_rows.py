@@ -6,6 +6,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,10 +40,10 @@ def rows(path: Path, report: LeftOut) -> Iterator[Row]:
         DataError: the file can't be read, has no columns path and label, or is no CSV.
         ReadError: it can't be read now.
     """
-    lines = reading.text_lines(path, DataError)
-    first = next(lines, "")
-    read = _of_json if first.lstrip().startswith("{") else _of_csv
-    return (row for row in read(path, itertools.chain([first], lines), report) if row.cells)
+    with closing(reading.text_lines(path, DataError)) as lines:
+        first = next(lines, "")
+        read = _of_json if first.lstrip().startswith("{") else _of_csv
+        yield from (row for row in read(path, itertools.chain([first], lines), report) if row.cells)
 
 
 def columns(path: Path) -> Collection[str]:
