@@ -17,10 +17,9 @@ from tao_lite.data.formats.coco_file import (
     files_at,
     load,
     names_in_order,
-    picture_folder,
+    pictures,
     split_names,
 )
-from tao_lite.data.formats.inside import Inside
 from tao_lite.data.formats.objects import Chooser, LabelledObject, checked_box, renamed
 from tao_lite.data.left_out import CROWD, DOUBLE_ID, NO_OBJECTS, NO_PICTURE, WRONG_LABEL, LeftOut
 from tao_lite.errors import DataError
@@ -93,7 +92,7 @@ class _Reader:
 
     def __init__(self, path: Path, found: Instances, chooser: Chooser, options: Options) -> None:
         self._path, self._found, self._chooser, self._report = path, found, chooser, options.report
-        self._inside = Inside(picture_folder(path, found, options))
+        self._inside = pictures(path, found, options)
 
     def examples(self) -> list[Example]:
         examples: list[Example] = []

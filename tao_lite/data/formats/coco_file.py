@@ -1,5 +1,6 @@
 """Where a COCO data set has its JSON files of instances, and what is in one: boxes as columns, masks passed over."""
 
+import itertools
 import os
 import re
 import struct
@@ -12,6 +13,7 @@ import numpy as np
 
 from tao_lite.data.example import Options, Split
 from tao_lite.data.formats import split_folders
+from tao_lite.data.formats.inside import Inside
 from tao_lite.data.left_out import WRONG_LABEL, LeftOut
 from tao_lite.errors import DataError, brief, listed
 from tao_lite.files import json_stream
@@ -95,9 +97,9 @@ def file_at(root: Path, options: Options) -> Path:
     Raises:
         DataError: there is none, or there are several.
     """
-    files = files_at(root)
+    files = [root] if root.is_file() else files_at(root)
     if not files:
-        raise DataError(f"{options.name}: {root} is no JSON file of COCO instances, and holds none")
+        raise DataError(f"{options.name}: {root} holds no JSON file of COCO instances")
     if len(files) == 1:
         return files[0]
     for split in (options.split, "val") if options.split == "test" else (options.split,):
@@ -110,7 +112,7 @@ def file_at(root: Path, options: Options) -> Path:
     )
 
 
-def picture_folder(path: Path, found: Instances, options: Options) -> Path:
+def pictures(path: Path, found: Instances, options: Options) -> Inside:
     """The folder below which the files of the images are.
 
     Raises:
@@ -118,15 +120,15 @@ def picture_folder(path: Path, found: Instances, options: Options) -> Path:
     """
     above = data_folder(path)
     if options.coco_image_dir:
-        candidates = [above / options.coco_image_dir]
+        candidates = [Path(os.path.normpath(above / options.coco_image_dir))]
     else:
         own = _KIND.sub("", path.stem)
-        names = dict.fromkeys([own, f"images/{own}", "", "images", "data", ANNOTATIONS])
-        candidates = [Path(os.path.normpath(above / name)) for name in names]
+        folders = [above / name for name in (own, f"images/{own}", "", "images", "data")]
+        candidates = list(dict.fromkeys([*folders, path.parent]))
     first = list(found.images.values())[:_MAX_TRIED]
-    for folder in candidates:
-        if any((folder / name.replace("\\", "/")).is_file() for name in first):
-            return folder
+    for inside in map(Inside, candidates):
+        if any(map(inside.holds, first)):
+            return inside
     raise DataError(
         f"{options.name}: none of the first {len(first)} images that {path} names is there, such as {brief(first[0])}; "
         f"looked in {listed(map(str, candidates))}; set dataset_config.coco_image_dir to the folder they are in"
@@ -134,12 +136,12 @@ def picture_folder(path: Path, found: Instances, options: Options) -> Path:
 
 
 def _is_coco(path: Path) -> bool:
-    """Whether the first member of its object is one of COCO's."""
+    """Whether its object has one of COCO's members near its beginning."""
     try:
-        first = next(json_stream.items(path, DataError), None)
+        first = itertools.islice(json_stream.items(path, DataError), _MAX_TRIED)
+        return any(item.member in _FIRST_MEMBERS for item in first)
     except DataError:
         return False
-    return first is not None and first.member in _FIRST_MEMBERS
 
 
 def _split(path: Path) -> Split | None:

@@ -28,3 +28,10 @@ class Inside:
         if not self._is_inside[folder] or "\0" in name:
             raise ValueError(f"{brief(name)} leads out of {self.root}")
         return Path(place)
+
+    def holds(self, name: str) -> bool:
+        """Whether the file is there."""
+        try:
+            return self.path(name).is_file()
+        except ValueError:
+            return False
