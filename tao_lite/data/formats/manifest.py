@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tao_lite.data.example import Example, Options, Split
 from tao_lite.data.formats import split_folders
 from tao_lite.data.formats.inside import Inside
-from tao_lite.data.formats.manifest_rows import NEEDED, SIDES, Row, columns, log_unread, rows
+from tao_lite.data.formats.manifest_rows import NEEDED, SIDES, Row, check_columns, columns, rows
 from tao_lite.data.formats.objects import Box, Chooser, LabelledObject, checked_box
 from tao_lite.data.left_out import WRONG_LABEL, LeftOut
 from tao_lite.errors import DataError, brief, listed
@@ -42,7 +42,7 @@ def read(root: Path, options: Options) -> list[Example]:
     path = _file_at(root)
     if path is None:
         raise DataError(f"{options.name}: {root} is no manifest and holds none ({', '.join(FILE_NAMES)})")
-    log_unread(path)
+    check_columns(path)
     split = _asked(path, options)
     chooser = Chooser(options)
     runs = groupby(_labelled(path, split, options.report), key=lambda one: (one.frame, one.box is None))

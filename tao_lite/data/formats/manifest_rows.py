@@ -37,90 +37,123 @@ def rows(path: Path, report: LeftOut) -> Iterator[Row]:
     The columns of CSV, parted by commas, semicolons or tabs, are named by the first line; those of JSON lines by each.
 
     Raises:
-        DataError: the file can't be read, has no columns path and label, or is no CSV.
+        DataError: the file can't be read, or is no CSV.
         ReadError: it can't be read now.
     """
     with closing(reading.text_lines(path, DataError)) as lines:
         first = next(lines, "")
-        read = _of_json if first.lstrip().startswith("{") else _of_csv
-        yield from (row for row in read(path, itertools.chain([first], lines), report) if row.cells)
+        read = _of_json if _is_json(first) else _of_csv
+        for place, cells in read(path, itertools.chain([first], lines), report):
+            if filled := {name: text for name, text in cells.items() if text}:
+                yield Row(place, filled)
 
 
 def columns(path: Path) -> Collection[str]:
-    """The columns of the first line.
+    """The columns that there are, in their order.
 
     Raises:
         DataError: as rows.
         ReadError: as rows.
     """
-    first = next(reading.text_lines(path, DataError), "")
-    if first.lstrip().startswith("{"):
-        return next((row.cells for row in _of_json(path, iter([first]), LeftOut(is_logged=False))), {})
-    return _header(path, first)
+    with closing(reading.text_lines(path, DataError)) as lines:
+        first = next(lines, "")
+        if not _is_json(first):
+            return _header(path, first)
+        found = _of_json(path, itertools.chain([first], lines), LeftOut(is_logged=False))
+        return dict.fromkeys(name for _, cells in found for name in cells)
 
 
-def _of_csv(path: Path, lines: Iterator[str], report: LeftOut) -> Iterator[Row]:
+def check_columns(path: Path) -> None:
+    """Refuse a table without a column that is needed, and name those that are not read.
+
+    Raises:
+        DataError: there is no path or no label; or as rows.
+        ReadError: as rows.
+    """
+    names = columns(path)
+    others = [name for name in names if name and name not in COLUMNS]
+    for needed in NEEDED:
+        if needed not in names:
+            near = nearest(needed, others)
+            remedy = f"; if {brief(near)} is meant, name it {needed}" if near else f"; name one {needed}"
+            found = listed(map(brief, names)) or "nothing"
+            raise DataError(f"{path}:1: has no column {needed}; it has {found}{remedy}")
+    for name in others:
+        hint = did_you_mean(name, set(COLUMNS).difference(names))
+        _log.log(logging.WARNING if hint else logging.INFO, "%s:1: column %s is not read%s", path, brief(name), hint)
+
+
+_Cells = Iterator[tuple[str, Mapping[str, str]]]
+"""Of each row, its place and its cells by column."""
+
+
+def _is_json(first: str) -> bool:
+    return first.lstrip().startswith("{")
+
+
+def _of_csv(path: Path, lines: Iterator[str], report: LeftOut) -> _Cells:
     first = next(lines)
     names = _header(path, first)
-    _refuse_missing(path, names)
-    reader = csv.reader(itertools.chain([first], lines), delimiter=_delimiter(first), strict=True)
-    next(reader)
+    reader = csv.reader(lines, delimiter=_delimiter(first), strict=True)
     while True:
-        place = f"{path}:{reader.line_num + 1}"
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise DataError(f"{place}: is no CSV that can be read ({error}); mend its quotes or line ends") from error
+        place = f"{path}:{reader.line_num + 2}"
+        cells = _next(reader, place)
         if cells is None:
             return
-        texts = [cell.strip() for cell in cells]
-        if any(texts) and len(texts) != len(names):
-            report(place, f"has {len(texts)} cells, and the first line names {len(names)} columns", WRONG_LABEL)
-        elif any(texts):
-            yield Row(place, {name: text for name, text in zip(names, texts, strict=True) if text})
+        if any(cells) and len(cells) != len(names):
+            report(place, f"has {len(cells)} cells, and the first line names {len(names)} columns", WRONG_LABEL)
+        elif any(cells):
+            yield place, dict(zip(names, cells, strict=True))
 
 
 def _header(path: Path, line: str) -> list[str]:
-    names = [name.strip().lower() for name in next(csv.reader([line], delimiter=_delimiter(line)), [])]
+    cells = _next(csv.reader([line], delimiter=_delimiter(line), strict=True), f"{path}:1")
+    names = [name.lower() for name in cells or ()]
     if twice := [name for name, count in Counter(names).items() if name and count > 1]:
         raise DataError(f"{path}:1: names the column {listed(twice)} more than once")
     return names
+
+
+def _next(reader: Iterator[list[str]], place: str) -> list[str] | None:
+    """The cells of the next row, without blanks around them; None at the end."""
+    try:
+        cells = next(reader, None)
+    except csv.Error as error:
+        why = str(error).partition(" - ")[0]
+        raise DataError(f"{place}: is no CSV that can be read ({why}); mend its quotes or line ends") from error
+    return None if cells is None else [cell.strip() for cell in cells]
 
 
 def _delimiter(line: str) -> str:
     return max(_DELIMITERS, key=line.count)
 
 
-def _of_json(path: Path, lines: Iterator[str], report: LeftOut) -> Iterator[Row]:
-    is_first = True
+def _of_json(path: Path, lines: Iterator[str], report: LeftOut) -> _Cells:
     for number, line in enumerate(lines, 1):
-        place = f"{path}:{number}"
         if not line.strip():
             continue
+        place = f"{path}:{number}"
         try:
-            cells = _cells(line)
-        except (ValueError, RecursionError) as error:
+            yield place, _parsed(line)
+        except ValueError as error:
             report(place, str(error), WRONG_LABEL)
-            continue
-        if is_first:
-            _refuse_missing(path, cells)
-            is_first = False
-        yield Row(place, cells)
 
 
-def _cells(line: str) -> dict[str, str]:
-    """The cells of a line of JSON.
+def _parsed(line: str) -> Mapping[str, str]:
+    """The cells of a line of JSON; of columns that are not read, empty ones.
 
     Raises:
-        ValueError: it is none, or holds what is no text and no number.
+        ValueError: it is no JSON object, or a cell is no text and no number.
     """
     try:
         value = json.loads(line)
     except ValueError as error:
         raise ValueError(f"is not JSON ({error})") from error
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
     if not isinstance(value, dict):
         raise ValueError(f"is {brief(value)}, must be an object")
-    return {name.lower(): text for name, cell in value.items() if (text := _text(name, cell))}
+    return {name.lower(): _text(name, cell) for name, cell in value.items()}
 
 
 def _text(name: str, cell: object) -> str:
@@ -131,30 +164,3 @@ def _text(name: str, cell: object) -> str:
     if name.lower() in COLUMNS:
         raise ValueError(f"{name} is {brief(cell)}, must be a text or a number")
     return ""
-
-
-def _refuse_missing(path: Path, names: Collection[str]) -> None:
-    """Refuse a table without a column that is needed.
-
-    Raises:
-        DataError: there is no path or no label.
-    """
-    for needed in NEEDED:
-        if needed not in names:
-            near = nearest(needed, set(names).difference(COLUMNS))
-            remedy = f"; if {brief(near)} is meant, name it {needed}" if near else f"; name one {needed}"
-            found = listed(map(brief, names)) or "nothing"
-            raise DataError(f"{path}:1: has no column {needed}; it has {found}{remedy}")
-
-
-def log_unread(path: Path) -> None:
-    """Name the columns of the first line that are not read.
-
-    Raises:
-        DataError: as rows.
-        ReadError: as rows.
-    """
-    names = columns(path)
-    for name in [name for name in names if name and name not in COLUMNS]:
-        hint = did_you_mean(name, set(COLUMNS).difference(names))
-        _log.log(logging.WARNING if hint else logging.INFO, "%s:1: column %s is not read%s", path, brief(name), hint)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -87,12 +88,40 @@ def yolo(root: Path, pictures: list[tuple[str, Path]]) -> Path:
     return root.parent / "data.yaml"
 
 
+def coco(root: Path, pictures: list[tuple[str, Path]]) -> Path:
+    root.mkdir(parents=True)
+    images, annotations = [], []
+    for number, (name, path) in enumerate(pictures):
+        (root / f"{number:06d}.png").symlink_to(path)
+        images.append({"id": number, "file_name": f"{number:06d}.png"})
+        annotations.append(
+            {"id": number, "image_id": number, "category_id": NAMES.index(name), "bbox": [0, 0, 40, 36], "iscrowd": 0}
+        )
+    categories = [{"id": number, "name": name} for number, name in enumerate(NAMES)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "x.json").write_text(json.dumps(content))
+    return root / "x.json"
+
+
+def manifest(root: Path, pictures: list[tuple[str, Path]], weight: str = "") -> Path:
+    (root / "pictures").mkdir(parents=True)
+    rows = ["path;label;weight"]
+    for number, (name, path) in enumerate(pictures):
+        (root / f"pictures/{number:06d}.png").symlink_to(path)
+        rows.append(f"pictures/{number:06d}.png;{name};{weight}")
+    (root / "x.csv").write_text("\r\n".join(rows))
+    return root / "x.csv"
+
+
 MAKERS: dict[str, tuple[Callable[[Path, list[tuple[str, Path]]], Path], str]] = {
     "image_folder": (image_folder, "IMAGE_FOLDER"),
     "kitti": (kitti, "KITTI"),
     "tfrecord": (tfrecord, "TFRECORD"),
     "object_records": (object_records, "TFRECORD"),
     "yolo": (yolo, "YOLO"),
+    "coco": (coco, "COCO"),
+    "manifest": (manifest, "MANIFEST"),
+    "equal_weights": (partial(manifest, weight="0.3"), "MANIFEST"),
     "recognised": (tfrecord, "AUTO"),
 }
 
