@@ -1,5 +1,6 @@
 """Which pictures belong together when validation is held out, in every format."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def in_format(root: Path, kind: str) -> Path:
         ]
         written(root / "a.tfrecord", records)
         return root
-    images = {"IMAGE_FOLDER": "cat", "KITTI": "image_2", "YOLO": "images"}[kind]
+    images = {"IMAGE_FOLDER": "cat", "KITTI": "image_2"}.get(kind, "images")
     labels = {"KITTI": ("label_2", "cat 0 0 0 1 1 30 30 0 0 0 0 0 0 0"), "YOLO": ("labels", "0 0.5 0.5 1 1")}.get(kind)
     for name in COPIES:
         (root / images).mkdir(parents=True, exist_ok=True)
@@ -33,13 +34,24 @@ def in_format(root: Path, kind: str) -> Path:
         if labels:
             (root / labels[0]).mkdir(exist_ok=True)
             (root / labels[0] / f"{name}.txt").write_text(labels[1])
+    if kind == "COCO":
+        boxes = [{"id": n, "image_id": n, "category_id": 1, "bbox": [1, 1, 9, 9]} for n in range(len(COPIES))]
+        named = [{"id": n, "file_name": f"images/{name}.png"} for n, name in enumerate(COPIES)]
+        content = {"images": named, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}]}
+        (root / "x.json").write_text(json.dumps(content))
+    if kind == "MANIFEST":
+        (root / "manifest.csv").write_text("\n".join(["path,label", *(f"images/{name}.png,cat" for name in COPIES)]))
     if kind == "YOLO":
         (root / "data.yaml").write_text("train: images\nnames: [cat]\n")
     return root
 
 
 @pytest.mark.parametrize(
-    ("kind", "above"), [("IMAGE_FOLDER", "cat/"), ("KITTI", ""), ("TFRECORD", ""), ("YOLO", "images/")]
+    ("kind", "above"),
+    [
+        *(("IMAGE_FOLDER", "cat/"), ("KITTI", ""), ("TFRECORD", "")),
+        *((kind, "images/") for kind in ("YOLO", "COCO", "MANIFEST")),
+    ],
 )
 def test_copies_that_roboflow_made_of_one_picture_are_one_group(tmp_path: Path, kind: str, above: str) -> None:
     """FIELD.md E5"""

@@ -5,6 +5,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,17 @@ def test_a_batch_has_the_shapes_and_the_layout_of_the_contract(pictures: DataSet
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert (batch.labels.dtype, batch.labels.shape) == (torch.int64, (4,))
     assert (batch.draws.dtype, batch.draws.shape) == (torch.float32, (4, NUM_DRAWS))
+
+
+def test_weights_average_one_and_go_with_their_images(damaged: DataSet) -> None:
+    assert [batch.weights for batch in make(damaged, report=LeftOut()).epoch(0)] == [None, None]
+    weighted = replace(damaged, examples=tuple(replace(one, weight=1 + int(one.path.stem)) for one in damaged.examples))
+    for batch in make(weighted, report=LeftOut()).epoch(0):
+        assert batch.weights is not None
+        assert batch.weights.dtype == torch.float32
+        assert batch.weights.tolist() == pytest.approx([(1 + int(path.stem)) / 5.5 for path in batch.paths])
+    alike = replace(damaged, examples=tuple(replace(one, weight=0.1) for one in damaged.examples))
+    assert alike.weights() is None
 
 
 def test_draws_stay_below_one_in_single_precision(pictures: DataSet) -> None:

@@ -1,6 +1,7 @@
 """Batches on their way to the device."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -35,11 +36,13 @@ def test_leaving_the_loop_early_ends_the_loader(pictures: DataSet, name: str) ->
 def test_on_a_gpu_the_batches_are_the_same(pictures: DataSet, kind: str, pin_memory: bool) -> None:
     device = torch.device("cuda", 0)
     cache = Cache(10**9, device if kind == "DEVICE" else None)
-    loader = make(pictures, geometry="squeeze", pin_memory=pin_memory, cache=cache)
+    weighted = replace(pictures, examples=tuple(replace(one, weight=len(one.group)) for one in pictures.examples))
+    loader = make(weighted, geometry="squeeze", pin_memory=pin_memory, cache=cache)
     for epoch in range(3):
         batches = []
         for batch in on_device(loader.epoch(epoch), device):
-            assert {tensor.device for tensor in (batch.images, batch.labels, batch.draws)} == {device}
+            assert batch.weights is not None
+            assert {tensor.device for tensor in (batch.images, batch.labels, batch.draws, batch.weights)} == {device}
             # Work of the computing stream that the copies must neither overtake nor overwrite.
             torch.randn(1000, 1000, device=device).matmul(torch.randn(1000, 1000, device=device))
             batches.append(batch)

@@ -232,6 +232,16 @@ def test_data_in_files_is_seen_with_the_folder_that_holds_them(place: Path) -> N
         assert mounts.absolute(place / folder) in needs.of_command("train", {}, spec, place, same).reads
 
 
+def test_pictures_of_a_coco_file_are_seen_with_it(place: Path) -> None:
+    (place / "data/annotations").mkdir()
+    (place / "data/annotations/x.json").touch()
+    spec = experiment(
+        dataset_config={"coco_image_dir": "../pictures"},
+        train_config={"train_dataset_path": str(place / "data/annotations/x.json")},
+    )
+    assert {place / "data", place / "pictures"} <= needs.of_command("train", {}, spec, place, same).reads
+
+
 def test_published_weights_need_a_network_and_their_cache(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(place / "torch"))
     spec = experiment(train_config={"pretrained_model_path": "torchvision://IMAGENET1K_V1"})

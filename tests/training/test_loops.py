@@ -132,6 +132,27 @@ def test_a_loss_counts_by_its_class() -> None:
     assert stats.loss == pytest.approx(loss.item(), abs=1e-6)
 
 
+def test_a_loss_counts_by_the_weight_of_its_image() -> None:
+    """Also where images are mixed: the loss of a partner's label counts by the partner's weight."""
+    (batch,), mix = batches(1, 6), Cutmix(1.0)
+    batch = replace(batch, weights=torch.tensor([0.25, 0.5, 1.0, 2.0, 1.5, 0.75]))
+    by_class = torch.tensor([0.5, 1.0, 4.0])
+    plain, trained = network(), network()
+    images, partners, shares = mix(Preprocess.of_mode("torch", 3)(batch.images), batch.labels, batch.draws)
+
+    def losses(labels: Tensor, weights: Tensor) -> Tensor:
+        return F.cross_entropy(plain(images), labels, reduction="none") * by_class[labels] * weights
+
+    assert batch.weights is not None
+    own, other = losses(batch.labels, batch.weights), losses(partners, batch.weights.flip(0))
+    loss = (shares * own + (1 - shares) * other).mean()
+    loss.backward()
+    torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9).step()
+    stats = run(trained, [batch], replace(recipe(trained, mix=mix), class_weights=by_class))
+    assert stats.loss == pytest.approx(loss.item(), abs=1e-6)
+    assert torch.allclose(weights(trained), weights(plain), atol=1e-6)
+
+
 def _pairs(network: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
     return list(zip(network(Preprocess.of_mode("torch", 3)(batch.images)), batch.labels, strict=True))
 

@@ -155,6 +155,18 @@ def test_each_format_trains_to_the_same_weights(name: str, reference: Path, colo
     assert (results / "training.csv").read_text() == (reference / "training.csv").read_text()
 
 
+def test_weights_of_a_manifest_change_the_training(reference: Path, colours: Path, tmp_path: Path) -> None:
+    train, val = (manifest(tmp_path / "data" / split, files(colours, split), "1") for split in ("train", "val"))
+    train.write_text(train.read_text().replace(";red;1", ";red;5"))
+    spec = tmp_path / "s.cfg"
+    spec.write_text(SPEC % {"train": train, "val": val, "kind": "AUTO"})
+    assert exit_code("train", "-e", spec, "-r", tmp_path / "results") == 0
+    theirs, ours = (
+        checkpoints.load(one / "weights/resnet_001.pth").network for one in (reference, tmp_path / "results")
+    )
+    assert any(not torch.equal(tensor, ours[key]) for key, tensor in theirs.items())
+
+
 def test_real_records_train(shared: Path, tmp_path: Path) -> None:
     """An epoch on the 44 raccoons and 10 unnamed pictures: what matters is that the files serve as they are."""
     root = tmp_path / "data"

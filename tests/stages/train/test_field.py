@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from tao_lite import checkpoint as checkpoints
+from tao_lite.data.dataset import DataSet
+from tao_lite.data.example import Example
 from tao_lite.errors import ReadError, RunError, SpecError
 from tao_lite.machine import distributed
 from tao_lite.run import Run
 from tao_lite.spec.load import Spec, load
 from tao_lite.stages.train import restart
-from tao_lite.stages.train.fingerprint import Changes
+from tao_lite.stages.train.fingerprint import Changes, Fingerprint
 from tao_lite.stages.train.train import Demands, train
 from tao_lite.training.validation import evaluate_network
 from tests.stages.train.test_restart import checkpoint
@@ -162,6 +164,23 @@ def test_an_epoch_begun_on_other_images_is_begun_anew(data: Path, run: Run, capl
     images = checkpoints.load(run.latest).training["progress"]["images"]
     num_train = sum(checkpoints.load(run.latest).training["data"]["train"]["counts"])
     assert images == whole.training["progress"]["images"] + num_train
+
+
+def test_another_weight_is_a_change() -> None:
+    before = DataSet((Example(Path("/x/a/1.png"), "a", "1"), Example(Path("/x/a/2.png"), "a", "2")), ("a",))
+    after = replace(before, examples=(before.examples[0], replace(before.examples[1], weight=2)))
+    prints = [Fingerprint.of(data, Path("/x")) for data in (before, after)]
+    assert Changes.between(*prints) == Changes(0, 0, 0, 1)
+
+
+def test_pictures_beside_annotations_have_the_same_names_wherever_the_data_lies(tmp_path: Path) -> None:
+    prints = []
+    for root in (tmp_path / "a", tmp_path / "b"):
+        (root / "annotations").mkdir(parents=True)
+        (root / "annotations/x.json").touch()
+        data = DataSet((Example(root / "train/1.png", "a", "1"),), ("a",))
+        prints.append(Fingerprint.of(data, root / "annotations/x.json"))
+    assert not Changes.between(*prints)
 
 
 def test_changes_of_nothing_are_false() -> None:
