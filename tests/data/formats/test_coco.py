@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -300,3 +302,35 @@ def test_settings_without_effect_are_named(tmp_path: Path, caplog: pytest.LogCap
         "dataset_config.kitti.class_mapping: no label is car; there are cat, dog",
         "dataset_config.kitti.ignored_classes: no class is bus; there are cat, dog",
     ]
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from tao_lite.data.example import Options
+from tao_lite.data.formats.coco import read
+
+def mebibytes(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+before = mebibytes()
+print(len(read(Path(sys.argv[1]), Options())), mebibytes() - before)
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_half_of_the_file(tmp_path: Path) -> None:
+    """Outlines are as long as in COCO's own files: a gigabyte then has two million boxes, and takes 460 MB."""
+    number, outline = 290_000, ", ".join(f"{side / 7:.2f}" for side in range(1, 47))
+    path = made(tmp_path / "x.json", [], files={place: f"{place}.png" for place in range(1, 101)})
+    head, tail = path.read_text().split("[]")
+    with path.open("w") as file:
+        file.write(f"{head}[")
+        for place in range(number):
+            text = json.dumps(annotated(place, 1 + place * 7 % 100))[:-1]
+            file.write(f'{", " if place else ""}{text}, "segmentation": [[{outline}]]}}')
+        file.write(f"]{tail}")
+    assert path.stat().st_size > 100 * 2**20
+    shown = subprocess.run([sys.executable, "-c", MEASURE, path], capture_output=True, text=True, check=True).stdout
+    count, grown = shown.split()
+    assert int(count) == number
+    assert float(grown) < path.stat().st_size / 2**20 / 2

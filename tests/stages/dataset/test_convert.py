@@ -108,6 +108,57 @@ def test_objects_show_the_same_pixels(
             assert len({example.group for example in after}) == len({example.path for example in before})
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "folders/hymenoptera_small/train",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("kitti_png", "kitti_jpeg", "tfrecord/raccoon", "yolo/sign6")
+        ),
+    ],
+)
+def test_real_data_goes_through_coco_and_manifest_and_comes_out_the_same(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    spec = spec_of(tmp_path / "0.cfg", shared / "data" / source, shared / "data" / source)
+    before = load(shared / "data" / source, "AUTO", Options(kitti=KittiOptions(margin=0.1)))
+    groups = [one.group for one in before]
+    for target in ("coco", "manifest", "coco"):
+        output = tmp_path / f"{target}{spec.stem}"
+        code, text = convert(capsys, spec, output, target)
+        assert code == 0, text
+        after = load(output / "train", "AUTO", Options(report=LeftOut(fail=True)))
+        assert [(one.label, pixels(one)) for one in after] == [(one.label, pixels(one)) for one in before]
+        assert [groups.index(one) for one in groups] == [[one.group for one in after].index(one.group) for one in after]
+        spec = tmp_path / f"{int(spec.stem) + 1}.cfg"
+        spec_of(spec, output / "train", output / "val").write_text(spec.read_text().replace("margin: 0.1", ""))
+
+
+def test_manifest_keeps_groups_and_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (40, 20)).save(tmp_path / "1.png")
+    rows = ["1.png,=a,,,,,p/1,0.5", "1.png,\u00e9 b,1,2,30,15,p/1,2"]
+    (tmp_path / "x.csv").write_text("\n".join(["path,label,left,top,right,bottom,group,weight", *rows]))
+    spec = spec_of(tmp_path / "s.cfg", tmp_path / "x.csv", tmp_path / "x.csv")
+    code, text = convert(capsys, spec, tmp_path / "out", "manifest", "--set", "dataset_config.kitti.margin=0")
+    assert code == 0, text
+    after = load(tmp_path / "out/train", "AUTO", Options())
+    assert [(one.label, one.box, one.group, one.weight) for one in after] == [
+        ("=a", None, "p/1", 0.5),
+        ("\u00e9 b", (1, 2, 30, 15), "p/1", 2),
+    ]
+
+
+def test_coco_is_as_other_programs_want_it(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert convert(capsys, folders, tmp_path / "out", "coco")[0] == 0
+    content = json.loads((tmp_path / "out/train/instances.json").read_text())
+    assert content["categories"] == [{"id": 1, "name": "a cat"}, {"id": 2, "name": "dog"}]
+    assert content["images"][0] == {"id": 1, "file_name": "000000_1.png", "width": 24, "height": 20}
+    whole = {"bbox": [0, 0, 24, 20], "area": 480, "iscrowd": 0}
+    assert content["annotations"][2] == {"id": 3, "image_id": 3, "category_id": 2, **whole}
+    assert len(content["annotations"]) == len(content["images"]) == 5
+
+
 def test_written_examples_train_as_the_ones_they_were_made_of_do(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
