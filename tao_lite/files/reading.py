@@ -149,11 +149,7 @@ def read_text(
             return content.decode("utf-16")
         return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", errors)
     except UnicodeDecodeError as error:
-        if is_wide:
-            raise damaged(f"{path}: is not UTF-16, as its first bytes say; save it as UTF-8") from error
-        found = content.removeprefix(codecs.BOM_UTF8)
-        line = found.count(b"\n", 0, error.start) + 1
-        raise damaged(f"{path}:{line}: byte {found[error.start]:#04x} is not UTF-8; save it as UTF-8") from error
+        raise damaged(_no_text(path, 1, error)) from error
 
 
 def text_parts(path: Path, damaged: type[TaoLiteError]) -> Generator[str]:
@@ -172,8 +168,7 @@ def text_parts(path: Path, damaged: type[TaoLiteError]) -> Generator[str]:
             try:
                 text = decoder.decode(part, final=not part)
             except UnicodeDecodeError as error:
-                line += error.object.count(b"\n", 0, error.start)
-                raise damaged(f"{path}:{line}: {_no_text(error)}") from error
+                raise damaged(_no_text(path, line, error)) from error
             yield text
             if not part:
                 return
@@ -209,10 +204,12 @@ def _decoder(head: bytes) -> codecs.IncrementalDecoder:
     return codecs.getincrementaldecoder("utf-16" if is_wide else "utf-8-sig")()
 
 
-def _no_text(error: UnicodeDecodeError) -> str:
+def _no_text(path: Path, line: int, error: UnicodeDecodeError) -> str:
+    """That the file is no text; `line` is the one in which the bytes begin that could not be decoded."""
     if error.encoding.startswith("utf-16"):
-        return "is not UTF-16, as its first bytes say; save it as UTF-8"
-    return f"byte {error.object[error.start]:#04x} is not UTF-8; save it as UTF-8"
+        return f"{path}: is not UTF-16, as its first bytes say; save it as UTF-8"
+    line += error.object.count(b"\n", 0, error.start)
+    return f"{path}:{line}: byte {error.object[error.start]:#04x} is not UTF-8; save it as UTF-8"
 
 
 Pairs = list[tuple[str, Any]]

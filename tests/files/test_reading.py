@@ -1,18 +1,20 @@
 """What others wrote is read in bounds; what is wrong with a file is told apart from what is wrong with the system."""
 
+import codecs
 import errno
 import logging
 import os
 import socket
 import time
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
 
 import pytest
 
 from tao_lite.errors import DataError, ReadError
 from tao_lite.files import reading
-from tao_lite.files.reading import open_regular, read, read_text, retried
+from tao_lite.files.reading import open_regular, read, read_text, retried, text_lines, text_parts
 
 
 def named_pipe(path: Path) -> None:
@@ -77,6 +79,41 @@ def test_text_is_utf8_with_or_without_a_mark_and_the_line_of_a_bad_byte_is_said(
     with pytest.raises(DataError) as caught:
         read_text(path, DataError)
     assert str(caught.value) == f"{path}:3: byte 0xf6 is not UTF-8; save it as UTF-8"
+
+
+@pytest.mark.parametrize("part", [1, 2, 3, 7, 100])
+def test_text_comes_in_parts_and_lines_as_it_is_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    monkeypatch.setattr(reading, "PART_BYTES", part)
+    path, text = tmp_path / "names.txt", "\nk\u00f6rper\r\n\u2028\U0001f600\n\nend"
+    for content in (text.encode(), codecs.BOM_UTF8 + text.encode(), text.encode("utf-16")):
+        path.write_bytes(content)
+        assert "".join(text_parts(path, DataError)) == text
+        assert list(text_lines(path, DataError)) == ["\n", "k\u00f6rper\r\n", "\u2028\U0001f600\n", "\n", "end"]
+    path.write_bytes(b"one\ntwo\nk\xf6rper\n")
+    with pytest.raises(DataError) as caught:
+        list(text_parts(path, DataError))
+    assert str(caught.value) == f"{path}:3: byte 0xf6 is not UTF-8; save it as UTF-8"
+    path.write_bytes(b"")
+    assert list(text_lines(path, DataError)) == []
+
+
+def test_part_that_fails_is_read_again_from_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FIELD.md A1."""
+    path, failures = tmp_path / "names.txt", iter([True, False, True, True, False, False, False])
+    path.write_text("0123456789")
+    part_at = reading._part_at
+
+    def failing(file: BufferedReader, start: int) -> bytes:
+        found = part_at(file, start)  # and the file has moved on
+        if next(failures):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return found
+
+    monkeypatch.setattr(reading, "PART_BYTES", 4)
+    monkeypatch.setattr(reading, "_part_at", failing)
+    assert list(text_parts(path, DataError)) == ["0123", "4567", "89", ""]
 
 
 def fails(times: int, number: int) -> Callable[[], int]:

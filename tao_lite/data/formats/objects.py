@@ -137,7 +137,7 @@ class Chooser:
                     [label],
                 )
             else:
-                # Of millions of boxes, equal sides are one number: a third of their memory.
+                # Equal sides are one number: millions of boxes take a seventh less memory.
                 left, top, right, bottom = (self._numbers.setdefault(side, side) for side in box)
                 examples.append(replace(frame, label=label, box=(left, top, right, bottom)))
         return examples

@@ -81,6 +81,18 @@ def test_each_box_is_an_example_in_the_group_of_its_picture(tmp_path: Path) -> N
     assert detect(path, Options()) == detect(tmp_path, Options()) == "COCO"
 
 
+def test_boxes_of_a_picture_are_never_torn(tmp_path: Path) -> None:
+    files = {number: f"{number}.png" for number in range(40)}
+    boxes = [annotated(number, number % 40, (3, 7)[number % 2]) for number in range(120)]
+    experiment = pb.Experiment()
+    experiment.train_config.train_dataset_path = str(made(tmp_path / "x.json", boxes, files=files))
+    train, val = splits(experiment, None)
+    groups = [{one.group for one in side.examples} for side in (train, val)]
+    assert groups[0].isdisjoint(groups[1])
+    assert len(train.examples) + len(val.examples) == 120
+    assert len(val.examples) == 3 * len(groups[1])
+
+
 def test_classes_are_the_categories_in_the_order_of_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     categories = [*CATEGORIES, {"id": 1, "name": "ant"}]
     path = made(tmp_path / "x.json", [annotated(1), annotated(2, 1, 3)], categories=categories)

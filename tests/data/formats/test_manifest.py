@@ -127,7 +127,7 @@ def test_cells_may_hold_what_parts_them(tmp_path: Path) -> None:
         ('path,label\na/1.png,"cat"s\n', ":2: is no CSV that can be read ("),
         ("path,label\ra/1.png,cat\r", ":1: is no CSV that can be read ("),
         (b"path,label\na/1.png,c\xe4t\n", ":2: byte 0xe4 is not UTF-8; save it as UTF-8"),
-        (codecs.BOM_UTF16_LE + b"p\0a\0\0\xdc", ":1: is not UTF-16, as its first bytes say; save it as UTF-8"),
+        (codecs.BOM_UTF16_LE + b"p\0a\0\0\xdc", ": is not UTF-16, as its first bytes say; save it as UTF-8"),
         (
             '{"label": "a", "pth": "b"}',
             ":1: has no column path; it has 'label', 'pth'; if 'pth' is meant, name it path",
