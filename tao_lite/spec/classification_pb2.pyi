@@ -1296,9 +1296,9 @@ class TrainConfig(_message.Message):
     RAND_AUGMENT_FIELD_NUMBER: _builtins.int
     COMMUNICATION_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     train_dataset_path: _builtins.str
-    """Training images: a folder with one sub-folder per class, or a KITTI folder."""
+    """Training images: a folder with one sub-folder per class, or data in another of the formats of DatasetFormat."""
     val_dataset_path: _builtins.str
-    """Validation images. Unset: dataset_config.val_split of the training images."""
+    """Validation images. Unset: those that a manifest says, else dataset_config.val_split of the training images."""
     pretrained_model_path: _builtins.str
     """Weights to start from: a checkpoint of tao_lite (pruned or not), a .pth or .safetensors file with the names of
     torchvision or timm, an unencrypted .hdf5 of TAO, "torchvision://IMAGENET1K_V1", or "timm://" and a tag of timm's.
@@ -1999,7 +1999,9 @@ class DatasetConfig(_message.Message):
     format: Global___DatasetFormat.Kind.ValueType
     """Layout on disk."""
     val_split: _builtins.float
-    """Share of the training data used for validation when val_dataset_path is unset. Chosen by a stable hash of the file name."""
+    """Share of the training data used for validation when val_dataset_path is unset and no manifest says which rows are.
+    Chosen by a stable hash of the file name.
+    """
     on_bad_example: Global___BadExample.Policy.ValueType
     """What happens to an image or label that can't be read."""
     max_bad_share: _builtins.float
@@ -2027,7 +2029,7 @@ class DatasetConfig(_message.Message):
     """
     group_pattern: _builtins.str
     """Regular expression (Python's) for pictures that val_split must not tear: those in whose path below the data set, or
-    frame or record name, its first group finds the same text belong together, such as "(patient\\\\d+)_". Where it finds
+    frame or record name, or a manifest's group, its first group finds the same text belong together, such as "(patient\\\\d+)_". Where it finds
     nothing a picture stands alone. Unset: the copies that Roboflow makes of a picture (NAME.rf.HASH) belong together.
     """
     full_scale: _builtins.float
