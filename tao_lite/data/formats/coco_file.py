@@ -1,6 +1,7 @@
 """Where a COCO data set has its JSON files of instances, and what is in one: boxes as columns, masks passed over."""
 
 import itertools
+import logging
 import os
 import re
 import struct
@@ -15,7 +16,7 @@ from tao_lite.data.example import Options, Split
 from tao_lite.data.formats import split_folders
 from tao_lite.data.formats.inside import Inside
 from tao_lite.data.left_out import WRONG_LABEL, LeftOut
-from tao_lite.errors import DataError, brief, listed
+from tao_lite.errors import DataError, ReadError, brief, listed
 from tao_lite.files import json_stream
 from tao_lite.spec.paths import ANNOTATIONS, data_folder
 
@@ -29,6 +30,8 @@ _MAX_ID = 2**63 - 1
 ANNOTATION = np.dtype([("id", "<i8"), ("image", "<i8"), ("category", "<i8"), ("box", "<f8", 4)])
 """Its box is x, y, width and height."""
 _PACKED = struct.Struct("<3q4d")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ def files_at(root: Path) -> list[Path]:
 def split_names(root: Path) -> list[Split]:
     """The splits for which there is a file; none where there is one file only."""
     files = files_at(root)
-    return [split for split in split_folders.ALIASES if any(_split(path) == split for path in files)] * (len(files) > 1)
+    found = {_split(path) for path in files} if len(files) > 1 else set()
+    return [split for split in split_folders.ALIASES if split in found]
 
 
 def file_at(root: Path, options: Options) -> Path:
@@ -102,10 +106,12 @@ def file_at(root: Path, options: Options) -> Path:
         raise DataError(f"{options.name}: {root} holds no JSON file of COCO instances")
     if len(files) == 1:
         return files[0]
-    for split in (options.split, "val") if options.split == "test" else (options.split,):
-        fitting = [path for path in files if _split(path) == split]
-        if len(fitting) == 1:
-            return fitting[0]
+    fitting = [path for path in files if _split(path) == options.split]
+    if not fitting and options.split == "test":
+        fitting = [path for path in files if _split(path) == "val"]
+        _log.info("%s: has no file for test; took that for val", root)
+    if len(fitting) == 1:
+        return fitting[0]
     raise DataError(
         f"{options.name}: {root} holds several COCO files and not one for {options.split}; "
         f"give one of them: {listed(map(str, files))}"
@@ -142,6 +148,9 @@ def _is_coco(path: Path) -> bool:
         return any(item.member in _FIRST_MEMBERS for item in first)
     except DataError:
         return False
+    except ReadError as error:
+        _log.warning("%s; passed over", error)
+        return False
 
 
 def _split(path: Path) -> Split | None:
@@ -171,7 +180,7 @@ def _add_annotation(found: Instances, item: json_stream.Item, path: Path, report
         report(place, "its id, image_id and category_id must be whole numbers", WRONG_LABEL)
     elif value.get("iscrowd"):
         found.crowds[category] = found.crowds.get(category, 0) + 1
-    elif not (isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)):
+    elif not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
         report(place, f"its bbox is {brief(box)}, must be [x, y, width, height]", WRONG_LABEL)
     else:
         found.annotations.extend(_PACKED.pack(number, image, category, *box))
@@ -186,6 +195,11 @@ def _members_of(item: json_stream.Item, path: Path) -> Mapping[str, Any]:
     if not isinstance(item.value, dict):
         raise DataError(f"{path}: {item.member}[{item.number}]: is {brief(item.value)}, must be an object")
     return item.value
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is one that a float can hold."""
+    return isinstance(value, float) or (type(value) is int and abs(value) <= _MAX_ID)
 
 
 def _whole(value: object) -> int | None:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
@@ -94,7 +95,7 @@ def _splits(path: Path) -> Collection[Split]:
     """The splits that the rows say, which train then is too if a row says none.
 
     Raises:
-        DataError: a group is in several.
+        DataError: a group or a picture is in several.
     """
     if "split" not in columns(path):
         return ()
@@ -102,12 +103,15 @@ def _splits(path: Path) -> Collection[Split]:
     is_divided = False
     for row in rows(path, LeftOut(is_logged=False)):
         is_divided |= "split" in row.cells
-        split, group = _split(row), _group(row)
-        other, place = sides.setdefault(group, (split, row.place)) if split else (None, "")
-        if split != other:
-            raise DataError(
-                f"{row.place}: {brief(group)} is for {split} here and for {other} in {place}; a group must not be torn"
-            )
+        split = _split(row)
+        if split is None or "path" not in row.cells:
+            continue  # it is reported where it is read
+        for whole in {_group(row), _picture(row)}:
+            other, place = sides.setdefault(whole, (split, row.place))
+            if split != other:
+                raise DataError(
+                    f"{row.place}: {brief(whole)} is for {split} here and for {other} in {place}; it must not be torn"
+                )
     return {split for split, _ in sides.values()} if is_divided else ()
 
 
@@ -117,7 +121,12 @@ def _split(row: Row) -> Split | None:
 
 
 def _group(row: Row) -> str:
-    return row.cells.get("group") or row.cells.get("path", "")
+    return row.cells.get("group") or _picture(row)
+
+
+def _picture(row: Row) -> str:
+    """The path, in one spelling."""
+    return os.path.normpath(row.cells["path"].replace("\\", "/"))
 
 
 def _labelled(path: Path, split: Split | None, report: LeftOut) -> Iterator[_Labelled]:

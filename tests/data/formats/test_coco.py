@@ -16,7 +16,7 @@ from tao_lite.data.example import Example, KittiOptions, Options, Split
 from tao_lite.data.formats.coco import class_names, read
 from tao_lite.data.formats.table import detect, split_names
 from tao_lite.data.left_out import LeftOut
-from tao_lite.errors import DataError
+from tao_lite.errors import DataError, brief
 from tao_lite.spec import classification_pb2 as pb
 
 NAME = "train_config.train_dataset_path"
@@ -139,6 +139,10 @@ def test_crowds_and_pictures_without_boxes_are_counted(tmp_path: Path) -> None:
         (
             annotated(bbox=[50, 5, 9, 9]),
             (": annotation 1: the box lies outside its frame of 40 x 20 pixels: left 50, top 5, right 59, bottom 14"),
+        ),
+        (
+            annotated(bbox=[5, 5, 10**400, 1]),
+            f": annotation 1: its bbox is [5, 5, {brief(10**400)}, 1], must be [x, y, width, height]",
         ),
         (annotated(image=9), ": annotation 1: is of image 9, which is not among the images"),
         (annotated(category=9), ": annotation 1: is of category 9, which is not among the categories"),

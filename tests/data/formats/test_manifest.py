@@ -267,9 +267,11 @@ def test_group_is_never_torn(tmp_path: Path) -> None:
     assert groups[0].isdisjoint(groups[1])
     assert groups[0] | groups[1] == {f"g{number}" for number in range(10)}
     torn = "path,label,split,group\na/1.png,cat,train,p1\na/2.png,dog,,p2\na/3.png,dog,val,p2\n"
-    assert refusal(tmp_path, torn) == (f":4: 'p2' is for val here and for train in {path}:3; a group must not be torn")
-    torn = "path,label,split\na/1.png,cat,train\na/1.png,cat,test\n"
+    assert refusal(tmp_path, torn) == (f":4: 'p2' is for val here and for train in {path}:3; it must not be torn")
+    torn = "path,label,split\na/1.png,cat,train\n./a\\1.png,cat,test\n"
     assert refusal(tmp_path, torn).startswith(":3: 'a/1.png' is for test here and for train in ")
+    torn = "path,label,split,group\na/1.png,cat,train,p1\na/1.png,cat,val,p2\n"
+    assert refusal(tmp_path, torn).startswith(":3: 'a/1.png' is for val here and for train in ")
 
 
 def test_no_row_left_is_an_error_that_says_why(tmp_path: Path) -> None:
