@@ -22,7 +22,6 @@ from tao_lite.data.formats.coco_file import (
 )
 from tao_lite.data.formats.objects import Chooser, LabelledObject, checked_box, renamed
 from tao_lite.data.left_out import CROWD, DOUBLE_ID, NO_OBJECTS, NO_PICTURE, WRONG_LABEL, LeftOut
-from tao_lite.errors import DataError
 
 __all__ = ["class_names", "is_at", "read", "split_names"]
 
@@ -46,8 +45,6 @@ def read(root: Path, options: Options) -> list[Example]:
     found = load(path, options.report)
     _known_names[path] = _stamp(path), names_in_order(found)
     num_images = len(found.images)
-    if not num_images:
-        raise DataError(f"{options.name}: {path} names no images")
     chooser = Chooser(options)
     for category, number in found.crowds.items():
         name = found.categories.get(category, "")
