@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
@@ -163,8 +164,7 @@ def text_parts(path: Path, damaged: type[TaoLiteError]) -> Generator[str]:
     with open_regular(path, damaged) as file:
         decoder = _decoder(retried(path, lambda: file.peek(2)))
         while True:
-            start = file.tell()
-            part = retried(path, lambda start=start: _part_at(file, start))  # type: ignore[misc]
+            part = retried(path, partial(_part_at, file, file.tell()))
             try:
                 text = decoder.decode(part, final=not part)
             except UnicodeDecodeError as error:

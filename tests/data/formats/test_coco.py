@@ -312,9 +312,7 @@ def test_no_box_left_is_an_error_that_says_why(tmp_path: Path) -> None:
 
 def test_file_whose_boxes_are_all_unusable_is_refused(tmp_path: Path) -> None:
     path = made(tmp_path / "x.json", [annotated(1, iscrowd=1), annotated(2, bbox=None)])
-    with pytest.raises(
-        DataError, match=r"no object is left .* left out: 1 wrongly labelled, 1 crowds, 1 pictures"
-    ):
+    with pytest.raises(DataError, match=r"no object is left .* left out: 1 wrongly labelled, 1 crowds, 1 pictures"):
         read(path, Options())
 
 
