@@ -2029,8 +2029,9 @@ class DatasetConfig(_message.Message):
     """
     group_pattern: _builtins.str
     """Regular expression (Python's) for pictures that val_split must not tear: those in whose path below the data set, or
-    frame or record name, or a manifest's group, its first group finds the same text belong together, such as "(patient\\\\d+)_". Where it finds
-    nothing a picture stands alone. Unset: the copies that Roboflow makes of a picture (NAME.rf.HASH) belong together.
+    frame or record name, or group in a manifest, its first group finds the same text belong together, such as
+    "(patient\\\\d+)_". Where it finds nothing a picture stands alone. Unset: the copies that Roboflow makes of a picture
+    (NAME.rf.HASH) belong together.
     """
     full_scale: _builtins.float
     """The value that is white in pictures of more than 8 bits, such as 4095 for 12 bits in files of 16 (grey, or colour in
