@@ -230,7 +230,7 @@ def test_show_gives_every_value_its_origin(spec: Run) -> None:
         '  arch: "resnet"  # line 3',
         "  retain_head: false  # line 5, converted",
         "  use_bias: false  # default",
-        "  # Not set: freeze_blocks, dropout, batch_norm_config, activation, byom_model, resize_mode",
+        "  # Not set: freeze_blocks, dropout, batch_norm_config, activation, byom_model,",
         "  optimizer {  # line 12, converted",
         "  n_epochs: 7  # --set",
         "  checkpoint {  # default",
