@@ -91,16 +91,19 @@ def show(spec: Path, overrides: tuple[str, ...]) -> None:
 @_output
 @click.option("--in_place", is_flag=True, help="Replace the file itself.")
 @click.option("--diff", "as_diff", is_flag=True, help="Print what changes.")
-def upgrade(spec: Path, output_file: Path | None, in_place: bool, as_diff: bool) -> None:
+@click.option("--to", type=click.Choice(["tao"]), help="tao: only what TAO knows; the rest is named, with its place.")
+def upgrade(spec: Path, output_file: Path | None, in_place: bool, as_diff: bool, to: str | None) -> None:
     """Write the spec as text format in today's spelling and in our words, with its comments and order."""
-    from tao_lite.spec import load
+    from tao_lite.spec import for_tao, load
     from tao_lite.spec.upgrade import upgraded
 
     target = _target(spec, output_file, in_place=in_place)
     old = load.read(spec)
-    new, notes = upgraded(old, spec)
+    new, notes = for_tao.upgraded(old, spec) if to else upgraded(old, spec)
     for note in notes:
         click.echo(load.as_line(spec, note), err=True)
+    for difference in _differences(old, new, spec) if to else ():
+        click.echo(f"{printable(str(spec))}: {difference}", err=True)
     if as_diff:
         names = (str(spec), str(target or spec))
         lines = difflib.unified_diff(old.splitlines(), new.splitlines(), *names, lineterm="")
@@ -179,6 +182,16 @@ def docs(field: str | None) -> None:
     if not found:
         raise click.ClickException(f"{field}: {reference.why_not_found(field)}")
     click.echo("\n".join(reference.describe(*found)))
+
+
+def _differences(old: str, new: str, path: Path) -> list[str]:
+    """What TAO computes otherwise of the new text than we of the old one from the path."""
+    from tao_lite import compat
+    from tao_lite.spec import load
+
+    if compat.is_exact(load.examine(old, path, stage=None).experiment):
+        return []
+    return compat.differences(load.examine(new, path.with_suffix(".cfg"), stage=None).experiment)
 
 
 def _report(path: Path, overrides: tuple[str, ...]) -> "Examined":

@@ -21,6 +21,18 @@ def upgraded(text: str, path: Path) -> tuple[str, list[Finding]]:
     Comments and order stay. Both texts load to the same spec.
 
     Raises:
+        SpecError: as `converted`.
+    """
+    document, notes = converted(text, path)
+    new = write.text(document)
+    assert _meaning(document.fields) == _meaning(syntax.parse(new)), f"{path}: upgrading it changed its meaning"
+    return new, notes
+
+
+def converted(text: str, path: Path) -> tuple[Document, list[Finding]]:
+    """The tree of a file, in any form and of any family, in today's spelling; and what was changed.
+
+    Raises:
         SpecError: the text can't be parsed, or is of another task.
     """
     try:
@@ -40,9 +52,7 @@ def upgraded(text: str, path: Path) -> tuple[str, list[Finding]]:
     notes = given.named(sorted([*given.findings, *dialects.convert(document.fields)], key=lambda one: one.place))
     # Where a whole block goes, its comments may; they are the user's, so the end of the file takes them.
     document.closing += (before - _comments(document)).elements()
-    new = write.text(document)
-    assert _meaning(document.fields) == _meaning(syntax.parse(new)), f"{path}: upgrading it changed its meaning"
-    return new, notes
+    return document, notes
 
 
 def _comments(document: Document) -> Counter[str]:

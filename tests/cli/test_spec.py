@@ -392,6 +392,17 @@ def test_an_argument_that_is_no_override_is_refused(spec: Run) -> None:
     assert (code, said) == (2, "Got unexpected extra argument (n_epochs); overrides are FIELD=VALUE")
 
 
+def test_upgrade_to_tao_says_what_is_left_out_and_what_tao_computes_otherwise(spec: Run) -> None:
+    Path("ours.cfg").write_text(GOOD.replace("n_epochs: 4", "n_epochs: 4 ema_decay: 0.9"))
+    code, out, said = spec("upgrade", "ours.cfg", "--to", "tao")
+    assert (code, "ema_decay" in out, "n_epochs: 4" in out) == (0, False, True)
+    assert "ours.cfg:6:15: train_config.ema_decay: left out: TAO goes without it\n" in said
+    otherwise = "ours.cfg: train_config.preprocess_mode: torch divides by 0.229, 0.224, 0.225 under CORRECTED; under"
+    assert otherwise in said
+    Path("ours.cfg").write_text(f"compat: TAO_EXACT {GOOD}")
+    assert otherwise not in spec("upgrade", "ours.cfg", "--to", "tao")[2]
+
+
 def test_upgrade_makes_text_format_of_other_forms(spec: Run) -> None:
     Path("a.yaml").write_text("model_config: {arch: resnet, use_imagenet_head: true} # ours\n")
     code, out, _ = spec("upgrade", "a.yaml")
