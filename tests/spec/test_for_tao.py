@@ -80,8 +80,8 @@ eval_config { model_path: "best.pth" }
         "a.cfg:7:3: train_config.class_weights: left out: TAO goes without it",
         "a.cfg:9:15: train_config.optimizer.adamw: left out: TAO has none; name sgd, adam or rmsprop",
         (
-            "a.cfg:11:16: train_config.visualizer.wandb_config: left out: tao-deploy refuses it; add it again for TAO's "
-            "training"
+            "a.cfg:11:16: train_config.visualizer.wandb_config: left out: tao-deploy refuses it; add it again for "
+            "TAO's training"
         ),
         "a.cfg:4:1: train_config.val_dataset_path: TAO's training asks for it; tao-deploy does not",
     ]
