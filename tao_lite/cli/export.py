@@ -1,5 +1,6 @@
 """The export command: one file, or a package."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ from tao_lite.cli.session import start
 if TYPE_CHECKING:
     from tao_lite.run import Run, Summary
     from tao_lite.spec.load import Spec
+    from tao_lite.stages.export.tao_deploy_files import Extras
 
 
 # The names of TARGETS, which a test compares.
-_TARGETS = ("onnxruntime", "openvino", "triton", "deepstream", "tensorrt", "torch")
+_TARGETS = ("onnxruntime", "openvino", "triton", "deepstream", "tensorrt", "tao-deploy", "torch")
 
 
 @click.command()
@@ -47,6 +49,9 @@ _TARGETS = ("onnxruntime", "openvino", "triton", "deepstream", "tensorrt", "torc
     help="What will run the package; of several, each gets a folder in DIR.",
 )
 @click.option("--verify", type=click.IntRange(0), default=500, help="Validation pictures to compare.  [default: 500]")
+@click.option(
+    "--images", "num_images", type=click.IntRange(0), default=0, help="For tao-deploy: evaluation pictures to pack."
+)
 @click.option("--sign", "signing_key", type=PATH, help="Private Ed25519 key (PEM) to sign the package with.")
 @click.option("--licence", default="unknown", help="The network's licence, for its card.")
 @quantize.calibration
@@ -69,12 +74,17 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
         name: rest.pop(name) for name in ("folder", "runtimes", "verify", "signing_key", "licence")
     }
     package_options |= {"kind": kind, "opset": opset}
-    if bool(package_options["folder"]) != bool(package_options["runtimes"]):
-        raise click.UsageError("--package DIR and --for RUNTIME belong together")
-    if package_options["folder"] and (output or has_boxes or file_options["for_deepstream"]):
-        raise click.UsageError("--package names its files itself: leave out -o, --boxes and --gen_ds_config")
+    folder, runtimes, num_images = package_options["folder"], package_options["runtimes"], rest.pop("num_images")
+    _refuse_odd_packages(folder, runtimes, num_images)
+    if folder and (output or has_boxes or file_options["for_deepstream"] or file_options["batch_size"] > 0):
+        raise click.UsageError(
+            "--package names its files itself, and they take any number of pictures: leave out -o, --boxes, "
+            "--static_batch_size and --gen_ds_config"
+        )
 
-    if (calibration := quantize.taken(rest, is_file=not package_options["folder"] and kind != "image")) is not None:
+    has_tensors, batch_size = runtimes == ("tao-deploy",), rest["batch_size"]
+    calibration = quantize.taken(rest, is_file=(has_tensors or not folder) and kind != "image")
+    if calibration is not None and not has_tensors:
         rest["output_file"] = output
         return quantize.run(rest, calibration, file_options, spec_file=spec_file, model=model)
 
@@ -84,9 +94,28 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
         from tao_lite.stages.export.package import Request, package
 
         source = model or run.best
+        tensors_of = None if calibration is None else batch_size
         if package_options["folder"]:
-            return package(spec, run, source, Request(**package_options))
+            return package(spec, run, source, Request(**package_options, extras=_extras(num_images, tensors_of)))
         path = onnx_file(output or source.with_suffix(".onnx"))
         return export_stage(spec, run, source, Form(path=path, has_boxes=has_boxes, **file_options))
 
-    return start("export", stage, options(rest, {}), spec_file=spec_file, model=model)
+    fields = quantize.named(calibration or {})
+    return start("export", stage, options(rest, fields), spec_file=spec_file, model=model)
+
+
+def _refuse_odd_packages(folder: Path | None, runtimes: tuple[str, ...], num_images: int) -> None:
+    """Raise a usage error where the options of packages don't go together."""
+    if bool(folder) != bool(runtimes):
+        raise click.UsageError("--package DIR and --for RUNTIME belong together")
+    if num_images and "tao-deploy" not in runtimes:
+        raise click.UsageError("--images is for --for tao-deploy")
+
+
+def _extras(num_images: int, batch_size: int | None) -> "Extras":
+    """Pictures and, with a size of batches, tensors for tao-deploy."""
+    from tao_lite.stages.export.tao_deploy_files import Extras
+    from tao_lite.stages.quantize.images import for_tao_deploy
+
+    calibration = partial(for_tao_deploy, batch_size=batch_size) if batch_size else None
+    return Extras(num_images=num_images, calibration=calibration)

@@ -81,7 +81,9 @@ def taken(rest: dict[str, Any], *, is_file: bool) -> dict[str, object] | None:
             )
         return None
     if not is_file:
-        raise click.UsageError("--data_type int8 makes one file: leave out --package and --input image")
+        raise click.UsageError(
+            "--data_type int8 makes one file: leave out --package, but for tao-deploy, and --input image"
+        )
     if cache or tensors:
         click.echo("--cal_cache_file and --cal_data_file are not needed here", err=True)
     return {"image_dir": images, "num_images": batches * batch_size if batches else None}
@@ -110,5 +112,9 @@ def run(
         path = onnx_file(output or source.with_name(f"{source.stem}_int8.onnx"))
         return quantize_stage(spec, run, source, Form(path=path, **form))
 
-    named = {f"quantize_config.{name}": value for name, value in fields.items()}
-    return start("quantize", stage, options(rest, named), spec_file=spec_file, model=model)
+    return start("quantize", stage, options(rest, named(fields)), spec_file=spec_file, model=model)
+
+
+def named(fields: Mapping[str, object]) -> dict[str, object]:
+    """Fields of quantize_config by their whole paths."""
+    return {f"quantize_config.{name}": value for name, value in fields.items()}

@@ -1,9 +1,12 @@
-"""Class balance: how much an image's loss counts by its class."""
+"""Class balance: how much an image's loss counts by its class, and choosing as many of each."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from tao_lite.data.dataset import DataSet
+from tao_lite.data.example import Example
 from tao_lite.errors import SpecError
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.bind import did_you_mean
@@ -34,6 +37,17 @@ def weights_by_count(counts: Mapping[str, int], kind: "pb.ClassWeighting.Kind.Va
     if kind == pb.ClassWeighting.BALANCED:
         return _scaled({name: 1 / count for name, count in counts.items()}, counts)
     return _scaled({name: (1 - BETA) / (1 - BETA**count) for name, count in counts.items()}, counts)
+
+
+def evenly(examples: Sequence[Example], count: int) -> tuple[Example, ...]:
+    """At most so many, of each class equally many as far as they go; always the same ones of the same examples."""
+    seen = Counter[str]()
+    ranked = []
+    for position in np.random.default_rng(0).permutation(len(examples)).tolist():
+        label = examples[position].label
+        ranked.append((seen[label], label, position))
+        seen[label] += 1
+    return tuple(examples[position] for _, _, position in sorted(ranked)[:count])
 
 
 def _scaled(weights: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, float]:

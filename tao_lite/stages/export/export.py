@@ -17,7 +17,7 @@ from tao_lite.files import writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
-from tao_lite.stages.export import card, deepstream, opset
+from tao_lite.stages.export import card, deepstream, opset, tao_deploy
 from tao_lite.stages.export.graph import Deployed
 from tao_lite.training import runtimes
 from tao_lite.training.trained import Trained
@@ -39,6 +39,7 @@ class Form:
     kind: Kind = "tensor"
     has_boxes: bool = False
     for_deepstream: bool = False
+    for_tao_deploy: bool = False
     opset: int | None = None  # None: PyTorch's choice
 
     @property
@@ -82,7 +83,7 @@ def make(trained: Trained, form: Form) -> Made:
     Raises:
         RunError: the file would not compute what the network computes, or the form can't be had.
     """
-    deployed = Deployed(trained.network, trained.pipeline, form.kind, _scale(trained, form)).eval()
+    deployed = Deployed(trained.network, trained.pipeline, form.kind, _fed(trained.pipeline, form)).eval()
     inputs = samples(form, trained.pipeline)
     file = _exported(deployed, inputs[0], form)
     if form.opset is not None:
@@ -97,14 +98,17 @@ def make(trained: Trained, form: Form) -> Made:
 
 def describe(trained: Trained, form: Form) -> Description:
     """How the network in that form is fed and read."""
-    scale, pipeline = _scale(trained, form), trained.pipeline
-    fed = replace(pipeline, scale=(scale,) * pipeline.channels) if scale else pipeline
+    fed = _fed(trained.pipeline, form)
     return Description(pipeline=fed, class_names=trained.class_names, kind=form.kind, has_boxes=form.has_boxes)
 
 
-def _scale(trained: Trained, form: Form) -> float | None:
-    """The one for all channels that nvinfer is told, where the graph has to correct it."""
-    return deepstream.scale(trained.pipeline) if form.for_deepstream and form.kind == "tensor" else None
+def _fed(pipeline: Pipeline, form: Form) -> Pipeline:
+    """How the program that it is for normalises a tensor, which the graph corrects."""
+    if form.kind == "tensor" and form.for_tao_deploy:
+        return tao_deploy.fed(pipeline)
+    if form.kind == "tensor" and form.for_deepstream and (scale := deepstream.scale(pipeline)):
+        return replace(pipeline, scale=(scale,) * pipeline.channels)
+    return pipeline
 
 
 def samples(form: Form, pipeline: Pipeline) -> list[Inputs]:

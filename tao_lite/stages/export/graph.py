@@ -18,14 +18,12 @@ from tao_lite.data.pipeline import Pipeline
 class Deployed(nn.Module):
     """The network from its input to probabilities."""
 
-    factor: Tensor
-
-    def __init__(self, network: nn.Module, pipeline: Pipeline, kind: Kind, scale: float | None = None) -> None:
-        """scale: the one that the tensor was normalised by, where a runtime has but one for all channels."""
+    def __init__(self, network: nn.Module, pipeline: Pipeline, kind: Kind, fed: Pipeline | None = None) -> None:
+        """fed: how a tensor was normalised, where the program that feeds it can't do it in the network's way."""
         super().__init__()
-        self.network, self.pipeline, self.kind, self.scale = network, pipeline, kind, scale
+        self.network, self.pipeline, self.kind = network, pipeline, kind
         self.preprocess = pipeline.preprocess
-        self.register_buffer("factor", self.preprocess.scale[:, None, None] / (scale or 1), persistent=False)
+        self.corrected = _Corrected(pipeline, fed) if fed and fed != pipeline else nn.Identity()
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
         """[B, C, H, W] -> float32 [B, num_classes], rows that sum to 1.
@@ -34,12 +32,35 @@ class Deployed(nn.Module):
         """
         if self.kind == "image":
             images = resized(images, self.pipeline, boxes)
-        if self.kind != "tensor":
-            images = self.preprocess.exportable(images)
-        elif self.scale:
-            images = images * self.factor
+        images = self.corrected(images) if self.kind == "tensor" else self.preprocess.exportable(images)
         logits: Tensor = self.network(images)
         return logits.softmax(dim=1)
+
+
+class _Corrected(nn.Module):
+    """From the normalisation of one pipeline to that of the network's."""
+
+    turned: Tensor
+    factor: Tensor
+    shift: Tensor
+
+    def __init__(self, pipeline: Pipeline, fed: Pipeline) -> None:
+        super().__init__()
+        self.is_turned = fed.order != pipeline.order
+        self.register_buffer("turned", torch.tensor([2, 1, 0]), persistent=False)
+        mean, scale = (numbers[::-1] if self.is_turned else numbers for numbers in (fed.mean, fed.scale))
+        rows = zip(mean, scale, pipeline.mean, pipeline.scale, strict=True)
+        numbers = torch.tensor([(own / its, (offset - middle) * own) for offset, its, middle, own in rows])
+        self.register_buffer("factor", numbers[:, 0, None, None], persistent=False)
+        self.register_buffer("shift", numbers[:, 1, None, None], persistent=False)
+        self.is_shifted = bool(self.shift.any())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float32 [B, C, H, W]."""
+        if self.is_turned:
+            images = images.index_select(1, self.turned)
+        images = images * self.factor
+        return images + self.shift if self.is_shifted else images
 
 
 def resized(images: Tensor, pipeline: Pipeline, boxes: Tensor | None = None) -> Tensor:

@@ -17,11 +17,12 @@ from tao_lite.files import signature, sums, writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
-from tao_lite.stages.export import card, deepstream, gate
+from tao_lite.stages.export import card, deepstream, gate, tao_deploy
 from tao_lite.stages.export.export import PACKAGES, Form, describe, make
 from tao_lite.stages.export.gate import Wanted
 from tao_lite.stages.export.references import draw
 from tao_lite.stages.export.sbom import sbom
+from tao_lite.stages.export.tao_deploy_files import NOTHING_ELSE, Extras
 from tao_lite.stages.export.targets import TARGETS, Contents, Target
 from tao_lite.training.trained import Trained
 
@@ -57,6 +58,8 @@ class Request:
     opset: int | None = None
     signing_key: Path | None = None
     licence: str = card.UNKNOWN
+    extras: Extras = NOTHING_ELSE
+    """What else a package for tao-deploy is to hold."""
 
     def forms(self) -> Iterator[tuple[str, Form]]:
         """What each runtime's network is to be like.
@@ -69,7 +72,15 @@ class Request:
             if self.kind and self.kind not in target.kinds:
                 raise RunError(f"--for {name} takes --input {' or '.join(target.kinds)}, not {self.kind}; leave it out")
             kind = self.kind or target.kinds[0]
-            yield name, Form(kind=kind, opset=self.opset, for_deepstream=name == "deepstream" and kind == "tensor")
+            yield (
+                name,
+                Form(
+                    kind=kind,
+                    opset=self.opset or (tao_deploy.OPSET if name == "tao-deploy" else None),
+                    for_deepstream=name == "deepstream" and kind == "tensor",
+                    for_tao_deploy=name == "tao-deploy",
+                ),
+            )
 
 
 def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
@@ -90,6 +101,8 @@ def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
     trained = Trained.of(model, torch.device("cpu"), spec.experiment)
     if "deepstream" in forms:
         deepstream.labels(trained.class_names)  # refuses some, before others are made
+    if "tao-deploy" in forms:
+        tao_deploy.refuse_unfit(trained.pipeline, folder)
     made = functools.cache(functools.partial(make, trained))
     about = card.card(trained.path, trained.found, licence=request.licence)
     summaries = {}
@@ -104,6 +117,7 @@ def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
                 description=describe(trained, form),
                 wanted=wanted,
                 make=made,
+                extras=request.extras,
             )
             summaries[name] = _fill(contents, name, about, request.signing_key)
             _tell(folder / part, name, wanted, summaries[name])

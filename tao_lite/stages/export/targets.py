@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tao_lite.data.description import INPUT, Description, Kind
 from tao_lite.files import writing
-from tao_lite.stages.export import deepstream, nvinfer, program, triton
+from tao_lite.stages.export import deepstream, nvinfer, program, tao_deploy_files, triton
 from tao_lite.stages.export.export import Form, Made
 from tao_lite.stages.export.gate import Wanted
+from tao_lite.stages.export.tao_deploy_files import NOTHING_ELSE, Extras
 from tao_lite.training import runtimes
 from tao_lite.training.trained import Trained
 
@@ -81,6 +82,7 @@ class Contents:
     wanted: Wanted
     make: Callable[[Form], Made]
     """Gives the network as ONNX, and for a form that another package has the same again."""
+    extras: Extras = NOTHING_ELSE
 
     @property
     def onnx(self) -> Made:
@@ -151,6 +153,17 @@ def _deepstream(contents: Contents) -> Written:
     return replace(written, usage=written.usage + usage, not_run="DeepStream's nvinfer", other_answers=others)
 
 
+def _tao_deploy(contents: Contents) -> Written:
+    """What NVIDIA's three commands read; and a client, to check without them."""
+    usage, others = tao_deploy_files.write(
+        contents.folder, contents.trained, contents.onnx, contents.wanted.all, contents.extras
+    )
+    if contents.extras.num_images:
+        _copy(contents.folder, {"verify.py": "tao_deploy_verify.py"})
+    written = _onnxruntime(contents)
+    return replace(written, usage=written.usage + usage, not_run="tao-deploy with its TensorRT", other_answers=others)
+
+
 def _torch(contents: Contents) -> Written:
     writing.write(contents.folder / "model.pt2", program.make(contents.trained, contents.form))
     written = _with_client(contents.folder, "torch")
@@ -197,6 +210,7 @@ TARGETS = {
     "triton": Target(fill=_triton, numpy="1.26.4"),  # with numpy 2 the stub of its Python backend reads other memory
     "deepstream": Target(fill=_deepstream, kinds=("tensor", "pixels")),
     "tensorrt": Target(fill=_tensorrt, kinds=("pixels", "tensor")),
+    "tao-deploy": Target(fill=_tao_deploy, kinds=("tensor",)),
     "torch": Target(fill=_torch, needs=("torch",), extra="train"),
 }
 """By the names that --for takes."""

@@ -1,7 +1,6 @@
 """Calibration images: which, and how they reach the network."""
 
 import logging
-from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,12 +11,17 @@ import numpy.typing as npt
 from torch import nn
 
 from tao_lite.data import dataset
+from tao_lite.data.balance import evenly
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example
 from tao_lite.data.formats import listing
+from tao_lite.data.from_spec import loader
 from tao_lite.data.loader import Loader
 from tao_lite.errors import DataError, listed
+from tao_lite.machine.distributed import World
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.stages.export import tao_deploy
+from tao_lite.training.trained import Trained
 
 _LEAST = 10  # what TAO takes where nothing is said
 _FIELD = "quantize_config.image_dir"
@@ -50,17 +54,6 @@ def calibration(experiment: pb.Experiment, class_names: Sequence[str]) -> DataSe
     return chosen
 
 
-def evenly(examples: Sequence[Example], count: int) -> tuple[Example, ...]:
-    """At most so many, of each class equally many as far as they go; always the same ones of the same examples."""
-    seen = Counter[str]()
-    ranked = []
-    for position in np.random.default_rng(0).permutation(len(examples)).tolist():
-        label = examples[position].label
-        ranked.append((seen[label], label, position))
-        seen[label] += 1
-    return tuple(examples[position] for _, _, position in sorted(ranked)[:count])
-
-
 def arrays(data: Loader, preprocess: nn.Module, batch_size: int = 0) -> Generator[npt.NDArray[Any]]:
     """The images in batches, as the exported network takes them; of one size, if given, the last image again in it."""
     with closing(data.epoch(0)) as batches:
@@ -68,6 +61,18 @@ def arrays(data: Loader, preprocess: nn.Module, batch_size: int = 0) -> Generato
             found = preprocess(batch.images).numpy()
             missing = max(batch_size - len(found), 0)
             yield np.ascontiguousarray(np.pad(found, ((0, missing), (0, 0), (0, 0), (0, 0)), mode="edge"))
+
+
+def for_tao_deploy(trained: Trained, batch_size: int) -> Generator[npt.NDArray[Any]]:
+    """The calibration images in batches of that size, normalised as tao-deploy feeds networks.
+
+    Raises:
+        DataError: as `calibration`.
+    """
+    data_set = calibration(trained.experiment, trained.class_names)
+    world = World(rank=0, world_size=1, local_rank=0, device=trained.device)
+    data = loader(trained.experiment, data_set, "eval", batch_size=batch_size, seed=0, world=world)
+    yield from arrays(data, tao_deploy.fed(trained.pipeline).preprocess, batch_size)
 
 
 def _of_training(experiment: pb.Experiment, class_names: Sequence[str]) -> DataSet:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tao_lite.data.balance import evenly
 from tao_lite.data.loader import Loader
 from tao_lite.errors import DataError
 from tao_lite.files import writing
@@ -15,7 +16,6 @@ from tao_lite.machine.distributed import World
 from tao_lite.metrics.counts import Evaluation
 from tao_lite.monitor import console
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.stages.quantize.images import evenly
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.loops import predict
 from tao_lite.training.precision import Precision
