@@ -105,7 +105,10 @@ def test_taos_options_of_export_do_the_same_for_inference_too(
     [
         (("--batches", 5), "were passed over: they need --data_type int8"),
         (("--data_type", "int8", "--input", "image"), "leave out --package, but for tao-deploy, and --input image"),
-        (("--data_type", "int8", "--package", "x", "--for", "onnxruntime"), "leave out --package, but for tao-deploy, and --input image"),
+        (
+            ("--data_type", "int8", "--package", "x", "--for", "onnxruntime"),
+            "leave out --package, but for tao-deploy, and --input image",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_named(options: tuple[object, ...], problem: str) -> None:
