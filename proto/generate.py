@@ -1,4 +1,4 @@
-"""Generated code and the field reference from classification.proto, and the tables of specs/guides/coming_from_tao.md.
+"""Generated code, the field reference and specs/automl from classification.proto, and tables of coming_from_tao.md.
 
 `--check` only compares with what is checked in.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import automl
 import broken
 import differences
 import families
@@ -104,6 +105,8 @@ def _enum_meanings(
 def documents() -> Iterator[tuple[Path, str]]:
     """Each page that is made here, whole or in part, with what it has to be."""
     yield DOCS / "README.md", "\n".join(reference()) + "\n"
+    for path, text in automl.documents():
+        yield DOCS / path, text
     yield GUIDE, families.put(differences.put(GUIDE.read_text(encoding="utf-8")))
 
 
@@ -151,6 +154,7 @@ def main() -> None:
     if not parser.parse_args().check:
         write_code(SPEC)
         for path, text in documents():
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -158,11 +162,15 @@ def main() -> None:
         stale = [name for name in CODE if not _same(Path(folder) / name, SPEC / name)]
     # The documents are made of the code that is checked in, so they can be compared only where that is right.
     if not stale:
-        stale = [str(path.relative_to(ROOT)) for path, text in documents() if text != path.read_text(encoding="utf-8")]
+        stale = [str(path.relative_to(ROOT)) for path, text in documents() if not _says(path, text)]
     if stale:
         sys.exit(
             f"not what proto/, tao_lite/compat.py and tao_lite/spec/families/ give: {', '.join(stale)}; run make proto"
         )
+
+
+def _says(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
 def _same(made: Path, there: Path) -> bool:

@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 )
 @click.option("--init_epoch", type=click.IntRange(1), help="Epoch to go on with.  [default: after the newest saved]")
 @click.option("--fresh", is_flag=True, help="Begin anew: the weights of the run in the folder are moved aside.")
+@click.option("--resume", type=PATH, help="Checkpoint of a run elsewhere, to go on from where the folder has none.")
 @click.option("--same_data", is_flag=True, help="Refuse to go on with a data set that has changed.")
 @click.option("--use_amp", is_flag=True, help="FP16 with loss scaling, unless the spec sets train_config.precision.")
 @compat
 @common
 def train(spec_file: Path, classmap: Path | None, init_epoch: int | None, use_amp: bool, **rest: Any) -> int:
     """Train, or retrain a pruned network. Goes on where an earlier run in the results folder stopped."""
-    is_fresh, same_data = rest.pop("fresh"), rest.pop("same_data")
-    if is_fresh and (same_data or init_epoch):
-        raise click.UsageError("--fresh begins anew: leave --init_epoch and --same_data out, which go on")
+    is_fresh, same_data, resume = rest.pop("fresh"), rest.pop("same_data"), rest.pop("resume")
+    if is_fresh and (same_data or init_epoch or resume):
+        raise click.UsageError("--fresh begins anew: leave --init_epoch, --resume and --same_data out, which go on")
 
     def stage(spec: "Spec", run: "Run") -> "Summary":
         from tao_lite.spec import classification_pb2 as pb
@@ -38,7 +39,7 @@ def train(spec_file: Path, classmap: Path | None, init_epoch: int | None, use_am
 
         if use_amp and not spec.experiment.train_config.HasField("precision"):
             spec.experiment.train_config.precision = pb.Precision.FP16
-        return train_stage(spec, run, Demands(is_fresh=is_fresh, same_data=same_data))
+        return train_stage(spec, run, Demands(is_fresh=is_fresh, same_data=same_data, resume=resume))
 
     fields = {
         "dataset_config.classmap_path": classmap,

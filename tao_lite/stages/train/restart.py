@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -65,12 +66,16 @@ class Progress:
         return is_best
 
 
-def resume_point(run: Run, experiment: pb.Experiment, class_names: tuple[str, ...]) -> Checkpoint | None:
+def resume_point(
+    run: Run, experiment: pb.Experiment, class_names: tuple[str, ...], elsewhere: Path | None = None
+) -> Checkpoint | None:
     """The checkpoint to go on from, or nothing where the folder holds none.
+
+    `elsewhere`, if given, is taken where the folder holds none; it is copied there.
 
     Raises:
         CheckpointError: init_epoch asks for a checkpoint that is not there, is damaged, or is not of that epoch; or
-            one is of a newer version.
+            one is of a newer version; or the one elsewhere can't be gone on from.
         ReadError: the system can't read one now.
         RunError: the folder belongs to another experiment, or all its checkpoints are damaged.
     """
@@ -86,13 +91,35 @@ def resume_point(run: Run, experiment: pb.Experiment, class_names: tuple[str, ..
                 "from its newest checkpoint"
             )
     else:
-        newest = _newest(run, arch)
+        newest = _newest(run, arch) or _saved_elsewhere(elsewhere)
         if not newest:
             return None
         path, found = newest
     _refuse_other_experiment(run, found, experiment, class_names)
+    if path == elsewhere and run.is_main:
+        _take_over(run, path, found)
     _log.info("Resumed from %s: %d epochs and %d batches were done", path, found.epoch, found.batch)
     return found
+
+
+def _saved_elsewhere(path: Path | None) -> tuple[Path, Checkpoint] | None:
+    if not path:
+        return None
+    found = checkpoints.load(path)
+    if not found.training:
+        raise CheckpointError(
+            f"{path}: is not what a training saved to go on from; give train_config.pretrained_model_path its weights"
+        )
+    return path, found
+
+
+def _take_over(run: Run, source: Path, found: Checkpoint) -> None:
+    """Copy the checkpoint into the folder, by the name that it has there."""
+    path = run.interrupted if found.batch else run.checkpoint(found.experiment.model_config.arch, found.epoch)
+    with reading.open_regular(source, CheckpointError) as old, writing.new_file(path) as new:
+        shutil.copyfileobj(old, new)
+    if path != run.interrupted:
+        _point(run.latest, path)
 
 
 def go_back(run: Run, arch: str, progress: Progress) -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -37,6 +38,7 @@ class Demands:
 
     is_fresh: bool = False  # its weights are moved aside, and the training begins anew
     same_data: bool = False  # a changed data set is refused
+    resume: Path | None = None  # a checkpoint of a run elsewhere, to go on from where the folder has none
 
 
 def train(spec: Spec, run: Run, demands: Demands = Demands()) -> Summary:
@@ -63,7 +65,9 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Tr
     """All that the epochs work with, at the place where the run stands: first it is built, then it is changed."""
     experiment = spec.experiment
     train_loader, val_loader = preparation.loaders(experiment, run)
-    resumed = None if demands.is_fresh else restart.resume_point(run, experiment, train_loader.class_names)
+    names, resumed = train_loader.class_names, None
+    if not demands.is_fresh:
+        resumed = restart.resume_point(run, experiment, names, demands.resume)
     data = train_loader.data_set, val_loader.data_set
     agreement.refuse_different(spec, data, resumed, run.world)
     prints = Prints.of(experiment, *data) if run.is_main else None
@@ -75,7 +79,7 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Tr
         threads = resumed.training.get("threads") if place.num_processes(resumed) < 2 else None
     # It turns TensorFloat-32 on or off for the whole process.
     precision = Precision.of(experiment.train_config, run.device)
-    network = _network(experiment, train_loader.class_names, resumed, run)
+    network = _network(experiment, names, resumed, run)
     recipe = preparation.recipe(experiment, network, train_loader, run, precision=precision)
 
     # The recipe's average is a copy in float32, which the network need not remain.
