@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tao_lite import checkpoint as checkpoints
 from tests import commands
+from tests.checkpoints import answering
 from tests.conftest import process_of_rank
 
 SPEC = """
@@ -209,6 +210,39 @@ def wait_for(condition: str, path: Path, process: subprocess.Popen[str]) -> None
     while not (path.is_file() and condition in path.read_text()):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
+
+
+def test_a_run_goes_on_in_another_folder_from_a_checkpoint_of_its_own(
+    spec: Path, trained: Path, tmp_path: Path
+) -> None:
+    kept, words = tmp_path / "kept", ("--set", "train_config.checkpoint.keep_last=4")
+    assert tao_lite("train", "-e", spec, "-r", kept, *words).returncode == 0
+    parent, there = kept / "weights" / "resnet_002.pth", tmp_path / "there"
+    finished = tao_lite("train", "-e", spec, "-r", there, "--resume", parent, *words)
+    assert finished.returncode == 0, finished.stderr
+    assert f"Resumed from {parent}: 2 epochs" in finished.stderr
+    for name, tensor in final_weights(trained).items():
+        assert torch.equal(tensor, final_weights(there)[name]), name
+    assert (there / "weights" / "resnet_002.pth").read_bytes() == parent.read_bytes()
+    again = tao_lite("train", "-e", spec, "-r", there, "--resume", parent, *words, "--set", "train_config.n_epochs=5")
+    assert f"Resumed from {there / 'weights' / 'resnet_004.pth'}" in again.stderr
+
+
+def test_a_checkpoint_elsewhere_that_does_not_fit_is_refused_and_not_copied(
+    spec: Path, trained: Path, tmp_path: Path
+) -> None:
+    bare = answering(tmp_path, 'arch: "resnet" n_layers: 10 use_batch_norm: true input_image_size: "3,32,32"', "torch")
+    other = ("--set", "model_config.use_bias=true")
+    for words, said in (
+        (("--resume", bare), "is not what a training saved to go on from; give train_config.pretrained_model_path its"),
+        (("--resume", trained / "weights" / "best.pth", *other), "holds a run with another network"),
+        (("--resume", tmp_path / "none.pth"), "none.pth"),
+        (("--resume", bare, "--fresh"), "--fresh begins anew: leave --init_epoch, --resume and --same_data out"),
+    ):
+        finished = tao_lite("train", "-e", spec, "-r", tmp_path / "results", *words)
+        assert finished.returncode == 2
+        assert said in finished.stderr
+        assert not list((tmp_path / "results").glob("weights/*"))
 
 
 @pytest.mark.parametrize(
