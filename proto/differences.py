@@ -17,6 +17,7 @@ DIFFERENT = (
     "model_config { batch_norm_config { epsilon: 1e-3 } }",
     'train_config { preprocess_mode: "torch" }',
     'model_config { input_image_size: "1,64,64" } train_config { preprocess_mode: "torch" }',
+    "train_config { enable_center_crop: true }",
     "train_config { enable_color_augmentation: true }",
     "train_config { enable_color_augmentation: true enable_random_crop: true }",
     "train_config { label_smoothing: 0.1 }",

@@ -83,6 +83,13 @@ def _of_data(experiment: pb.Experiment) -> Iterator[str]:
     if train.preprocess_mode == "torch":
         deviations = "0.226" if is_grey else "0.229, 0.224, 0.225"
         yield f"train_config.preprocess_mode: torch divides by {deviations} under CORRECTED; under TAO_EXACT by 0.224"
+    crops = {"train_config": train.enable_center_crop, "eval_config": experiment.eval_config.enable_center_crop}
+    if any(crops.values()) and not experiment.model_config.HasField("resize_mode"):
+        block = next(name for name in crops if crops[name])
+        yield (
+            f"{block}.enable_center_crop: CORRECTED cuts the middle out at fractions of a pixel; TAO_EXACT resizes the "
+            "picture to whole pixels, and cuts at whole ones"
+        )
     if train.enable_color_augmentation and not is_grey:
         exact = (
             "adds to the saturation in HSV, which tints greys, and cuts colours to whole numbers"

@@ -253,6 +253,8 @@ train_config {
 TUTORIAL_DIFFERENCES = """
 model_config.freeze_blocks: CORRECTED freezes whole blocks; TAO_EXACT only their kernels and biases, and their batch
     normalisation goes on training, with its statistics
+train_config.enable_center_crop: CORRECTED cuts the middle out at fractions of a pixel; TAO_EXACT resizes the picture to
+    whole pixels, and cuts at whole ones
 train_config.reg_config.weight_decay: CORRECTED adds 5e-05 * w to a kernel's gradient; TAO_EXACT 2 * 5e-05 * w, the
     slope of Keras's 5e-05 * w ** 2
 train_config.reg_config: the training and validation losses that are reported are cross-entropy under CORRECTED;

@@ -36,7 +36,7 @@ def loader(
     has_random_crop = is_training and train.enable_random_crop
     # Evaluation sees what validation saw, unless the spec says else.
     crops = evaluation if split == "eval" and evaluation.HasField("enable_center_crop") else train
-    view = fixed_geometry(model, is_cropped=not is_training and crops.enable_center_crop)
+    view = fixed_geometry(experiment, is_cropped=not is_training and crops.enable_center_crop)
     geometry: Geometry = "random_crop" if has_random_crop else view
     needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
     dataset = experiment.dataset_config

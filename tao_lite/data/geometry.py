@@ -18,7 +18,7 @@ Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom in pixels; right and bottom exclusive."""
 
-Fixed = Literal["squeeze", "centre_crop", "letterbox"]
+Fixed = Literal["squeeze", "centre_crop", "letterbox", "tao_crop"]
 """How a picture comes to the network's shape, where it is seen the same way each time."""
 FIXED = get_args(Fixed)
 
@@ -28,6 +28,7 @@ MIN_SCALE = 0.45
 """The smallest random crop, as a share of the largest that fits, per side. Source: TAO 5."""
 MAX_LINEAR = 1.25
 """Pixels of a random crop per pixel of the target, per side, up to which it is resized without antialiasing."""
+_MOST_RESIZED = 2**27
 CENTRE_MARGIN = 32
 """Pixels by which centre crop resizes beyond the target before it cuts. Source: TAO 5, made for targets near 224."""
 
@@ -61,6 +62,22 @@ def centre_crop(source: Size, target: Size) -> Box:
     return _place(source, (height / enlarge, width / enlarge), (0.5, 0.5))
 
 
+def tao_crop(image: Pixels, size: Size, interpolation: str) -> Pixels:
+    """The middle of the image as TAO's code cuts it: out of the whole, resized, at whole pixels.
+
+    Sizes are cut off, corners rounded, halves to even. Source: tao-deploy 7.3.0, which gives the same bits. An image
+    that is so long that the resized one would have more than 2**27 pixels is cut by `centre_crop`.
+    """
+    source = image.shape[0], image.shape[1]
+    enlarge = max((target + CENTRE_MARGIN) / length for target, length in zip(size, source, strict=True))
+    rows, columns = int(source[0] * enlarge), int(source[1] * enlarge)
+    if rows * columns > _MOST_RESIZED:
+        return resize(image, centre_crop(source, size), size, interpolation)
+    covering = resize(image, squeeze(source, size), (rows, columns), interpolation)
+    top, left = round(rows / 2) - round(size[0] / 2), round(columns / 2) - round(size[1] / 2)
+    return covering[top : top + size[0], left : left + size[1]].copy()
+
+
 _BOXES = {"squeeze": squeeze, "centre_crop": centre_crop}
 
 
@@ -78,6 +95,8 @@ def fixed(image: Pixels, geometry: str, size: Size, interpolation: str, fill: in
     """The image as a network of that size sees it by one of FIXED; `fill` is the value of the bars of a letterbox."""
     height, width, channels = image.shape
     source = (height, width)
+    if geometry == "tao_crop":
+        return tao_crop(image, size, interpolation)
     if geometry != "letterbox":
         return resize(image, _BOXES[geometry](source, size), size, interpolation)
     inner, (top, left) = letterbox(source, size)

@@ -36,6 +36,7 @@ _MODES: Mapping[int, Fixed] = {
     pb.ResizeMode.SQUEEZE: "squeeze",
     pb.ResizeMode.CENTRE_CROP: "centre_crop",
     pb.ResizeMode.LETTERBOX: "letterbox",
+    pb.ResizeMode.TAO_CROP: "tao_crop",
 }
 
 _ORDERS = {"RGB": 3, "BGR": 3, "GREY": 1}
@@ -58,14 +59,16 @@ SCHEMA = {
 """The fields and what they may hold."""
 
 
-def fixed_geometry(model: pb.ModelConfig, *, is_cropped: bool) -> Fixed:
+def fixed_geometry(experiment: pb.Experiment, *, is_cropped: bool) -> Fixed:
     """How pictures come to the network's shape where chance has no part in it.
 
     is_cropped: what TAO's switch says, enable_center_crop, which holds unless the network's resize_mode is set.
     """
-    if model.HasField("resize_mode"):
-        return _MODES[model.resize_mode]
-    return "centre_crop" if is_cropped else "squeeze"
+    if experiment.model_config.HasField("resize_mode"):
+        return _MODES[experiment.model_config.resize_mode]
+    if not is_cropped:
+        return "squeeze"
+    return "tao_crop" if experiment.compat == pb.Compat.TAO_EXACT else "centre_crop"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ class Pipeline:
         _, height, width = (int(number) for number in model.input_image_size.split(","))
         return cls(
             size=(height, width),
-            geometry=fixed_geometry(model, is_cropped=is_cropped),
+            geometry=fixed_geometry(experiment, is_cropped=is_cropped),
             fill=model.letterbox_value if model.resize_mode == pb.ResizeMode.LETTERBOX else 0,
             filter="bicubic" if model.resize_interpolation_method == pb.BICUBIC else "bilinear",
             full_scale=experiment.dataset_config.full_scale,
@@ -106,6 +109,11 @@ class Pipeline:
     def resized(self, image: Pixels) -> Pixels:
         """The picture as the network sees it: uint8 [H, W, C] -> [h, w, C]."""
         return geometry.fixed(image, self.geometry, self.size, self.filter, self.fill)
+
+    @property
+    def is_cropped(self) -> bool:
+        """Whether the middle of a picture is seen."""
+        return self.geometry in ("centre_crop", "tao_crop")
 
     @property
     def channels(self) -> int:
@@ -128,7 +136,7 @@ class Pipeline:
         model.resize_interpolation_method = pb.BICUBIC if self.filter == "bicubic" else pb.BILINEAR
         model.resize_mode = pb.ResizeMode.Kind.Value(self.geometry.upper())
         model.letterbox_value = self.fill
-        experiment.eval_config.enable_center_crop = self.geometry == "centre_crop"
+        experiment.eval_config.enable_center_crop = self.is_cropped
         experiment.dataset_config.full_scale = self.full_scale
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,7 +146,7 @@ class Pipeline:
             "resize": {
                 "size": list(self.size),
                 "geometry": self.geometry,
-                "margin": geometry.CENTRE_MARGIN if self.geometry == "centre_crop" else 0,
+                "margin": geometry.CENTRE_MARGIN if self.is_cropped else 0,
                 "filter": self.filter,
                 "antialias": True,
                 **({"fill": self.fill} if self.geometry == "letterbox" else {}),

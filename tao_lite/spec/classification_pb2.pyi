@@ -444,6 +444,8 @@ class ResizeMode(_message.Message):
         """The middle of the picture, as TAO's enable_center_crop."""
         LETTERBOX: ResizeMode._Kind.ValueType  # 2
         """The whole picture in its own shape, as large as fits, between bars."""
+        TAO_CROP: ResizeMode._Kind.ValueType  # 3
+        """The middle of the picture, as TAO's code cuts it: at whole pixels. TAO_EXACT makes it of enable_center_crop."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The choices."""
@@ -454,6 +456,8 @@ class ResizeMode(_message.Message):
     """The middle of the picture, as TAO's enable_center_crop."""
     LETTERBOX: ResizeMode.Kind.ValueType  # 2
     """The whole picture in its own shape, as large as fits, between bars."""
+    TAO_CROP: ResizeMode.Kind.ValueType  # 3
+    """The middle of the picture, as TAO's code cuts it: at whole pixels. TAO_EXACT makes it of enable_center_crop."""
 
     def __init__(
         self,

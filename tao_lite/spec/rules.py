@@ -155,7 +155,7 @@ def _crop_violations(experiment: pb.Experiment) -> Iterator[Finding]:
     mode = pb.ResizeMode.Kind.Name(model.resize_mode)
     for path, config in (("train_config", experiment.train_config), ("eval_config", experiment.eval_config)):
         if config.HasField("enable_center_crop") and config.enable_center_crop != (
-            model.resize_mode == pb.ResizeMode.CENTRE_CROP
+            model.resize_mode in (pb.ResizeMode.CENTRE_CROP, pb.ResizeMode.TAO_CROP)
         ):
             found = str(config.enable_center_crop).lower()
             text = f"found {found} beside model_config.resize_mode {mode}; leave one out"

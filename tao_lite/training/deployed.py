@@ -223,7 +223,7 @@ def _misfits(description: Description, computed: Computed) -> Iterator[str]:
 
 
 def _warn_of_crop(experiment: pb.Experiment, description: Description, path: Path) -> None:
-    config, is_cropped = experiment.eval_config, description.pipeline.geometry == "centre_crop"
+    config, is_cropped = experiment.eval_config, description.pipeline.is_cropped
     if config.HasField("enable_center_crop") and config.enable_center_crop != is_cropped:
         _log.warning(
             "eval_config.enable_center_crop is %s, but %s was exported with %s, which holds",

@@ -59,7 +59,7 @@ class Trained:
         merged.model_config.CopyFrom(found.experiment.model_config)
         if not merged.dataset_config.HasField("full_scale"):  # so is what was white in its deep pictures
             merged.dataset_config.full_scale = found.experiment.dataset_config.full_scale
-        _see_as_validation(merged, checkpoints.pipeline(found).geometry == "centre_crop", path)
+        _see_as_validation(merged, checkpoints.pipeline(found).is_cropped, path)
         network = on_device(checkpoints.network(found).eval(), device)
         return cls(path=path, found=found, experiment=compat.effective(merged), device=device, network=network)
 

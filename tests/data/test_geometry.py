@@ -91,6 +91,28 @@ def test_a_random_crop_reaches_both_ends_of_the_picture() -> None:
     assert random_crop((300, 400), (64, 64), (0.0, 1 - 2**-53, 1 - 2**-53)) == pytest.approx((265, 165, 400, 300))
 
 
+def by_tao_deploy(image: Pixels, target: Size) -> Pixels:
+    """TAO's centre crop as tao-deploy does it, with Pillow alone."""
+    picture = Image.fromarray(image)
+    ratio = max((target[1] + 32) / picture.width, (target[0] + 32) / picture.height)
+    covering = picture.resize((int(picture.width * ratio), int(picture.height * ratio)), Image.Resampling.BILINEAR)
+    left, top = round(covering.width / 2) - round(target[1] / 2), round(covering.height / 2) - round(target[0] / 2)
+    return np.asarray(covering.crop((left, top, left + target[1], top + target[0])))
+
+
+@pytest.mark.parametrize("target", [(64, 64), (65, 48), (16, 17)])
+@pytest.mark.parametrize("source", [(321, 500), (33, 100), (47, 48), (16, 16)])
+def test_taos_crop_gives_the_bits_of_the_two_steps(source: Size, target: Size) -> None:
+    """321 * (96 / 321) is less than 96 in floating point, so TAO resizes to 95."""
+    image = np.random.default_rng(0).integers(0, 256, (*source, 3), np.uint8)
+    np.testing.assert_array_equal(fixed(image, "tao_crop", target, "bilinear", 0), by_tao_deploy(image, target))
+
+
+def test_taos_crop_of_an_endless_strip_fits_into_memory() -> None:
+    strip = np.zeros((1, 2_000_000, 1), np.uint8)
+    assert fixed(strip, "tao_crop", (64, 64), "bilinear", 0).shape == (64, 64, 1)
+
+
 def test_a_centre_crop_keeps_seven_eighths_at_224_and_two_thirds_at_64() -> None:
     # 224 / (224 + 32) = 7/8 and 64 / (64 + 32) = 2/3 of the shorter side, 240, in the middle of 240 x 320.
     assert centre_crop((240, 320), (224, 224)) == pytest.approx((55, 15, 265, 225))

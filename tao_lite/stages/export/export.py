@@ -83,6 +83,11 @@ def make(trained: Trained, form: Form) -> Made:
     Raises:
         RunError: the file would not compute what the network computes, or the form can't be had.
     """
+    if form.kind == "image" and trained.pipeline.geometry == "tao_crop":
+        raise RunError(
+            "--input image: no graph cuts a picture's middle as TAO does (compat: TAO_EXACT), at whole pixels; leave "
+            "it out, or export with --set compat=CORRECTED, which cuts at fractions of them"
+        )
     deployed = Deployed(trained.network, trained.pipeline, form.kind, _fed(trained.pipeline, form)).eval()
     inputs = samples(form, trained.pipeline)
     file = _exported(deployed, inputs[0], form)

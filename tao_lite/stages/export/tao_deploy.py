@@ -80,7 +80,7 @@ def spec(trained: Trained) -> str:
             top_k=_top_k(known.eval_config.top_k, len(trained.class_names)),
             eval_dataset_path=IMAGES,
             batch_size=1,  # with more, inference passes over what does not fill the last batch
-            enable_center_crop=pipeline.geometry != "squeeze",
+            enable_center_crop=pipeline.is_cropped,
         ),
     )
     model = experiment.model_config

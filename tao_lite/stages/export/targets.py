@@ -147,7 +147,7 @@ def _deepstream(contents: Contents) -> Written:
     writing.write(folder / "labels.txt", deepstream.labels(description.class_names))
     writing.write(folder / "config_infer.txt", config)
     others = nvinfer.other_answers(contents.onnx, config, contents.wanted.all)
-    crop = _CROP if description.pipeline.geometry == "centre_crop" else ""
+    crop = _CROP if description.pipeline.is_cropped else ""
     usage = _DEEPSTREAM.format(count=len(contents.wanted.all), crop=crop, **others)
     written = _onnxruntime(contents)
     return replace(written, usage=written.usage + usage, not_run="DeepStream's nvinfer", other_answers=others)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
@@ -37,14 +38,15 @@ from tests.test_pipeline import spec, tao_lite, trained
 __all__ = ["spec", "trained"]  # fixtures
 
 RESNET = 'arch: "resnet" n_layers: 10 use_batch_norm: true'
+CROPPED = ("--set", "compat=TAO_EXACT", "--set", "eval_config.enable_center_crop=true")
 FORM = export.Form(for_tao_deploy=True, opset=tao_deploy.OPSET)
 
 
 @pytest.fixture(scope="module")
 def made(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package with pictures and tensors, by the command line."""
+    """A package with pictures and tensors, by the command line; the middle of pictures is seen."""
     folder = tmp_path_factory.mktemp("made") / "package"
-    words = ("-m", trained / "weights" / "best.pth", "-r", trained.with_name("exported"), "--images", 9)
+    words = ("-m", trained / "weights" / "best.pth", "-r", trained.with_name("exported"), "--images", 9, *CROPPED)
     tensors = ("--data_type", "int8", "--batches", 3, "--batch_size", 4, "--verify", 10)
     finished = tao_lite("export", *words, "--package", folder, "--for", "tao-deploy", *tensors)
     assert finished.returncode == 0, finished.stderr
@@ -58,7 +60,7 @@ def test_its_spec_has_only_what_tao_deploy_reads(made: Path) -> None:
         tao_schema.read("""
         model_config { arch: "resnet" input_image_size: "3,32,32" n_layers: 10 }
         train_config { preprocess_mode: "tf" }
-        eval_config { top_k: 2 eval_dataset_path: "images" batch_size: 1 }
+        eval_config { top_k: 2 eval_dataset_path: "images" batch_size: 1 enable_center_crop: true }
         """)
     )
 
@@ -85,13 +87,21 @@ def test_it_holds_what_its_commands_name(made: Path) -> None:
     assert "--raw_input" not in readme
 
 
+def seen(path: Path) -> npt.NDArray[np.float32]:
+    """The middle of a picture as tao-deploy's loader gives it to a network of 32 x 32: [3, 32, 32] from -1 to 1."""
+    picture = Image.open(path).convert("RGB")
+    ratio = max(64 / picture.width, 64 / picture.height)
+    covering = picture.resize((int(picture.width * ratio), int(picture.height * ratio)), Image.Resampling.BILINEAR)
+    left, top = (round(side / 2) - 16 for side in covering.size)
+    pixels = np.asarray(covering.crop((left, top, left + 32, top + 32)), np.float32)
+    return pixels.transpose(2, 0, 1) / np.float32(127.5) - np.float32(1)
+
+
 def answered(folder: Path, paths: Sequence[Path]) -> Iterator[tuple[Path, list[float]]]:
-    """What tao-deploy's loader and an engine in FP32 give, in batches of 1: squeezed, RGB."""
+    """What an engine in FP32 gives, in batches of 1."""
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     for path in paths:
-        picture = Image.open(path).convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)
-        values = np.asarray(picture, np.float32).transpose(2, 0, 1)[None] / np.float32(127.5) - np.float32(1)
-        yield path, session.run(None, {session.get_inputs()[0].name: values})[0][0].tolist()
+        yield path, session.run(None, {session.get_inputs()[0].name: seen(path)[None]})[0][0].tolist()
 
 
 def test_its_pictures_are_answered_as_expected_and_verify_says_so(made: Path, tmp_path: Path) -> None:
@@ -131,27 +141,27 @@ def test_its_tensors_are_training_pictures_from_minus_1_to_1(made: Path, colours
         assert {(batch.dtype, batch.compression) for batch in batches} == {(np.dtype("float32"), "gzip")}
         found = np.concatenate(batches)
     assert np.abs(found).max() <= 1 + 1e-6
-    squeezed = {}
-    for path in colours.rglob("*.png"):
-        picture = np.asarray(Image.open(path).resize((32, 32), Image.Resampling.BILINEAR), np.float32)
-        squeezed[(picture.transpose(2, 0, 1) / 127.5 - 1).round(3).tobytes()] = path.parent.name
-    classes = [squeezed[one.round(3).tobytes()] for one in found]
+    known = {seen(path).round(3).tobytes(): path.parent.name for path in colours.rglob("*.png")}
+    classes = [known[one.round(3).tobytes()] for one in found]
     assert {name: classes.count(name) for name in set(classes)} == {"blue": 4, "green": 4, "red": 4}
 
 
-# model_config, preprocess_mode, image_mean
-SETTINGS: dict[str, tuple[str, str, tuple[float, ...] | None]] = {
+# model_config, preprocess_mode, image_mean, whether the middle of pictures is seen
+SETTINGS: dict[str, tuple[str, str, tuple[float, ...] | None, bool]] = {
     "caffe_own_mean_bicubic": (
-        'input_image_size: "3,32,48" resize_interpolation_method: BICUBIC', "caffe", (20.5, 130.0, 211.25)
+        'input_image_size: "3,32,48" resize_interpolation_method: BICUBIC',
+        "caffe",
+        (20.5, 130.0, 211.25),
+        False,
     ),
-    "grey_torch": ('input_image_size: "1,40,56"', "torch", None),
-    "torch": ('input_image_size: "3,64,64"', "torch", None),
-    "grey_caffe": ('input_image_size: "1,40,56"', "caffe", None),
-    "tf": ('input_image_size: "3,32,32"', "tf", None),
-    "grey_torch_bicubic": ('input_image_size: "1,64,32" resize_interpolation_method: BICUBIC', "torch", None),
-    "grey_tf": ('input_image_size: "1,32,32"', "tf", None),
-    "caffe": ('input_image_size: "3,224,224"', "caffe", None),
-}  # fmt: skip
+    "grey_torch_crop": ('input_image_size: "1,41,64"', "torch", None, True),
+    "torch": ('input_image_size: "3,64,64"', "torch", None, False),
+    "torch_crop": ('input_image_size: "3,224,224"', "torch", None, True),
+    "caffe_crop_bicubic": ('input_image_size: "3,65,64" resize_interpolation_method: BICUBIC', "caffe", None, True),
+    "grey_caffe": ('input_image_size: "1,40,56"', "caffe", None, False),
+    "tf": ('input_image_size: "3,32,32"', "tf", None, False),
+    "grey_tf": ('input_image_size: "1,32,32" resize_interpolation_method: BICUBIC', "tf", None, False),
+}
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in list(SETTINGS)[2:]]
 
 Networks = Callable[[str], tuple[Trained, export.Made]]
@@ -163,9 +173,10 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
 
     @functools.cache
     def network(setting: str) -> tuple[Trained, export.Made]:
-        text, mode, mean = SETTINGS[setting]
+        text, mode, mean, is_cropped = SETTINGS[setting]
         path = answering(tmp_path_factory.mktemp(setting), f"{RESNET} {text}", mode, mean)
-        trained = Trained.of(path, torch.device("cpu"))
+        seen_as = pb.Experiment(compat=pb.Compat.TAO_EXACT, eval_config=pb.EvalConfig(enable_center_crop=is_cropped))
+        trained = Trained.of(path, torch.device("cpu"), seen_as)
         return trained, export.make(trained, FORM)
 
     return network

@@ -45,14 +45,16 @@ def decode(file):
 def resize(pixels):
     """The part that the network sees, in its size: uint8 [h, w, C]."""
     (height, width), (h, w), margin = pixels.shape[:2], RESIZE["size"], RESIZE["margin"]
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     box, inner_h, inner_w = (0, 0, width, height), h, w
+    if RESIZE["geometry"] == "tao_crop":
+        return at_whole_pixels(picture)
     if RESIZE["geometry"] == "centre_crop":
         enlarge = max((h + margin) / height, (w + margin) / width)
         top, left = (height - h / enlarge) / 2, (width - w / enlarge) / 2
         box = (left, top, min(left + w / enlarge, width), min(top + h / enlarge, height))
     elif RESIZE["geometry"] == "letterbox":
         inner_h, inner_w = min(h, max(1, w * height // width)), min(w, max(1, h * width // height))
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     resized = np.asarray(picture.resize((inner_w, inner_h), FILTERS[RESIZE["filter"]], box)).reshape(
         inner_h, inner_w, -1
     )
@@ -60,6 +62,15 @@ def resize(pixels):
     top, left = (h - inner_h) // 2, (w - inner_w) // 2
     framed[top : top + inner_h, left : left + inner_w] = resized
     return framed
+
+
+def at_whole_pixels(picture):
+    """The middle of the picture, which is resized to just cover that and its margin: uint8 [h, w, C]."""
+    (h, w), margin = RESIZE["size"], RESIZE["margin"]
+    enlarge = max((h + margin) / picture.height, (w + margin) / picture.width)
+    covering = picture.resize((int(picture.width * enlarge), int(picture.height * enlarge)), FILTERS[RESIZE["filter"]])
+    left, top = round(covering.width / 2) - round(w / 2), round(covering.height / 2) - round(h / 2)
+    return np.asarray(covering.crop((left, top, left + w, top + h))).reshape(h, w, -1)
 
 
 def normalise(pixels):
