@@ -111,7 +111,7 @@ format: $(INSTALLED) ## Put the code into the house's form
 wheel: $(INSTALLED) ## Build the package that pip installs, in dist
 	$(BIN)/python -m hatchling build -t wheel
 
-proto: $(INSTALLED) ## Make the code and the field reference from proto/classification.proto
+proto: $(INSTALLED) ## Make the code, the field reference and specs/automl from proto/classification.proto
 	$(BIN)/python proto/generate.py
 
 clean: ## Remove .venv and caches; results and data stay

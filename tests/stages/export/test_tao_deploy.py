@@ -146,6 +146,23 @@ def test_its_tensors_are_training_pictures_from_minus_1_to_1(made: Path, colours
     assert {name: classes.count(name) for name in set(classes)} == {"blue": 4, "green": 4, "red": 4}
 
 
+def test_the_package_and_its_checkpoint_see_the_same_middle(made: Path, trained: Path, tmp_path: Path) -> None:
+    """Where the checkpoint is told to crop as TAO: CORRECTED cuts other rectangles."""
+
+    def probabilities(name: str, model: Path, *words: str) -> npt.NDArray[np.float64]:
+        folder = tmp_path / name
+        finished = tao_lite("inference", "-m", model, "-r", folder, "-d", made / "images", *words)
+        assert finished.returncode == 0, finished.stderr
+        with (folder / "predictions.csv").open() as file:
+            return np.array([[float(value) for value in row[-3:]] for row in list(csv.reader(file))[1:]])
+
+    found, best = probabilities("package", made), trained / "weights" / "best.pth"
+    exact = ("--set", "train_config.precision=FP32", *CROPPED)
+    np.testing.assert_allclose(probabilities("exact", best, *exact), found, atol=2e-6)
+    corrected = probabilities("corrected", best, *exact, "--set", "compat=CORRECTED")
+    assert np.abs(corrected - found).max() > 1e-5
+
+
 # model_config, preprocess_mode, image_mean, whether the middle of pictures is seen
 SETTINGS: dict[str, tuple[str, str, tuple[float, ...] | None, bool]] = {
     "caffe_own_mean_bicubic": (
