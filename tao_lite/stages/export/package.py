@@ -94,6 +94,8 @@ def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
     forms, folder = dict(request.forms()), request.folder
     for name in forms:
         refuse_missing(f"--for {name}", TARGETS[name].extra, *TARGETS[name].needs)
+    if request.extras.calibration:
+        refuse_missing("--data_type int8 for tao-deploy", "import", "h5py")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder}: is there already and not an empty folder; name another one, or remove it")
     if request.signing_key:
