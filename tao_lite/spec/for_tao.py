@@ -25,6 +25,7 @@ _INSTEAD = {
     "Experiment.prune_config": "TAO's prune takes it as -pth, -eq, -pg, -nf and -el, and --normalizer",
     "Experiment.compat": "TAO computes as TAO_EXACT does",
     "Experiment.quantize_config": "TAO's export takes it as --data_type int8",
+    "ModelConfig.resize_mode": "TAO squeezes pictures, or crops them by enable_center_crop",
     "OptimizerConfig.adamw": "TAO has none; name sgd, adam or rmsprop",
     "LRConfig.linear": "TAO has none; name step, soft_anneal or cosine",
     "LRConfig.warmup": "TAO warms up by soft_start of soft_anneal and cosine only",

@@ -72,15 +72,13 @@ class Request:
             if self.kind and self.kind not in target.kinds:
                 raise RunError(f"--for {name} takes --input {' or '.join(target.kinds)}, not {self.kind}; leave it out")
             kind = self.kind or target.kinds[0]
-            yield (
-                name,
-                Form(
-                    kind=kind,
-                    opset=self.opset or (tao_deploy.OPSET if name == "tao-deploy" else None),
-                    for_deepstream=name == "deepstream" and kind == "tensor",
-                    for_tao_deploy=name == "tao-deploy",
-                ),
+            form = Form(
+                kind=kind,
+                opset=self.opset or (tao_deploy.OPSET if name == "tao-deploy" else None),
+                for_deepstream=name == "deepstream" and kind == "tensor",
+                for_tao_deploy=name == "tao-deploy",
             )
+            yield name, form
 
 
 def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
