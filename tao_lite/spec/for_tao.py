@@ -42,9 +42,13 @@ _WITHOUT = "TAO goes without it"
 _WEIGHTS = (".hdf5", ".tlt")
 _TOP = Place(1, 1)
 
-_SAME_UNSET = {"n_layers", "enabled", "num_images"}
+_SAME_UNSET = {"ModelConfig.n_layers", "VisualizerConfig.enabled", "VisualizerConfig.num_images"}
 """Fields that TAO's code does not take for 0 where they are unset, or never reads."""
-_ZERO_IF_EXACT = {"momentum", "epsilon", "beta_1", "beta_2", "rho"}
+_ZERO_IF_EXACT = {
+    "BatchNormConfig.momentum",
+    *(f"AdamOptimizerConfig.{name}" for name in ("beta_1", "beta_2", "epsilon")),
+    *(f"RmspropOptimizerConfig.{name}" for name in ("rho", "epsilon")),
+}
 """Fields that TAO_EXACT takes for 0 too where they are unset."""
 
 _ASKED = {
@@ -118,7 +122,7 @@ class _Change:
         for name, field in schema.fields(message).items():
             if name in names or not _is_theirs(field):
                 continue
-            if field.has_default_value and name not in self._unwritten:
+            if field.has_default_value and f"{message.name}.{name}" not in self._unwritten:
                 value = scalar(field, field.default_value)
                 self._tell(place, join(path, name), f"{write.scalar(value)} was written: TAO has no such default")
                 yield Field(name, value, place, place)

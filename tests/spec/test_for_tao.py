@@ -90,7 +90,7 @@ eval_config { model_path: "best.pth" }
 
 def test_what_tao_takes_for_0_is_written_out() -> None:
     text = """train_config { optimizer { adam { beta_1: 0.8 } } reg_config { type: "L2" } }
-model_config { batch_norm_config { epsilon: 0.001 } activation { activation_type: "relu" } }
+model_config { batch_norm_config { epsilon: 0.001 } n_layers: 18 activation { activation_type: "relu" } }
 """
     found = tao_schema.read(for_tao.upgraded(text, Path("a.cfg"))[0])
     train, model = found.train_config, found.model_config  # type: ignore[attr-defined]
