@@ -33,6 +33,7 @@ MODE = "tf"
 OPSET = 20
 """What its engine builder was seen to take."""
 
+_GEOMETRIES = ("squeeze", "tao_crop")
 _DEFAULT_TOP_K = 5
 _KEY = "_tensorfile_array_key_"
 
@@ -60,15 +61,13 @@ def refuse_unfit(pipeline: Pipeline, folder: Path) -> None:
         raise RunError(
             "--for tao-deploy: its loader crops at whole pixels, this network is evaluated at fractions of them "
             "(enable_center_crop); with --set compat=TAO_EXACT it is evaluated as there, with --set "
-            "eval_config.enable_center_crop=false both see whole pictures"
+            "eval_config.enable_center_crop=false both see whole pictures; in the place of resize_mode CENTRE_CROP "
+            "train with TAO_CROP"
         )
     if pipeline.geometry not in _GEOMETRIES:
         raise RunError(
             f"--for tao-deploy: its loader squeezes or crops pictures, this network's are {pipeline.geometry}"
         )
-
-
-_GEOMETRIES = ("squeeze", "tao_crop")
 
 
 def spec(trained: Trained) -> str:
