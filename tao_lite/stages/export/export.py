@@ -125,6 +125,8 @@ def _noise(form: Form, pipeline: Pipeline, number: int) -> Inputs:
     batch = form.batch_size if form.batch_size > 0 else 2 + number
     channels, height, width = pipeline.shape
     generator = torch.Generator().manual_seed(number)
+    if form.kind == "tensor" and form.for_tao_deploy:
+        return (2 * torch.rand((batch, channels, height, width), generator=generator) - 1,)
     if form.kind == "tensor":
         return (torch.randn((batch, channels, height, width), generator=generator),)
     if form.kind == "image":
