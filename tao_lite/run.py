@@ -119,6 +119,15 @@ class Run:
         return self.results / "predictions.csv"
 
     @property
+    def embeddings(self) -> Path:
+        """Paths and features of each image."""
+        return self.results / "embeddings.npz"
+
+    @property
+    def neighbours_csv(self) -> Path:
+        return self.results / "neighbours.csv"
+
+    @property
     def report(self) -> Path:
         return self.results / "report.html"
 

@@ -375,6 +375,19 @@ def test_a_package_is_evaluated_as_its_checkpoint_and_good_for_nothing_else(
         assert "Traceback" not in refused.stderr
 
 
+def test_neighbours_among_the_training_images_tell_the_class(trained: Path, tmp_path: Path) -> None:
+    model = trained / "weights" / "best.pth"
+    finished = tao_lite("evaluate", "-m", model, "-r", tmp_path, "--knn", "3")
+    assert finished.returncode == 0, finished.stderr
+    found = summary(tmp_path, "evaluate")
+    assert found["knn"] == 3
+    assert float(str(found["knn_accuracy"])) > 0.9
+    assert f"The 3 nearest of 92 training images are right in {found['knn_accuracy']:.2%}" in finished.stdout
+    refused = tao_lite("evaluate", "-m", model, "-r", tmp_path, "--knn", "3", *TWO)
+    assert refused.returncode == 2
+    assert refused.stderr.count("--knn runs in one process") == 1
+
+
 def test_a_pruned_network_is_evaluated_pruned_again_and_retrained_on_other_classes(
     spec: Path, colours: Path, trained: Path, tmp_path: Path
 ) -> None:

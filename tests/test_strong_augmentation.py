@@ -1,4 +1,4 @@
-"""Cutmix, random erasing and RandAugment in a training: what they are given, and that it goes on where it stopped."""
+"""Strong augmentation in a training: what the network is given, and that it goes on where it stopped."""
 
 import io
 from pathlib import Path
@@ -22,8 +22,8 @@ model_config { arch: "resnet" n_layers: 10 input_image_size: "3,16,16" }
 train_config {
   train_dataset_path: "%s" preprocess_mode: "torch" batch_size_per_gpu: 16 n_epochs: 2 n_workers: 1
   optimizer { sgd { momentum: 0.9 } } lr_config { cosine { learning_rate: 0.02 soft_start: 0.1 } }
-  precision: FP32 enable_random_crop: true enable_color_augmentation: true
-  mixup_alpha: 0.2 cutmix_alpha: 1 random_erasing: 0.5 rand_augment { }
+  precision: FP32 enable_random_crop: true mixup_alpha: 0.2 cutmix_alpha: 1 random_erasing: 0.5 rand_augment { }
+  vflip_probability: 0.5 random_rotate { } random_color { hue: 0.1 } random_blur { } random_crop { }
 }
 dataset_config { val_split: 0.25 }
 """
@@ -97,7 +97,13 @@ def test_a_training_stopped_in_its_second_epoch_ends_with_the_same_weights(
     assert all(torch.equal(weights[name], tensor) for name, tensor in whole.network.state_dict().items())
 
 
-@pytest.mark.parametrize("field", ["cutmix_alpha", "mixup_alpha", "random_erasing", "rand_augment"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("cutmix_alpha", "mixup_alpha", "random_erasing", "rand_augment", "vflip_probability", "random_rotate"),
+        *("random_color", "random_blur", "random_crop"),
+    ],
+)
 def test_each_of_them_changes_what_the_network_is_given(experiment: pb.Experiment, tmp_path: Path, field: str) -> None:
     with_it = Session(experiment, tmp_path)
     experiment.train_config.ClearField(field)  # type: ignore[arg-type]

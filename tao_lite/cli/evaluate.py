@@ -8,6 +8,7 @@ import click
 from tao_lite.cli.arguments import PATH, spec_file
 from tao_lite.cli.options import common, compat, network, options
 from tao_lite.cli.session import start
+from tao_lite.machine import distributed
 
 if TYPE_CHECKING:
     from tao_lite.run import Run, Summary
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 @click.option("-cm", "--classmap", type=PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
 @click.option("-i", "--image_dir", type=PATH, help="Images to evaluate.  [default: the spec's]")
 @click.option("-b", "--batch_size", type=click.IntRange(1), help="Images per step.  [default: the spec's]")
+@click.option("--knn", type=click.IntRange(1), help="The accuracy too that K nearest training images vote for.")
 @compat
 @common
-def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, **rest: Any) -> int:
+def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, knn: int | None, **rest: Any) -> int:
     """Evaluate a checkpoint or a deployed network: top-1, top-k, scores per class, confusion matrix."""
 
     def stage(spec: "Spec", run: "Run") -> "Summary":
@@ -30,7 +32,7 @@ def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, 
             click.echo(f"-cm {classmap} is not needed: the checkpoint knows its classes", err=True)
         from tao_lite.stages.evaluate import evaluate as evaluate_stage
 
-        return evaluate_stage(spec, run)
+        return evaluate_stage(spec, run, knn)
 
     fields = {
         "eval_config.model_path": model,
@@ -38,4 +40,7 @@ def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, 
         "eval_config.batch_size": rest.pop("batch_size"),
         "compat": rest.pop("compat"),
     }
-    return start("evaluate", stage, options(rest, fields), spec_file=spec_file, model=model)
+    given = options(rest, fields)
+    if knn and (given.count > 1 or distributed.launched()):
+        raise click.UsageError("--knn runs in one process; leave -np out, and --gpus above 1")
+    return start("evaluate", stage, given, spec_file=spec_file, model=model)

@@ -37,6 +37,9 @@ _TARGETS = ("onnxruntime", "openvino", "triton", "deepstream", "tensorrt", "tao-
 @click.option(
     "--boxes", "has_boxes", is_flag=True, help="With --input image: one picture, and boxes in it to classify."
 )
+@click.option(
+    "--embedding", "has_embedding", is_flag=True, help="Give the file a second output, embedding: what the head reads."
+)
 @click.option("--gen_ds_config", is_flag=True, help="Write labels.txt and nvinfer_config.txt for DeepStream too.")
 @click.option("--classmap_json", type=PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
 @click.option("--target_opset", "opset", type=click.IntRange(1), help="Opset of the file.  [default: PyTorch's]")
@@ -62,6 +65,7 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
         click.echo("--classmap_json is not needed here", err=True)
     output = rest.pop("output_file")
     kind, raw_input, has_boxes = rest.pop("kind"), rest.pop("raw_input"), rest.pop("has_boxes")
+    has_embedding = rest.pop("has_embedding")
     if raw_input and kind not in (None, "pixels"):
         raise click.UsageError(f"--raw_input is --input pixels; leave it out, or --input {kind}")
     kind = "pixels" if raw_input else kind
@@ -76,6 +80,8 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
     package_options |= {"kind": kind, "opset": opset}
     folder, runtimes, num_images = package_options["folder"], package_options["runtimes"], rest.pop("num_images")
     _refuse_odd_packages(folder, runtimes, num_images)
+    if has_embedding and (folder or rest["data_type"] == "int8"):
+        raise click.UsageError("--embedding is for one file in float: leave out --package and --data_type int8")
     if folder and (output or has_boxes or file_options["for_deepstream"] or file_options["batch_size"] > 0):
         raise click.UsageError(
             "--package names its files itself, and they take any number of pictures: leave out -o, --boxes, "
@@ -98,7 +104,8 @@ def export(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
         if package_options["folder"]:
             return package(spec, run, source, Request(**package_options, extras=_extras(num_images, tensors_of)))
         path = onnx_file(output or source.with_suffix(".onnx"))
-        return export_stage(spec, run, source, Form(path=path, has_boxes=has_boxes, **file_options))
+        form = Form(path=path, has_boxes=has_boxes, has_embedding=has_embedding, **file_options)
+        return export_stage(spec, run, source, form)
 
     fields = quantize.named(calibration or {})
     return start("export", stage, options(rest, fields), spec_file=spec_file, model=model)

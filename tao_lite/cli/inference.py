@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 @click.option("-d", "--image_dir", type=PATH, help="Folder of images, at any depth.")
 @click.option("-b", "--batch_size", type=click.IntRange(1), help="Images per step.  [default: the spec's]")
 @click.option("-cm", "--classmap", type=PATH, help="Accepted for TAO's sake; a checkpoint knows its classes.")
+@click.option("--embeddings", is_flag=True, help="Write what the head reads of each image to embeddings.npz too.")
+@click.option(
+    "--neighbours", type=PATH, help="Folder of images: write the nearest to each image to neighbours.csv too."
+)
+@click.option("--num_neighbours", type=click.IntRange(1), default=5, help="How many of them.  [default: 5]")
 @common
 def inference(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
     """Classify images: the class and its probability for each, in result.csv."""
+    has_embeddings, neighbours, number = (rest.pop(name) for name in ("embeddings", "neighbours", "num_neighbours"))
     images = [path for path in (rest.pop("image"), rest.pop("image_dir")) if path]
     if len(images) != 1:
         raise click.UsageError("give one image with -i or a folder with -d")
@@ -31,9 +37,11 @@ def inference(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
         click.echo(f"-cm {classmap} is not needed: the checkpoint knows its classes", err=True)
 
     def stage(spec: "Spec", run: "Run") -> "Summary":
+        from tao_lite.stages.inference import Extras
         from tao_lite.stages.inference import inference as inference_stage
 
-        return inference_stage(spec, run, images[0])
+        extras = Extras(has_embeddings=has_embeddings, neighbours=neighbours, num_neighbours=number)
+        return inference_stage(spec, run, images[0], extras)
 
     fields = {"eval_config.model_path": model, "eval_config.batch_size": rest.pop("batch_size")}
     return start("inference", stage, options(rest, fields), spec_file=spec_file, model=model)

@@ -40,6 +40,11 @@ class Options:
     log_file: Path | None
     verbose: bool
 
+    @property
+    def count(self) -> int:
+        """Processes to start."""
+        return self.num_processes or max(self.gpus or len(self.gpu_index), 1)
+
 
 def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | None, model: Path | None) -> int:
     """Run the stage with the spec in the file, else with the one inside the model; the exit code.
@@ -51,7 +56,7 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
     spec = _spec(stage_name, options, spec_file, model)
     if options.gpu_index:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, options.gpu_index))
-    num_processes = options.num_processes or max(options.gpus or len(options.gpu_index), 1)
+    num_processes = options.count
     if num_processes > 1 and not STAGES[stage_name].is_parallel:
         raise RunError(f"{stage_name} runs in one process; leave -np out, and --gpus above 1")
     network = spec.experiment.eval_config.model_path if stage_name == "evaluate" else ""

@@ -17,6 +17,8 @@ FORMAT = "tao_lite preprocess 1"
 
 # TAO's names, so that what was made for its files fits.
 INPUT, BOXES, OUTPUT = "input_1", "boxes", "predictions/Softmax"
+EMBEDDING = "embedding"
+"""The second output, where a file has it: what the head reads."""
 
 Kind = Literal["tensor", "pixels", "image"]
 """Normalised floats; uint8 pixels of the network's size; uint8 pixels of any size, or boxes in them."""

@@ -11,7 +11,8 @@ FLIP, HUE, SATURATION, CONTRAST, MIXUP, CROP_SCALE, CROP_LEFT, CROP_TOP = range(
 MIX_CHOICE, CUTMIX, CUTMIX_LEFT, CUTMIX_TOP = range(8, 12)
 ERASE, ERASE_AREA, ERASE_ASPECT, ERASE_LEFT, ERASE_TOP = range(12, 17)
 OPERATIONS, SIGNS = range(17, 21), range(21, 25)  # of RandAugment, one for each of an image's operations
-NUM_DRAWS = 25
+VERTICAL_FLIP, ROTATE, ANGLE, BRIGHTNESS, BLUR, RADIUS, CROP_ASPECT = range(25, 32)
+NUM_DRAWS = 32
 
 # Step between the states of the SplitMix64 generator: 2**64 divided by the golden ratio, made odd.
 _STEP = 0x9E3779B97F4A7C15

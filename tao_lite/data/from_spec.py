@@ -6,6 +6,7 @@ from typing import Literal
 from tao_lite.data.cache.folder import default_folder, room
 from tao_lite.data.cache.plan import Room, device_room, estimate_bytes, plan
 from tao_lite.data.dataset import DataSet, root_of
+from tao_lite.data.geometry import AreaCrop, RandomBox, random_crop
 from tao_lite.data.loader import Cache, Geometry, Loader
 from tao_lite.data.pipeline import fixed_geometry
 from tao_lite.data.sampler import Sampler
@@ -67,12 +68,20 @@ def loader(
         num_workers=_num_workers((evaluation if split == "eval" else train).n_workers, world.num_neighbours),
         geometry="whole" if is_whole else geometry,
         interpolation="bicubic" if model.resize_interpolation_method == pb.BICUBIC else "bilinear",
+        random_box=_random_box(train),
         bars=model.letterbox_value,
         report=data_set.report,
         total=world.sum_,
         cache=Cache(max_bytes, place) if max_bytes else None,
         pin_memory=world.device.type == "cuda",
     )
+
+
+def _random_box(train: pb.TrainConfig) -> RandomBox:
+    if not train.HasField("random_crop"):
+        return random_crop
+    config = train.random_crop
+    return AreaCrop((config.min_area, config.max_area), (config.min_aspect, config.max_aspect))
 
 
 def _num_workers(wanted: int, num_neighbours: int) -> int:

@@ -5,6 +5,8 @@ picture and only that is resized.
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import cv2
@@ -17,6 +19,8 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom in pixels; right and bottom exclusive."""
+RandomBox = Callable[[Size, Size, tuple[float, float, float, float]], Box]
+"""A random crop, from the sizes of picture and target and numbers in [0, 1) for its size, left, top and shape."""
 
 Fixed = Literal["squeeze", "centre_crop", "letterbox", "tao_crop"]
 """How a picture comes to the network's shape, where it is seen the same way each time."""
@@ -39,16 +43,33 @@ def squeeze(source: Size, _target: Size) -> Box:
     return 0.0, 0.0, float(width), float(height)
 
 
-def random_crop(source: Size, target: Size, uniforms: tuple[float, float, float]) -> Box:
+def random_crop(source: Size, target: Size, uniforms: tuple[float, float, float, float]) -> Box:
     """A rectangle of the target's shape, 0.45 to 1 of the largest that fits, anywhere in the picture.
 
-    TAO draws f in [0.45, 1), resizes the picture to just cover target / f and cuts the target out. `uniforms` are the
-    numbers in [0, 1) for f, left and top.
+    TAO draws f in [0.45, 1), resizes the picture to just cover target / f and cuts the target out.
     """
-    scale, left, top = uniforms
+    scale, left, top, _ = uniforms
     share = MIN_SCALE + (1 - MIN_SCALE) * scale
     height, width = _largest(source, target)
     return _place(source, (height * share, width * share), (top, left))
+
+
+@dataclass(frozen=True)
+class AreaCrop:
+    """A rectangle anywhere in the picture, of a share of its area and of a shape in these ranges."""
+
+    areas: tuple[float, float]
+    """Least and largest, of the picture's area."""
+    aspects: tuple[float, float]
+    """Least and largest ratio of width to height, the picture's being 1; as often below their middle as above."""
+
+    def __call__(self, source: Size, _target: Size, uniforms: tuple[float, float, float, float]) -> Box:
+        """The box; a side that is longer than the picture's is cut off."""
+        size, left, top, shape = uniforms
+        area = self.areas[0] + (self.areas[1] - self.areas[0]) * size
+        aspect = self.aspects[0] * (self.aspects[1] / self.aspects[0]) ** shape
+        down, across = min(1.0, math.sqrt(area / aspect)), min(1.0, math.sqrt(area * aspect))
+        return _place(source, (source[0] * down, source[1] * across), (top, left))
 
 
 def centre_crop(source: Size, target: Size) -> Box:

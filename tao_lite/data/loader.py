@@ -19,8 +19,8 @@ from tao_lite.data.cache.folder import open_disk
 from tao_lite.data.cache.images import Images, Memory, Store
 from tao_lite.data.cache.resident import Resident
 from tao_lite.data.dataset import DataSet
-from tao_lite.data.draws import CROP_LEFT, CROP_SCALE, CROP_TOP
-from tao_lite.data.geometry import Fixed, Pixels, Size, fixed, random_crop, resize_crop
+from tao_lite.data.draws import CROP_ASPECT, CROP_LEFT, CROP_SCALE, CROP_TOP
+from tao_lite.data.geometry import Fixed, Pixels, RandomBox, Size, fixed, random_crop, resize_crop
 from tao_lite.data.left_out import UNREADABLE, LeftOut
 from tao_lite.data.sampler import Pick, Sampler
 from tao_lite.errors import DataError
@@ -61,6 +61,8 @@ class Loader:
     total: Callable[[Tensor], Tensor] = torch.clone
     """The sum of a tensor over the processes, which come to it together."""
     cache: Cache | None = None
+    random_box: RandomBox = random_crop
+    """What a random crop cuts out."""
     pin_memory: bool = False
     """Page-locked batches, which a CUDA device fetches while the host goes on."""
     _images: Images = field(init=False, repr=False)
@@ -216,8 +218,8 @@ class Loader:
                 empty.append((slot, str(error)))
                 continue
             if self.geometry == "random_crop":
-                scale, left, top = numbers[slot, [CROP_SCALE, CROP_LEFT, CROP_TOP]].tolist()
-                box = random_crop(_size(image), self.size, (scale, left, top))
+                scale, left, top, shape = numbers[slot, [CROP_SCALE, CROP_LEFT, CROP_TOP, CROP_ASPECT]].tolist()
+                box = self.random_box(_size(image), self.size, (scale, left, top, shape))
                 image = resize_crop(image, box, self.size, self.interpolation)
             out[slot] = image
         return empty

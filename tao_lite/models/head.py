@@ -1,8 +1,10 @@
 """The head of a network: the layer whose outputs are the logits."""
 
+import contextlib
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from tao_lite.models.architectures import Options
@@ -17,6 +19,25 @@ def find(network: nn.Module) -> str:
     name = str(named if isinstance(named, str) else named[0])
     layers = [path for path, layer in network.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     return name if name in layers else layers[-1]
+
+
+@contextlib.contextmanager
+def reading(layer: nn.Module) -> Generator[list[Tensor]]:
+    """A list to which each call of the layer adds what it reads."""
+    inputs = list[Tensor]()
+    hook = layer.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+    try:
+        yield inputs
+    finally:
+        hook.remove()
+
+
+def pooled(features: Tensor, layer: nn.Module) -> Tensor:
+    """What the head reads as one vector for each image: float32 [B, d], averaged over positions where there are any."""
+    if features.dim() > 2:
+        positions = features.flatten(2) if isinstance(layer, nn.Conv2d) else features.flatten(1, -2).transpose(1, 2)
+        features = positions.mean(dim=2)
+    return features.float()
 
 
 def restart(network: nn.Module) -> None:

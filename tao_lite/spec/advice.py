@@ -20,6 +20,7 @@ def for_stage(experiment: pb.Experiment, stage: str, left_out: Collection[str] =
         yield from _model(experiment)
         yield from _optimizer(experiment.train_config.optimizer)
         yield from _images(experiment)
+        yield from _augmentation(experiment.train_config)
         yield from _transfer(experiment)
         yield from _frozen(experiment, is_left_out=_STARTS in left_out)
         yield from _run(experiment)
@@ -77,9 +78,10 @@ def _images(experiment: pb.Experiment) -> Iterator[Finding]:
         yield warning(
             f"{path}.image_mean", f"has no effect: preprocess_mode is {train.preprocess_mode}, only caffe reads it"
         )
-    if train.enable_color_augmentation and is_grey:
+    is_recoloured = train.enable_color_augmentation and not train.HasField("random_color")
+    if is_recoloured and is_grey:
         yield warning(f"{path}.enable_color_augmentation", "has no effect: the images have one channel")
-    elif train.enable_color_augmentation and not train.enable_random_crop:
+    elif is_recoloured and not train.enable_random_crop:
         yield from _unlike_tao(experiment, f"{path}.enable_color_augmentation", "ignores it without enable_random_crop")
     if train.label_smoothing > 0:
         yield from _unlike_tao(experiment, f"{path}.label_smoothing", "never applies it")
@@ -91,6 +93,17 @@ def _images(experiment: pb.Experiment) -> Iterator[Finding]:
                 f"{path}.{name}",
                 "makes training accuracy read low, for it is measured on mixed images; go by validation accuracy",
             )
+
+
+def _augmentation(train: pb.TrainConfig) -> Iterator[Finding]:
+    """Fields in whose place another one counts."""
+    path = "train_config"
+    if train.HasField("random_crop") and not train.enable_random_crop:
+        yield warning(f"{path}.random_crop", "has no effect: enable_random_crop is off")
+    if train.HasField("hflip_probability") and train.disable_horizontal_flip:
+        yield warning(f"{path}.hflip_probability", "has no effect: disable_horizontal_flip is set")
+    if train.enable_color_augmentation and train.HasField("random_color"):
+        yield warning(f"{path}.enable_color_augmentation", "has no effect: random_color takes its place")
 
 
 def _transfer(experiment: pb.Experiment) -> Iterator[Finding]:
@@ -117,6 +130,10 @@ def _probe(train: pb.TrainConfig, blocks: Collection[int]) -> Iterator[Finding]:
         "cutmix_alpha",
         "random_erasing",
         "rand_augment",
+        "vflip_probability",
+        "random_rotate",
+        "random_color",
+        "random_blur",
         "layer_decay",
     ):
         if train.HasField(name) and getattr(train, name):

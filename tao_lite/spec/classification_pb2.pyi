@@ -1299,6 +1299,13 @@ class TrainConfig(_message.Message):
     RANDOM_ERASING_FIELD_NUMBER: _builtins.int
     RAND_AUGMENT_FIELD_NUMBER: _builtins.int
     COMMUNICATION_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    HFLIP_PROBABILITY_FIELD_NUMBER: _builtins.int
+    VFLIP_PROBABILITY_FIELD_NUMBER: _builtins.int
+    RANDOM_ROTATE_FIELD_NUMBER: _builtins.int
+    RANDOM_COLOR_FIELD_NUMBER: _builtins.int
+    RANDOM_BLUR_FIELD_NUMBER: _builtins.int
+    RANDOM_CROP_FIELD_NUMBER: _builtins.int
+    SYNC_BATCH_NORM_FIELD_NUMBER: _builtins.int
     train_dataset_path: _builtins.str
     """Training images: a folder with one sub-folder per class, or data in another of the formats of DatasetFormat."""
     val_dataset_path: _builtins.str
@@ -1316,7 +1323,7 @@ class TrainConfig(_message.Message):
     random_seed: _builtins.int
     """Seed of weights, order and augmentation."""
     enable_random_crop: _builtins.bool
-    """Random crop of training images: a rectangle of the target's shape, 0.45 to 1 of the largest that fits, per side."""
+    """Random crop of training images; random_crop says which rectangle."""
     label_smoothing: _builtins.float
     """Probability mass moved from the true class to all classes evenly."""
     preprocess_mode: _builtins.str
@@ -1361,6 +1368,14 @@ class TrainConfig(_message.Message):
     """Probability of erasing a box of a training image, 2 % to a third of it. Source: Zhong et al., arXiv:1708.04896."""
     communication_timeout_seconds: _builtins.int
     """How long the processes wait for one of them that does not answer, before they end."""
+    hflip_probability: _builtins.float
+    """Probability of mirroring a training image left to right, unless disable_horizontal_flip is set."""
+    vflip_probability: _builtins.float
+    """Probability of turning a training image upside down, as in a mirror."""
+    sync_batch_norm: _builtins.bool
+    """Batch normalisation by the images of all processes instead of each process by its own: two with 16 images each then
+    train as one with 32.
+    """
     @_builtins.property
     def optimizer(self) -> Global___OptimizerConfig:
         """Optimizer."""
@@ -1409,6 +1424,22 @@ class TrainConfig(_message.Message):
     def rand_augment(self) -> Global___RandAugmentConfig:
         """Random changes of training images."""
 
+    @_builtins.property
+    def random_rotate(self) -> Global___RandomRotateConfig:
+        """Quarter turns of training images."""
+
+    @_builtins.property
+    def random_color(self) -> Global___RandomColorConfig:
+        """Random brightness, contrast, saturation and hue of training images, in the place of enable_color_augmentation."""
+
+    @_builtins.property
+    def random_blur(self) -> Global___RandomBlurConfig:
+        """Random blur of training images."""
+
+    @_builtins.property
+    def random_crop(self) -> Global___RandomCropConfig:
+        """Which rectangle enable_random_crop takes."""
+
     def __init__(
         self,
         *,
@@ -1451,14 +1482,143 @@ class TrainConfig(_message.Message):
         random_erasing: _builtins.float | None = ...,
         rand_augment: Global___RandAugmentConfig | None = ...,
         communication_timeout_seconds: _builtins.int | None = ...,
+        hflip_probability: _builtins.float | None = ...,
+        vflip_probability: _builtins.float | None = ...,
+        random_rotate: Global___RandomRotateConfig | None = ...,
+        random_color: Global___RandomColorConfig | None = ...,
+        random_blur: Global___RandomBlurConfig | None = ...,
+        random_crop: Global___RandomCropConfig | None = ...,
+        sync_batch_norm: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "rand_augment", b"rand_augment", "random_erasing", b"random_erasing", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "visualizer", b"visualizer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "rand_augment", b"rand_augment", "random_erasing", b"random_erasing", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "visualizer", b"visualizer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainConfig: _TypeAlias = TrainConfig  # noqa: Y015
+
+@_typing.final
+class RandomRotateConfig(_message.Message):
+    """Quarter turns, counter-clockwise."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROTATE_PROBABILITY_FIELD_NUMBER: _builtins.int
+    ANGLE_LIST_FIELD_NUMBER: _builtins.int
+    rotate_probability: _builtins.float
+    """Probability of a turn."""
+    @_builtins.property
+    def angle_list(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Degrees, of which each is as likely: 90, 180 and 270. 90 and 270 need a square input. Unset: all three."""
+
+    def __init__(
+        self,
+        *,
+        rotate_probability: _builtins.float | None = ...,
+        angle_list: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["angle_list", b"angle_list", "rotate_probability", b"rotate_probability"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["angle_list", b"angle_list", "rotate_probability", b"rotate_probability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RandomRotateConfig: _TypeAlias = RandomRotateConfig  # noqa: Y015
+
+@_typing.final
+class RandomColorConfig(_message.Message):
+    """Colour jitter, as torchvision's, in the order of the fields. Images of one channel have no saturation and no hue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BRIGHTNESS_FIELD_NUMBER: _builtins.int
+    CONTRAST_FIELD_NUMBER: _builtins.int
+    SATURATION_FIELD_NUMBER: _builtins.int
+    HUE_FIELD_NUMBER: _builtins.int
+    brightness: _builtins.float
+    """Values are multiplied by 1 - this to 1 + this, but not by less than 0."""
+    contrast: _builtins.float
+    """So are distances from the image's mean grey."""
+    saturation: _builtins.float
+    """So are distances from the pixel's grey."""
+    hue: _builtins.float
+    """Hue is turned by up to this share of the colour wheel, either way."""
+    def __init__(
+        self,
+        *,
+        brightness: _builtins.float | None = ...,
+        contrast: _builtins.float | None = ...,
+        saturation: _builtins.float | None = ...,
+        hue: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["brightness", b"brightness", "contrast", b"contrast", "hue", b"hue", "saturation", b"saturation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brightness", b"brightness", "contrast", b"contrast", "hue", b"hue", "saturation", b"saturation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RandomColorConfig: _TypeAlias = RandomColorConfig  # noqa: Y015
+
+@_typing.final
+class RandomBlurConfig(_message.Message):
+    """Gaussian blur."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    MAX_RADIUS_FIELD_NUMBER: _builtins.int
+    probability: _builtins.float
+    """Probability of a blur."""
+    max_radius: _builtins.float
+    """Largest standard deviation in pixels of the network's input; that of an image is 0 to this, evenly."""
+    def __init__(
+        self,
+        *,
+        probability: _builtins.float | None = ...,
+        max_radius: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_radius", b"max_radius", "probability", b"probability"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_radius", b"max_radius", "probability", b"probability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RandomBlurConfig: _TypeAlias = RandomBlurConfig  # noqa: Y015
+
+@_typing.final
+class RandomCropConfig(_message.Message):
+    """A rectangle anywhere in the picture. Source: Szegedy et al., arXiv:1409.4842."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_AREA_FIELD_NUMBER: _builtins.int
+    MAX_AREA_FIELD_NUMBER: _builtins.int
+    MIN_ASPECT_FIELD_NUMBER: _builtins.int
+    MAX_ASPECT_FIELD_NUMBER: _builtins.int
+    min_area: _builtins.float
+    """Least share of the picture's area."""
+    max_area: _builtins.float
+    """Largest share of the picture's area."""
+    min_aspect: _builtins.float
+    """Least ratio of width to height, that of the picture being 1. A side longer than the picture's is cut off."""
+    max_aspect: _builtins.float
+    """Largest ratio of width to height."""
+    def __init__(
+        self,
+        *,
+        min_area: _builtins.float | None = ...,
+        max_area: _builtins.float | None = ...,
+        min_aspect: _builtins.float | None = ...,
+        max_aspect: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_area", b"max_area", "max_aspect", b"max_aspect", "min_area", b"min_area", "min_aspect", b"min_aspect"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_area", b"max_area", "max_aspect", b"max_aspect", "min_area", b"min_area", "min_aspect", b"min_aspect"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RandomCropConfig: _TypeAlias = RandomCropConfig  # noqa: Y015
 
 @_typing.final
 class Compile(_message.Message):

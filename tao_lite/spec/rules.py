@@ -140,6 +140,8 @@ def _joint_violations(experiment: pb.Experiment, places: Places, stage: str) -> 
     yield from _mean_violations(experiment)
     yield from _annealing_violations(train.lr_config.soft_anneal)
     yield from _optimizer_violations(train.optimizer)
+    yield from _range_violations(train.random_crop)
+    yield from _angle_violations(experiment)
     if stage == "evaluate":
         yield from _evaluation_violations(experiment)
 
@@ -185,6 +187,28 @@ def _optimizer_violations(optimizer: pb.OptimizerConfig) -> Iterator[Finding]:
     if optimizer.sgd.nesterov and not optimizer.sgd.momentum:
         path = "train_config.optimizer.sgd.nesterov"
         yield _violation(path, "found true without momentum; set momentum (0.9 is usual) or nesterov: false")
+
+
+def _range_violations(config: pb.RandomCropConfig) -> Iterator[Finding]:
+    for name in ("area", "aspect"):
+        least, largest = getattr(config, f"min_{name}"), getattr(config, f"max_{name}")
+        if least > largest:
+            path = f"train_config.random_crop.min_{name}"
+            yield _violation(path, f"found {least:g}, must be at most max_{name}, which is {largest:g}")
+
+
+def _angle_violations(experiment: pb.Experiment) -> Iterator[Finding]:
+    train, path = experiment.train_config, "train_config.random_rotate.angle_list"
+    if not train.HasField("random_rotate"):
+        return
+    angles = set(train.random_rotate.angle_list)
+    size = [part.strip() for part in experiment.model_config.input_image_size.split(",")]
+    if not angles <= {90, 180, 270}:
+        found = ", ".join(map(str, sorted(angles)))
+        yield _violation(path, f"found {found}, must be 90, 180 or 270")
+    elif len(size) == 3 and size[1] != size[2] and angles != {180}:
+        text = f"turns by 90 and 270 need a square input, model_config.input_image_size is {','.join(size)}; set 180"
+        yield _violation(path, text)
 
 
 def _evaluation_violations(experiment: pb.Experiment) -> Iterator[Finding]:

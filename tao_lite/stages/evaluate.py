@@ -5,18 +5,24 @@ from pathlib import Path
 
 from tao_lite import compat
 from tao_lite.data import dataset, left_out
-from tao_lite.errors import CheckpointError
+from tao_lite.data.loader import Loader
+from tao_lite.errors import CheckpointError, SpecError
 from tao_lite.files import reading, writing
+from tao_lite.metrics.neighbours import nearest, vote
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.training import deployed, optim
+from tao_lite.training.deployed import Deployment
+from tao_lite.training.embeddings import compute, refuse_deployed
 from tao_lite.training.trained import Trained
 from tao_lite.training.validation import evaluate_network, evaluation_loader, penalised
 
 
-def evaluate(spec: Spec, run: Run) -> Summary:
+def evaluate(spec: Spec, run: Run, knn: int | None = None) -> Summary:
     """Evaluate eval_config.model_path, else the best checkpoint of the results folder; the summary is evaluate.json.
+
+    knn: how many of the nearest training images vote on each image's class, besides; in one process only.
 
     Raises:
         TaoLiteError: the network or the data can't be used.
@@ -27,6 +33,7 @@ def evaluate(spec: Spec, run: Run) -> Summary:
     data_set = dataset.evaluation(experiment, trained.class_names)
     data = evaluation_loader(experiment, data_set, run.world, is_whole=trained.takes_whole)
     trained.set_threads(run)
+    training = _training(trained, path, run) if knn else None
     started = time.perf_counter()
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Evaluation", len(data))
@@ -58,5 +65,28 @@ def evaluate(spec: Spec, run: Run) -> Summary:
         console.computed(trained.precision.name, trained.runtime, speed)
         for line in left_out.lines({data.report.name: data.report.values()}):
             console.line(line)
+        if knn and training:
+            summary |= _by_neighbours(*training, data, run, knn)
         writing.write_json(run.summary("evaluate"), summary)
     return summary
+
+
+def _training(trained: Trained | Deployment, path: Path, run: Run) -> tuple[Trained, Loader]:
+    """The network, if its layers can be asked, and the training images as evaluation sees images."""
+    network = refuse_deployed(trained, path, "--knn")
+    experiment = network.experiment
+    if not experiment.train_config.train_dataset_path:
+        raise SpecError(f"{dataset.TRAIN}: is not set; --knn compares with training images")
+    examples, _ = dataset.splits(experiment, network.class_names)
+    return network, evaluation_loader(experiment, examples, run.world)
+
+
+def _by_neighbours(trained: Trained, training: Loader, data: Loader, run: Run, k: int) -> Summary:
+    """How often the vote of the nearest training images is right."""
+    known, _ = compute(trained, training, run, "Training images")
+    asked, _ = compute(trained, data, run, "Neighbours")
+    votes = vote(nearest(asked.values, known.values, k), known.labels, len(trained.class_names))
+    accuracy = (votes == asked.labels).double().mean().item()
+    k = min(k, len(known.labels))
+    console.line(f"The {k} nearest of {len(known.labels)} training images are right in {accuracy:.2%}")
+    return {"knn": k, "knn_accuracy": accuracy}

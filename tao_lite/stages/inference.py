@@ -1,59 +1,124 @@
 """Classify images that have no label: one, or all below a folder."""
 
+import io
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example
 from tao_lite.data.formats import listing
 from tao_lite.data.left_out import UNREADABLE, LeftOut
+from tao_lite.data.loader import Loader
 from tao_lite.errors import DataError
 from tao_lite.files import writing
+from tao_lite.metrics.neighbours import nearest
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.training import deployed
-from tao_lite.training.trained import most_probable
+from tao_lite.training.deployed import Deployment
+from tao_lite.training.embeddings import Embeddings, compute, refuse_deployed
+from tao_lite.training.trained import Trained, most_probable
 from tao_lite.training.validation import evaluation_loader
 
 Rows = list[tuple[Path, list[float]]]
 
 
-def inference(spec: Spec, run: Run, source: Path) -> Summary:
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What is written beside the classes."""
+
+    has_embeddings: bool = False  # embeddings.npz
+    neighbours: Path | None = None  # image or folder, of which the nearest ones to each image go to neighbours.csv
+    num_neighbours: int = 5
+
+
+def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> Summary:
     """Classify the image, or those below the folder, by eval_config.model_path, else the best checkpoint.
 
     result.csv has TAO's columns without a header (path, class, confidence), predictions.csv all probabilities.
+
+    What `extras` asks for is written beside them.
 
     Raises:
         TaoLiteError: the network or the images can't be used.
     """
     path = Path(spec.experiment.eval_config.model_path or run.best)
     trained = deployed.opened(path, run.device, spec.experiment)
+    needs_layers = extras.has_embeddings or extras.neighbours is not None
+    asked = refuse_deployed(trained, path, "--embeddings or --neighbours") if needs_layers else None
+    data = _images(trained, source, run)
+    others = _images(trained, extras.neighbours, run) if extras.neighbours else None
+    trained.set_threads(run)
+    started = time.perf_counter()
+    found = None
+    if asked:
+        found, values = compute(asked, data, run, "Inference")
+        rows: Rows = list(zip(found.paths, values, strict=True))
+    else:
+        rows = _classified(trained, data, run)
+    speed = len(rows) / (time.perf_counter() - started)
+    summary = {
+        **_written(run, rows, trained.class_names, data.report),
+        "precision": trained.precision.name,
+        "runtime": trained.runtime,
+        "images_per_second": speed,
+    }
+    if found and extras.has_embeddings:
+        summary |= _with_embeddings(run, found)
+    if found and asked and others:
+        among, _ = compute(asked, others, run, "Neighbours")
+        summary |= _with_neighbours(run, found, among, extras.num_neighbours)
+    console.computed(trained.precision.name, trained.runtime, speed)
+    writing.write_json(run.summary("inference"), summary)
+    return summary
+
+
+def _images(trained: Trained | Deployment, source: Path, run: Run) -> Loader:
     config = trained.experiment.dataset_config
     report = LeftOut(str(source), fail=config.on_bad_example == pb.BadExample.FAIL)
     examples = tuple(Example(path, "", str(path), full_scale=config.full_scale) for path in _paths(source, report))
     data_set = DataSet(examples, ("",), report)
-    data = evaluation_loader(trained.experiment, data_set, run.world, is_whole=trained.takes_whole)
-    trained.set_threads(run)
+    return evaluation_loader(trained.experiment, data_set, run.world, is_whole=trained.takes_whole)
+
+
+def _classified(trained: Trained | Deployment, data: Loader, run: Run) -> Rows:
     rows: Rows = []
-    started = time.perf_counter()
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Inference", len(data))
         for batch, probabilities in trained.probabilities(data.epoch(0)):
             rows += zip(batch.paths, probabilities, strict=True)
             bar.advance(batch.number + 1)
-    speed = len(rows) / (time.perf_counter() - started)
-    summary = {
-        **_written(run, rows, trained.class_names, report),
-        "precision": trained.precision.name,
-        "runtime": trained.runtime,
-        "images_per_second": speed,
-    }
-    console.computed(trained.precision.name, trained.runtime, speed)
-    writing.write_json(run.summary("inference"), summary)
-    return summary
+    return rows
+
+
+def _with_embeddings(run: Run, found: Embeddings) -> Summary:
+    content = io.BytesIO()
+    np.savez(content, paths=np.array([str(path) for path in found.paths]), features=found.values.numpy())
+    writing.write(run.embeddings, content.getvalue())
+    length = found.values.shape[1]
+    console.line(f"Wrote {run.embeddings}: {len(found.paths)} paths and features of {length} numbers")
+    return {"embeddings": str(run.embeddings), "embedding_length": length}
+
+
+def _with_neighbours(run: Run, found: Embeddings, among: Embeddings, k: int) -> Summary:
+    # One more, for where an image is among them itself.
+    neighbours = nearest(found.values, among.values, k + 1)
+    rows: list[Sequence[object]] = [("path", "rank", "neighbour", "distance")]
+    for path, indices, cosines in zip(
+        found.paths, neighbours.indices.tolist(), neighbours.cosines.tolist(), strict=True
+    ):
+        others = [(among.paths[index], cosine) for index, cosine in zip(indices, cosines, strict=True)]
+        kept = [(other, cosine) for other, cosine in others if other.resolve() != path.resolve()][:k]
+        rows += [(path, rank, other, max(0.0, 1 - cosine)) for rank, (other, cosine) in enumerate(kept, 1)]
+    writing.write(run.neighbours_csv, writing.csv_text(rows))
+    console.line(f"Wrote {run.neighbours_csv}: the nearest of {len(among.paths)} images to each")
+    return {"neighbours_csv": str(run.neighbours_csv)}
 
 
 def _paths(source: Path, report: LeftOut) -> list[Path]:

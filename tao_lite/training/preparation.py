@@ -21,7 +21,7 @@ from tao_lite.models import architectures, freeze, head
 from tao_lite.monitor import console
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.training import optim
+from tao_lite.training import batch_norm, optim
 from tao_lite.training.average import Average
 from tao_lite.training.compiled import Compiled
 from tao_lite.training.distillation import Teacher
@@ -127,6 +127,8 @@ def distributed(network: nn.Module, run: Run, *, static_graph: bool = True) -> n
 
 def wrapped(network: nn.Module, config: pb.TrainConfig, run: Run, *, batch_size: int) -> nn.Module:
     """The network for several processes where there are several, compiled for the size where the spec says so."""
+    if config.sync_batch_norm and run.world.world_size > 1:
+        batch_norm.synchronise(network)
     if not config.compile:
         return distributed(network, run)
     # torch.compile splits the network where gradients are exchanged, which a static graph does not allow.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite import compat
@@ -16,6 +16,7 @@ from tao_lite.checkpoint import Checkpoint
 from tao_lite.data.batch import Batch
 from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import Preprocess
+from tao_lite.models import head
 from tao_lite.models.fold import folded
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
@@ -94,6 +95,15 @@ class Trained:
         """Each batch, and for each of its images the probabilities in the order of the class names."""
         for batch, _, logits in predict(self._folded, batches, preprocess=self.preprocess, precision=self.precision):
             yield batch, logits.softmax(dim=1).tolist()
+
+    def features(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[list[float]], Tensor]]:
+        """As `probabilities`, with what the head reads of each image: float32 [B, d] on the host."""
+        layer = self._folded.get_submodule(head.find(self.network))
+        with head.reading(layer) as inputs:
+            for batch, _, logits in predict(
+                self._folded, batches, preprocess=self.preprocess, precision=self.precision
+            ):
+                yield batch, logits.softmax(dim=1).tolist(), head.pooled(inputs.pop(), layer).cpu()
 
 
 def _see_as_validation(experiment: pb.Experiment, is_cropped: bool, path: Path) -> None:

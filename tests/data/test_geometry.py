@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tao_lite.data.geometry import (
+    AreaCrop,
     Box,
     Pixels,
     Size,
@@ -56,7 +57,7 @@ def test_a_random_crop_is_the_rectangle_of_the_two_steps(
     enlarge = max(cover[0] / source[0], cover[1] / source[1])
     expected = two_steps(source, cover, target, left, top)
     # TAO rounds the size of the resized picture down and the place to whole pixels: less than 2 of those pixels.
-    assert is_within(random_crop(source, target, (scale, left, top)), expected, (2 / enlarge, 2 / enlarge))
+    assert is_within(random_crop(source, target, (scale, left, top, 0)), expected, (2 / enlarge, 2 / enlarge))
 
 
 @given(sizes, targets)
@@ -71,24 +72,42 @@ def test_a_centre_crop_is_the_rectangle_of_the_two_steps(source: Size, target: S
 def test_a_crop_lies_in_the_picture_and_has_the_shape_of_the_target(
     source: Size, target: Size, scale: float, left: float, top: float
 ) -> None:
-    for box in (random_crop(source, target, (scale, left, top)), centre_crop(source, target)):
+    for box in (random_crop(source, target, (scale, left, top, 0)), centre_crop(source, target)):
         assert 0 <= box[0] < box[2] <= source[1]
         assert 0 <= box[1] < box[3] <= source[0]
         assert (box[2] - box[0]) / (box[3] - box[1]) == pytest.approx(target[1] / target[0], rel=1e-6)
 
 
+@given(sizes, unit, unit, unit, unit)
+def test_a_crop_of_an_area_has_it_and_the_shape_that_is_asked_for(
+    source: Size, size: float, left: float, top: float, shape: float
+) -> None:
+    found = AreaCrop((0.1, 0.5), (0.75, 4 / 3))(source, (64, 64), (size, left, top, shape))
+    assert 0 <= found[0] < found[2] <= source[1]
+    assert 0 <= found[1] < found[3] <= source[0]
+    across, down = (found[2] - found[0]) / source[1], (found[3] - found[1]) / source[0]
+    assert across * down == pytest.approx(0.1 + 0.4 * size, rel=1e-6)
+    assert across / down == pytest.approx(0.75 * (16 / 9) ** shape, rel=1e-6)
+
+
+def test_a_crop_that_is_longer_than_the_picture_is_cut_off() -> None:
+    # Of 100 x 200 a quarter four times as wide as the picture is shaped: twice as long, and a quarter as high.
+    crop = AreaCrop((0.25, 0.25), (16, 16))
+    assert crop((100, 200), (64, 64), (0.5, 0.5, 0.0, 0.5)) == pytest.approx((0, 0, 200, 12.5))
+
+
 @pytest.mark.parametrize(("scale", "share"), [(0.0, 0.45), (1 - 2**-53, 1.0), (0.5, 0.725)])
 def test_a_random_crop_takes_its_share_of_the_shorter_side(scale: float, share: float) -> None:
     # The largest 2:1 rectangle in 300 x 400 pixels is 200 x 400.
-    left, top, right, bottom = random_crop((300, 400), (50, 100), (scale, 0.0, 0.0))
+    left, top, right, bottom = random_crop((300, 400), (50, 100), (scale, 0.0, 0.0, 0.0))
     assert (left, top) == (0, 0)
     assert (right, bottom) == pytest.approx((400 * share, 200 * share))
 
 
 def test_a_random_crop_reaches_both_ends_of_the_picture() -> None:
     # A square of side 0.45 * 300 = 135.
-    assert random_crop((300, 400), (64, 64), (0.0, 0.0, 0.0)) == pytest.approx((0, 0, 135, 135))
-    assert random_crop((300, 400), (64, 64), (0.0, 1 - 2**-53, 1 - 2**-53)) == pytest.approx((265, 165, 400, 300))
+    assert random_crop((300, 400), (64, 64), (0.0, 0.0, 0.0, 0.0)) == pytest.approx((0, 0, 135, 135))
+    assert random_crop((300, 400), (64, 64), (0.0, 1 - 2**-53, 1 - 2**-53, 0.0)) == pytest.approx((265, 165, 400, 300))
 
 
 def by_tao_deploy(image: Pixels, target: Size) -> Pixels:
@@ -154,7 +173,7 @@ def test_pixels_equal_those_of_the_two_steps_where_these_round_nothing(interpola
     resample = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[interpolation]
     resized = Image.fromarray(source).resize((128, 64), resample)
     expected = np.asarray(resized.crop((left, top, left + 32, top + 32)))
-    uniforms = ((0.5 - 0.45) / 0.55, left / (128 - 32), top / (64 - 32))
+    uniforms = ((0.5 - 0.45) / 0.55, left / (128 - 32), top / (64 - 32), 0.0)
     box = random_crop((96, 192), target, uniforms)
     difference = resize(source, box, target, interpolation).astype(int) - expected
     # The edges differ in the 15th digit, which may turn a rounding.
@@ -164,14 +183,14 @@ def test_pixels_equal_those_of_the_two_steps_where_these_round_nothing(interpola
 @given(st.tuples(st.integers(1, 60), st.integers(1, 60)), st.tuples(st.integers(16, 40), st.integers(16, 40)), unit)
 def test_any_crop_of_any_picture_can_be_resized(source: Size, target: Size, number: float) -> None:
     image = picture(*source)
-    for box in (squeeze(source, target), centre_crop(source, target), random_crop(source, target, (number,) * 3)):
+    for box in (squeeze(source, target), centre_crop(source, target), random_crop(source, target, (number,) * 4)):
         assert resize(image, box, target, "bicubic").shape == (*target, 3)
 
 
 @given(st.integers(0, 255), st.integers(1, 50), st.integers(1, 50), unit)
 def test_an_even_picture_stays_even(value: int, height: int, width: int, number: float) -> None:
     image = np.full((height, width, 3), value, np.uint8)
-    box = random_crop((height, width), (24, 16), (number,) * 3)
+    box = random_crop((height, width), (24, 16), (number,) * 4)
     assert np.array_equal(resize(image, box, (24, 16), "bilinear"), np.full((24, 16, 3), value, np.uint8))
 
 
@@ -190,7 +209,7 @@ def test_a_picture_of_the_right_size_is_left_alone(channels: int) -> None:
 
 def test_one_channel_is_resized_like_each_of_three() -> None:
     image = picture(40, 50)
-    box = random_crop((40, 50), (16, 16), (0.3, 0.6, 0.9))
+    box = random_crop((40, 50), (16, 16), (0.3, 0.6, 0.9, 0.0))
     together = resize(image, box, (16, 16), "bilinear")
     for channel in range(3):
         alone = resize(np.ascontiguousarray(image[:, :, channel : channel + 1]), box, (16, 16), "bilinear")
@@ -199,7 +218,7 @@ def test_one_channel_is_resized_like_each_of_three() -> None:
 
 @given(st.integers(100, 2000), unit)
 def test_a_crop_of_a_very_long_picture_is_not_empty(length: int, number: float) -> None:
-    left, top, right, bottom = random_crop((1, length), (64, 64), (number,) * 3)
+    left, top, right, bottom = random_crop((1, length), (64, 64), (number,) * 4)
     assert right - left > 0.4
     assert bottom - top > 0.4
 
@@ -208,7 +227,7 @@ def test_a_crop_of_a_very_long_picture_is_not_empty(length: int, number: float) 
 def test_an_enlarged_random_crop_is_that_of_pillow_to_within_a_level(
     source: Size, side: int, scale: float, left: float, top: float
 ) -> None:
-    image, box = picture(*source), random_crop(source, (side, side), (scale, left, top))
+    image, box = picture(*source), random_crop(source, (side, side), (scale, left, top, 0))
     left_edge, top_edge, right_edge, bottom_edge = map(round, box)
     part = image[top_edge:bottom_edge, left_edge:right_edge]
     assume(part.size)
@@ -227,13 +246,13 @@ def test_a_shrunken_random_crop_is_the_mean_of_the_area_that_each_pixel_covers(c
 
 
 def test_a_cubic_random_crop_is_that_of_pillow() -> None:
-    image, box = picture(50, 60), random_crop((50, 60), (32, 32), (0.4, 0.3, 0.2))
+    image, box = picture(50, 60), random_crop((50, 60), (32, 32), (0.4, 0.3, 0.2, 0.0))
     assert np.array_equal(resize_crop(image, box, (32, 32), "bicubic"), resize(image, box, (32, 32), "bicubic"))
 
 
 @given(st.tuples(st.integers(1, 3000), st.integers(1, 40)), unit, unit, unit)
 def test_a_random_crop_of_any_picture_holds_a_pixel(source: Size, scale: float, left: float, top: float) -> None:
-    image, box = np.zeros((*source, 3), np.uint8), random_crop(source, (16, 24), (scale, left, top))
+    image, box = np.zeros((*source, 3), np.uint8), random_crop(source, (16, 24), (scale, left, top, 0))
     assert resize_crop(image, box, (16, 24), "bilinear").shape == (16, 24, 3)
 
 

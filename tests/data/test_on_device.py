@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tao_lite.data.augment.augment import Augment
+from tao_lite.data.augment.augment import Augment, Colour
+from tao_lite.data.augment.blur import Blur
 from tao_lite.data.augment.erasing import erase
 from tao_lite.data.augment.mixes import Cutmix, Mixup, MixupOrCutmix
 from tao_lite.data.augment.rand_augment import RandAugment
+from tao_lite.data.augment.turning import Flip, Rotate
 from tao_lite.data.preprocess import Preprocess
 from tests.data.batches import noise, some_draws
 
@@ -25,7 +27,8 @@ def unmixed(channels: int = 3, *, device: str = "cpu", has_colour: bool = True) 
     """All that an image goes through alone."""
     preprocess = Preprocess.of_mode("torch", channels)
     rand_augment = RandAugment(2, 9, preprocess.mean_pixel)
-    augment = Augment(has_flip=True, has_colour=has_colour and channels == 3, rand_augment=rand_augment)
+    placed = Flip(0.5, 0.5), Rotate(0.5, [180]), rand_augment, Blur(0.5, 2)
+    augment = Augment(*placed, *([Colour()] if has_colour and channels == 3 else []))
     augment.to(device)
     preprocess.to(device)
     return lambda images, draws: erase(preprocess(augment(images, draws)), draws, probability=0.5)

@@ -21,6 +21,7 @@ from tao_lite.errors import SpecError
 from tao_lite.models import head
 from tao_lite.models.architectures import ACTIVATIONS, ARCHITECTURES, Architecture, Options, build, find, input_shape
 from tao_lite.models.families import adapt
+from tao_lite.models.fold import folded
 from tao_lite.models.freeze import freeze
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import dialects
@@ -412,3 +413,29 @@ def test_unreadable_input_sizes_are_explained(text: str) -> None:
 def test_table_is_read_without_torch() -> None:
     code = "import sys, tao_lite.models.architectures; sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("row", "depth"), SMALL)
+def test_what_the_head_reads_is_a_vector_for_each_image(row: Architecture, depth: int) -> None:
+    network = real(row.name, depth).eval()
+    name = head.find(network)
+    images = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    found = []
+    for one in (network, folded(network)):
+        layer = one.get_submodule(name)
+        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        with head.reading(layer) as inputs, torch.inference_mode():
+            logits = one(images)
+        found.append(head.pooled(inputs.pop(), layer))
+        assert not inputs
+        assert found[-1].shape == (2, layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features)
+        assert logits.shape == (2, 3)
+    size = found[0].abs().max()  # a network that was not trained may shrink them to 1e-11
+    torch.testing.assert_close(*(one / size for one in found), rtol=0, atol=1e-3)
+    assert not torch.equal(found[0][0], found[0][1])
+
+
+def test_what_a_head_reads_at_many_places_is_averaged() -> None:
+    values = torch.arange(24.0).view(1, 2, 3, 4)
+    assert torch.equal(head.pooled(values, nn.Conv2d(2, 3, 1)), values.mean((2, 3)))
+    assert torch.equal(head.pooled(values, nn.Linear(4, 3)), values.mean((1, 2)))

@@ -147,6 +147,21 @@ BAD_FIELDS = [
         ),
     ),
     (
+        '"torch"',
+        '"torch" random_rotate { angle_list: 45 }',
+        "8:56: train_config.random_rotate.angle_list: found 45, must be 90, 180 or 270",
+    ),
+    (
+        '"torch"',
+        '"torch" random_crop { min_area: 0.5 max_area: 0.25 }',
+        "8:52: train_config.random_crop.min_area: found 0.5, must be at most max_area, which is 0.25",
+    ),
+    (
+        '"torch"',
+        '"torch" vflip_probability: 1.5',
+        "8:47: train_config.vflip_probability: found 1.5, must be >= 0 and <= 1",
+    ),
+    (
         '"3,64,64"',
         '"64,64,3"',
         (
@@ -474,3 +489,10 @@ def test_an_error_in_yaml_is_told_whatever_ends_its_lines(tmp_path: Path, end: s
     path.write_text(f"train_config:{end}  n_epochs: 2{end}  n_workers: [", encoding="utf-8", newline="")
     with pytest.raises(SpecError, match=rf"^{re.escape(str(path))}:\d+:\d+: "):
         load(path)
+
+
+def test_a_picture_that_is_no_square_cannot_be_turned_by_a_quarter() -> None:
+    wide = GOOD.replace("3,64,64", "3,64,96").replace('"torch"', '"torch" random_rotate { %s }')
+    (problem,) = examine(wide % "", Path("a.cfg"), stage="train").problems
+    assert "turns by 90 and 270 need a square input" in problem.text
+    assert not examine(wide % "angle_list: 180", Path("a.cfg"), stage="train").problems

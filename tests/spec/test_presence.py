@@ -66,7 +66,9 @@ train_config {
   visualizer { enabled: false num_images: 1 } loss_scale { init_scale: 8 } checkpoint { keep_last: 2 }
   gradient_accumulation_steps: 2 max_grad_norm: 0.5 early_stopping { patience: 1 min_delta: 0.1 } layer_decay: 0.9
   ema_decay: 0.5 class_weights { key: "a" value: 2 } class_weighting: BALANCED sampler: BALANCED cutmix_alpha: 0.5
-  random_erasing: 0.5 rand_augment { num_operations: 1 magnitude: 5 }
+  random_erasing: 0.5 rand_augment { num_operations: 1 magnitude: 5 } vflip_probability: 0.3
+  random_blur { max_radius: 2 } random_rotate { rotate_probability: 0.9 angle_list: 180 } random_color { hue: 0.1 }
+  random_crop { min_area: 0.5 } sync_batch_norm: true
 }
 dataset_config { val_split: 0.4 kitti { min_height_pixels: 3 square: true } sample { seed: 1 } cache: OFF }
 eval_config { top_k: 2 enable_center_crop: false }

@@ -96,6 +96,14 @@ TRAIN_WARNINGS = [
         'linear_probe: true pretrained_model_path: "x.pth" unfreeze_at_epoch: 21',
         ["has no effect: the run ends after 20 epochs"],
     ),
+    ("random_crop { }", ["has no effect: enable_random_crop is off"]),
+    ("random_crop { } enable_random_crop: true", []),
+    ("hflip_probability: 0.2 disable_horizontal_flip: true", ["has no effect: disable_horizontal_flip is set"]),
+    ("random_color { } enable_color_augmentation: true", ["has no effect: random_color takes its place"]),
+    (
+        'linear_probe: true pretrained_model_path: "x.pth" vflip_probability: 0.1 random_blur { }',
+        ["has no effect: linear_probe trains the head alone, on features computed once"] * 2,
+    ),
     ("unfreeze_at_epoch: 5", ["has no effect: neither freeze_blocks nor linear_probe freezes anything"]),
     ("visualizer { wandb_config { } }", ["has no effect: tao_lite writes TensorBoard files only"]),
     (

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -61,9 +62,39 @@ def test_classes_are_those_of_evaluation(spec: Path, trained: Path, colours: Pat
     assert right / len(rows) == pytest.approx(float(str(summary(tmp_path / "out", "evaluate")["top1"])))
 
 
+def test_embeddings_and_neighbours_stand_beside_the_classes(trained: Path, colours: Path, tmp_path: Path) -> None:
+    pictures, out = colours / "red", tmp_path / "out"
+    arguments = ("-m", trained / "weights" / "best.pth", "-d", pictures, "-r", out)
+    assert tao_lite("inference", *arguments).returncode == 0
+    plain = (out / "predictions.csv").read_text()
+    finished = tao_lite("inference", *arguments, "--embeddings", "--neighbours", colours, "--num_neighbours", "3")
+    assert finished.returncode == 0, finished.stderr
+    assert (out / "predictions.csv").read_text() == plain
+    stored = np.load(out / "embeddings.npz", allow_pickle=False)
+    paths, features = stored["paths"].tolist(), stored["features"]
+    assert paths == [row[0] for row in csv.reader((out / "result.csv").read_text().splitlines())]
+    assert (features.dtype, features.shape) == (np.float32, (len(paths), 512))
+
+    rows = list(csv.DictReader((out / "neighbours.csv").read_text().splitlines()))
+    assert [(row["path"], row["rank"]) for row in rows] == [(path, rank) for path in paths for rank in "123"]
+    assert all(row["neighbour"] != row["path"] for row in rows)
+    directions = features / np.linalg.norm(features, axis=1, keepdims=True)
+    distances = np.sort(1 - directions @ directions.T, axis=1)[:, 1:4]  # the first is its own
+    # Its own class is nearest, or one of the other colours even nearer.
+    found = np.array([float(row["distance"]) for row in rows]).reshape(-1, 3)
+    assert (found <= distances + 1e-6).all()
+    assert found == pytest.approx(np.sort(found, axis=1))
+    same = [row for row in rows if Path(row["neighbour"]).parent == pictures]
+    for row in same:
+        cosine = directions[paths.index(row["path"])] @ directions[paths.index(row["neighbour"])]
+        assert float(row["distance"]) == pytest.approx(1 - cosine, abs=1e-5)
+    assert len(same) > len(rows) / 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("-i", "a.png", "--neighbours", "empty"), "empty: holds no image; suffixes are apng, bmp, dib, jfif"),
         (("-i", "none.png"), "none.png: no such image or folder; check the path"),
         (("-d", "empty"), "empty: holds no image; suffixes are apng, bmp, dib, jfif"),
         ((), "give one image with -i or a folder with -d"),

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tao_lite.data.augment.augment import Augment
+from tao_lite.data.augment.augment import Augment, Colour
 from tao_lite.data.augment.erasing import erase
 from tao_lite.data.augment.mixes import Cutmix, Mix, Mixup, MixupOrCutmix
+from tao_lite.data.augment.turning import Flip
 from tao_lite.data.batch import Batch
 from tao_lite.data.draws import NUM_DRAWS
 from tao_lite.data.preprocess import Preprocess
@@ -64,7 +65,7 @@ def recipe(
         optimizer=optimizer,
         precision=precision,
         preprocess=Preprocess.of_mode("torch", 3).to(device),
-        augment=Augment(has_flip=False, has_colour=False),
+        augment=Augment(),
         mix=mix,
         set_learning_rate=lambda step: optim.set_learning_rate(optimizer, rate, step),
         label_smoothing=0.0,
@@ -82,7 +83,7 @@ def as_tao(how: Recipe, trained: nn.Module) -> Recipe:
     return replace(
         how,
         optimizer=optimizer,
-        augment=Augment(has_flip=True, has_colour=True, exact=True),
+        augment=Augment(Flip(0.5, 0), Colour(exact=True)),
         set_learning_rate=lambda step: optim.set_learning_rate(optimizer, 0.1, step),
         penalty=optim.make_penalty(penalty, trained),
     )
@@ -320,7 +321,7 @@ def test_the_network_input_that_is_shown_is_what_the_network_reads() -> None:
     trained, (batch,) = network(), batches(1, 6)
     how = replace(
         recipe(trained, mix=Mixup(1.0)),
-        augment=Augment(has_flip=True, has_colour=True),
+        augment=Augment(Flip(0.5, 0), Colour()),
         erase=partial(erase, probability=0.9),
     )
     read: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""Random changes of a batch on the device: flips, RandAugment, colours. Whole batches, no wait for the device.
+"""Random changes of a batch on the device: mirroring, turns, RandAugment, blur, colours. No wait for the device.
 
     images uint8 -> Augment -> uint8 or float32 in 0 .. 255 -> Preprocess -> float32 -> erase -> Mixup or Cutmix
 
@@ -7,14 +7,18 @@ bits in any batch.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from tao_lite.data.augment import hsv
+from tao_lite.data.augment.blur import Blur
+from tao_lite.data.augment.jitter import Jitter
 from tao_lite.data.augment.per_image import spread
 from tao_lite.data.augment.rand_augment import RandAugment
-from tao_lite.data.draws import CONTRAST, FLIP, HUE, SATURATION
+from tao_lite.data.augment.turning import ANGLES, Flip, Rotate
+from tao_lite.data.draws import CONTRAST, HUE, SATURATION
 from tao_lite.data.preprocess import make_preprocess
 from tao_lite.spec import classification_pb2 as pb
 
@@ -24,30 +28,34 @@ MAX_CONTRAST_CHANGE = 0.1
 
 
 class Augment(nn.Module):
-    """Random horizontal flip of every second image; RandAugment; random hue, saturation and contrast of colours."""
+    """Random changes, one after the other."""
 
-    def __init__(
-        self, *, has_flip: bool, has_colour: bool, exact: bool = False, rand_augment: RandAugment | None = None
-    ) -> None:
-        """exact: colours change as in TAO's code, see hsv.py."""
+    def __init__(self, *steps: nn.Module) -> None:
+        """Each: uint8 [B, C, H, W] and uniforms [B, NUM_DRAWS] -> the same; the last one may give float32."""
         super().__init__()
-        self.has_flip = has_flip
-        self.rand_augment = rand_augment
-        self.has_colour = has_colour
-        self.exact = exact
+        self.steps = nn.ModuleList(steps)
 
     @property
     def changes_nothing(self) -> bool:
-        return not (self.has_flip or self.has_colour or self.rand_augment)
+        return not self.steps
 
     def forward(self, images: Tensor, draws: Tensor) -> Tensor:
-        """uint8 [B, C, H, W] and uniforms [B, NUM_DRAWS] -> the same or, where not exact, float32 in 0 .. 255."""
-        if self.has_flip:
-            images = torch.where(spread(draws[:, FLIP] < 0.5), images.flip(3), images)
-        if self.rand_augment:
-            images = self.rand_augment(images, draws)
-        if not self.has_colour:
-            return images
+        """uint8 [B, C, H, W] and uniforms [B, NUM_DRAWS] -> the same or float32 in 0 .. 255."""
+        for step in self.steps:
+            images = step(images, draws)
+        return images
+
+
+class Colour(nn.Module):
+    """Random hue, saturation and contrast, as far as TAO changes them."""
+
+    def __init__(self, *, exact: bool = False) -> None:
+        """exact: as in TAO's code, see hsv.py."""
+        super().__init__()
+        self.exact = exact
+
+    def forward(self, images: Tensor, draws: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W] and uniforms [B, NUM_DRAWS] -> the same where exact, else float32 in 0 .. 255."""
         degrees, saturation, contrast = _colour_changes(draws)
         if self.exact:
             changed = hsv.change_colour(images, degrees, saturation, 1 + contrast)
@@ -82,18 +90,31 @@ def make_augment(experiment: pb.Experiment) -> Augment:
     Raises:
         SpecError: as make_preprocess.
     """
+    return Augment(*_placed(experiment.train_config), *_recoloured(experiment))
+
+
+def _placed(train: pb.TrainConfig) -> Iterator[nn.Module]:
+    sideways = 0.0 if train.disable_horizontal_flip else train.hflip_probability
+    if sideways or train.vflip_probability:
+        yield Flip(sideways, train.vflip_probability)
+    if train.HasField("random_rotate"):
+        yield Rotate(train.random_rotate.rotate_probability, train.random_rotate.angle_list or ANGLES)
+
+
+def _recoloured(experiment: pb.Experiment) -> Iterator[nn.Module]:
     train = experiment.train_config
-    config, rand_augment = train.rand_augment, None
     if train.HasField("rand_augment"):
-        fill = make_preprocess(experiment).mean_pixel
-        rand_augment = RandAugment(config.num_operations, config.magnitude, fill)
-    is_coloured = experiment.model_config.input_image_size.strip().startswith("3")
-    return Augment(
-        has_flip=not train.disable_horizontal_flip,
-        has_colour=train.enable_color_augmentation and is_coloured,
-        exact=experiment.compat == pb.Compat.TAO_EXACT,
-        rand_augment=rand_augment,
-    )
+        config = train.rand_augment
+        yield RandAugment(config.num_operations, config.magnitude, make_preprocess(experiment).mean_pixel)
+    if train.HasField("random_blur"):
+        yield Blur(train.random_blur.probability, train.random_blur.max_radius)
+    if train.HasField("random_color"):
+        colour = train.random_color
+        yield Jitter(
+            brightness=colour.brightness, contrast=colour.contrast, saturation=colour.saturation, hue=colour.hue
+        )
+    elif train.enable_color_augmentation and experiment.model_config.input_image_size.strip().startswith("3"):
+        yield Colour(exact=experiment.compat == pb.Compat.TAO_EXACT)
 
 
 def _colour_changes(draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:

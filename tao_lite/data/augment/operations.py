@@ -29,13 +29,13 @@ def warp(images: Tensor, fill: Tensor, *, sines: Tensor, shears: Pair, shifts: P
     grid = torch.stack([source_x * (2 / width), source_y * (2 / height)], dim=-1)
     # Beyond the border are zeros.
     warped = F.grid_sample(images - fill, grid, align_corners=False) + fill
-    return _levels(warped).contiguous(memory_format=torch.channels_last)
+    return levels(warped).contiguous(memory_format=torch.channels_last)
 
 
 def saturate(images: Tensor, factors: Tensor) -> Tensor:
     """Images with the distance from their grey multiplied."""
     grey = _grey(images)
-    return _levels(grey + spread(factors) * (images - grey))
+    return levels(grey + spread(factors) * (images - grey))
 
 
 def sharpen(images: Tensor, factors: Tensor) -> Tensor:
@@ -48,14 +48,19 @@ def sharpen(images: Tensor, factors: Tensor) -> Tensor:
     window = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
     blurred = (window + 4 * centre) / 13
     sharper = images.clone()
-    sharper[:, :, 1:-1, 1:-1] = _levels(blurred + spread(factors) * (centre - blurred))
+    sharper[:, :, 1:-1, 1:-1] = levels(blurred + spread(factors) * (centre - blurred))
     return sharper
 
 
 def look_up(images: Tensor, tables: Tensor) -> Tensor:
     """Each value replaced by what stands at its place in the table of its image and channel: [B, C, 256]."""
-    values = _levels(tables).gather(2, images.flatten(2).long()).view(images.shape)
+    values = levels(tables).gather(2, images.flatten(2).long()).view(images.shape)
     return values.contiguous(memory_format=torch.channels_last)
+
+
+def levels(values: Tensor) -> Tensor:
+    """Values rounded and clipped to 0 .. 255; uint8."""
+    return values.round().clamp(0, 255).to(torch.uint8)
 
 
 def brightness(images: Tensor, factors: Tensor) -> Tensor:
@@ -114,7 +119,3 @@ def _grey(images: Tensor) -> Tensor:
         return images.float()
     red, green, blue = (images[:, channel : channel + 1] for channel in range(3))
     return ((19595.0 * red + 38470.0 * green + 7471.0 * blue + 32768) / 65536).floor()
-
-
-def _levels(values: Tensor) -> Tensor:
-    return values.round().clamp(0, 255).to(torch.uint8)

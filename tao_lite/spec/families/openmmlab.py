@@ -20,7 +20,7 @@ _ROWS = (
     *(lost(f"{DATA}.{split}.ann_file", "classes are told by folders") for split in ("train", "val", "test")),
     made(
         PIPELINE,
-        "train_config.enable_random_crop, disable_horizontal_flip, ...",
+        "train_config.enable_random_crop, random_crop, hflip_probability, random_color, ...",
         steps.pipeline,
         "RandomResizedCrop, RandomFlip, ColorJitter, RandomErasing, RandAugment; its size is input_image_size",
     ),

@@ -14,6 +14,7 @@ OPTIM, RATE = f"{TRAIN}.optimizer", f"{TRAIN}.lr_config"
 DATA, PIPELINE = "dataset.data", "dataset.data.train.pipeline"
 FROZEN = "model.backbone.freeze"
 CLIP = "model.backbone.custom_args.model_name"
+_FLIPS = {"horizontal": "hflip_probability", "vertical": "vflip_probability"}
 # What can't go into the published default of a dictionary: TAO's own defaults of it are not known here.
 _ASSUMED = "is not in the file: AdamW with a rate of 0.001 along a cosine is taken; write it to be sure"
 
@@ -138,21 +139,21 @@ def pipeline(source: Source) -> Iterator[Made | Finding]:
     yield made_of(source, "dataset.img_norm_cfg", "train_config.preprocess_mode", "torch")
     if not steps:
         return
-    flip = steps.get("RandomFlip", {})
-    probability = flip.get("prob") or flip.get("flip_prob", "0.5")
-    if not flip or not _number(source, PIPELINE, probability) or flip.get("direction") == "vertical":
-        yield made_of(source, PIPELINE, "train_config.disable_horizontal_flip", "true")
-    elif _number(source, PIPELINE, probability) != 0.5:
-        yield said(
-            source,
-            Level.WARNING,
-            PIPELINE,
-            f"RandomFlip of {probability} has no effect: half of the images are flipped",
-        )
-    if flip.get("direction", "horizontal") != "horizontal":
-        yield said(source, Level.WARNING, PIPELINE, "RandomFlip upside down has no effect: no image is turned so here")
     if not source.is_on(FROZEN):
+        yield from _flips(source, steps.get("RandomFlip", {"prob": "0"}))
         yield from _changes(source, steps)
+
+
+def _flips(source: Source, flip: Settings) -> Iterator[Made | Finding]:
+    probability = flip.get("prob") or flip.get("flip_prob", "0.5")
+    field = _FLIPS.get(flip.get("direction", "horizontal"))
+    if not field:
+        words = f"RandomFlip has no effect: its direction must be {' or '.join(_FLIPS)}"
+        yield said(source, Level.WARNING, PIPELINE, words)
+    if field != "hflip_probability":
+        yield made_of(source, PIPELINE, "train_config.hflip_probability", "0")
+    if field:
+        yield made_of(source, PIPELINE, f"train_config.{field}", f"{_number(source, PIPELINE, probability):g}")
 
 
 def _changes(source: Source, steps: Mapping[str, Settings]) -> Iterator[Made | Finding]:
@@ -162,10 +163,11 @@ def _changes(source: Source, steps: Mapping[str, Settings]) -> Iterator[Made | F
                 pass
             case "RandomResizedCrop":
                 yield made_of(source, PIPELINE, "train_config.enable_random_crop", "true")
+                yield from _ranges(source, step)
             case "ColorJitter":
-                yield made_of(source, PIPELINE, "train_config.enable_color_augmentation", "true")
-                words = "ColorJitter -> train_config.enable_color_augmentation; its strengths are its own"
-                yield said(source, Level.WARNING, PIPELINE, words)
+                for field in ("brightness", "contrast", "saturation", "hue"):
+                    strength = _strength(source, step.get(field, "0"))
+                    yield made_of(source, PIPELINE, f"train_config.random_color.{field}", f"{strength:g}")
             case "RandomErasing":
                 yield made_of(source, PIPELINE, "train_config.random_erasing", step.get("erase_prob", "0.5"))
             case "RandAugment":
@@ -175,6 +177,30 @@ def _changes(source: Source, steps: Mapping[str, Settings]) -> Iterator[Made | F
             case _:
                 words = f"{name or 'a step without a type'} has no effect: it is not here"
                 yield said(source, Level.WARNING, PIPELINE, words)
+
+
+def _strength(source: Source, text: str) -> float:
+    """How far a factor is from 1 at most: as it is, or of a range."""
+    limits = [_number(source, PIPELINE, limit) for limit in text.strip("()[] ").split(",")]
+    return limits[0] if len(limits) == 1 else max(abs(1 - limit) for limit in limits)
+
+
+def _ranges(source: Source, step: Settings) -> Iterator[Made]:
+    """The ranges of a crop; `scale` is one too where it is no size."""
+    scale = step.get("scale", "") if "size" in step else ""
+    ranges = {
+        "area": step.get("crop_ratio_range", scale) or "0.08, 1",
+        "aspect": step.get("aspect_ratio_range", step.get("ratio", "0.75, 1.3333333")),
+    }
+    for name, text in ranges.items():
+        limits = text.strip("()[] ").split(",")
+        if len(limits) != 2:
+            raise source.wrong(
+                PIPELINE, f"found {text}, must be two numbers: the least {name} of a crop and the largest"
+            )
+        for end, limit in zip(("min", "max"), limits, strict=True):
+            value = _number(source, PIPELINE, limit)
+            yield made_of(source, PIPELINE, f"train_config.random_crop.{end}_{name}", f"{value:.7g}")
 
 
 def freezing(source: Source) -> Iterator[Made | Finding]:

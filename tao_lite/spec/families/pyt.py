@@ -1,5 +1,6 @@
 """classification_pyt of TAO 6 and 7: rows and steps. Facts: its schema, schedules and augmentation as of 7.3.0."""
 
+from tao_lite.spec.families import pyt_changes as changes
 from tao_lite.spec.families import pyt_steps as steps
 from tao_lite.spec.families import shared
 from tao_lite.spec.families.marks import PYT
@@ -35,42 +36,66 @@ _AUGMENTATION = (
     made(
         f"{AUGMENT}.random_flip.enable",
         "train_config.disable_horizontal_flip",
-        steps.flips,
+        changes.flips,
         "the opposite",
         default="true",
     ),
-    Row(theirs=f"{AUGMENT}.random_flip.hflip_probability", by=steps.flips, words="0.5 or 0 here", default="0.5"),
-    Row(theirs=f"{AUGMENT}.random_flip.vflip_probability", by=steps.flips, words="has no effect", default="0.5"),
-    Row(theirs=f"{AUGMENT}.random_rotate.enable", by=steps.changes, words="has no effect", default="true"),
-    elsewhere(f"{AUGMENT}.random_rotate", "no field here: nothing is turned", "0.5", "90, 180, 270"),
-    made(f"{AUGMENT}.random_color.enable", "train_config.enable_color_augmentation", steps.changes, "", default="true"),
-    Row(theirs=f"{AUGMENT}.random_color", words="the strengths are fixed here", by=steps.changes),
-    made(f"{AUGMENT}.random_erase.enable", "train_config.random_erasing", steps.changes, default="true"),
-    made(f"{AUGMENT}.random_erase.erase_probability", "train_config.random_erasing", steps.changes, default="0.2"),
+    *(
+        made(f"{AUGMENT}.random_flip.{name}", f"train_config.{name}", changes.flips, default="0.5")
+        for name in ("hflip_probability", "vflip_probability")
+    ),
+    made(f"{AUGMENT}.random_rotate.enable", "train_config.random_rotate", changes.turns, default="true"),
+    made(
+        f"{AUGMENT}.random_rotate.rotate_probability",
+        "train_config.random_rotate.rotate_probability",
+        changes.turns,
+        default="0.5",
+    ),
+    made(
+        f"{AUGMENT}.random_rotate.angle_list",
+        "train_config.random_rotate.angle_list",
+        changes.turns,
+        "quarter turns only",
+        default="90, 180, 270",
+    ),
+    made(f"{AUGMENT}.random_color.enable", "train_config.random_color", changes.colours, default="true"),
+    *(
+        made(f"{AUGMENT}.random_color.{name}", f"train_config.random_color.{name}", changes.colours, default=default)
+        for name, default in (("brightness", "0.3"), ("contrast", "0.3"), ("saturation", "0.3"), ("hue", "0"))
+    ),
+    elsewhere(f"{AUGMENT}.random_color", "no field here, and no effect there"),
+    made(f"{AUGMENT}.random_erase.enable", "train_config.random_erasing", changes.others, default="true"),
+    made(f"{AUGMENT}.random_erase.erase_probability", "train_config.random_erasing", changes.others, default="0.2"),
     made(
         f"{AUGMENT}.random_aug.enable",
         "train_config.rand_augment",
-        steps.changes,
+        changes.others,
         "two operations of strength 5",
         default="true",
     ),
-    Row(theirs=f"{AUGMENT}.with_scale_random_crop.enable", by=steps.changes, words="has no effect", default="true"),
-    elsewhere(f"{AUGMENT}.with_scale_random_crop", "no field here: nothing is enlarged", "1, 1.2", "1.0, 1.2"),
+    made(f"{AUGMENT}.with_random_crop", "train_config.enable_random_crop, random_crop", changes.crops, default="true"),
     made(
-        f"{AUGMENT}.with_random_crop",
-        "train_config.enable_random_crop",
-        steps.changes,
-        "0.45 to 1 of each side here, there 0.08 to 1 of the area",
+        f"{AUGMENT}.with_scale_random_crop.enable",
+        "train_config.enable_random_crop, random_crop",
+        changes.crops,
+        "one crop for the two",
         default="true",
     ),
-    Row(theirs=f"{AUGMENT}.with_random_blur", by=steps.changes, words="has no effect", default="true"),
+    made(
+        f"{AUGMENT}.with_scale_random_crop.scale_range",
+        "train_config.random_crop.min_area, max_area",
+        changes.crops,
+        "1 / square",
+        default="1, 1.2",
+    ),
+    made(f"{AUGMENT}.with_random_blur", "train_config.random_blur", changes.others, default="true"),
     made(
         f"{AUGMENT}.mixup_cutmix",
         "train_config.mixup_alpha, cutmix_alpha",
-        steps.changes,
+        changes.others,
         "each image gets one of the two",
     ),
-    made(f"{AUGMENT}.mixup_alpha", "train_config.mixup_alpha, cutmix_alpha", steps.changes, default="0.4"),
+    made(f"{AUGMENT}.mixup_alpha", "train_config.mixup_alpha, cutmix_alpha", changes.others, default="0.4"),
     made(
         f"{AUGMENT}.mean",
         "train_config.preprocess_mode",
@@ -201,4 +226,8 @@ _STAGES = (
     elsewhere("quantize", "no field here: a spec quantizes nothing"),
 )
 
-FAMILY = Family(name=PYT, rows=(*_DATA, *_AUGMENTATION, *_TRAIN, *_MODEL, *_STAGES, *shared.AROUND, shared.UNSCALED))
+_PROCESSES = made(
+    shared.UNSCALED.theirs, "train_config.sync_batch_norm", steps.run, f"always on there; {shared.UNSCALED.words}"
+)
+
+FAMILY = Family(name=PYT, rows=(*_DATA, *_AUGMENTATION, *_TRAIN, *_MODEL, *_STAGES, *shared.AROUND, _PROCESSES))

@@ -16,6 +16,7 @@ from tao_lite.spec.text.nodes import Leaf
 OPTIM, POLICY = "train.optim", "train.optim.policy_params"
 AUGMENT = "dataset.augmentation"
 FROZEN = "model.backbone.freeze_backbone"
+_PROCESSES = "train.num_gpus"
 _CLASSES = "classes.txt"
 _PRECISIONS = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16"}
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -128,6 +129,9 @@ def run(source: Source) -> Iterator[Made | Finding]:
         yield said(source, Level.NOTE, "train.seed", "-> unset; every run has a seed here, 0 without another")
     precision = source.text("train.precision").strip().lower()
     yield made_of(source, "train.precision", "train_config.precision", _PRECISIONS.get(precision, precision))
+    yield made_of(source, _PROCESSES, "train_config.sync_batch_norm", "true")
+    if source.has(_PROCESSES) and source.number(_PROCESSES) != 1:
+        yield said(source, Level.NOTE, _PROCESSES, shared.UNSCALED.words)
     if source.is_on("train.enable_ema"):
         yield made_of(source, "train.ema_decay", "train_config.ema_decay", source.text("train.ema_decay"))
     interval, unit = "train.checkpoint_interval", source.text("train.checkpoint_interval_unit").lower()
@@ -153,64 +157,6 @@ def pixels(source: Source) -> Iterator[Made | Finding]:
     if (means, deviations) not in (_IMAGENET, _HALVES):
         words = "has no effect: preprocess_mode is torch, with ImageNet's mean and deviation, or tf, with 0.5"
         yield said(source, Level.WARNING, path, words)
-
-
-def flips(source: Source) -> Iterator[Made | Finding]:
-    """Whether images are flipped sideways, and what is lost of the rest."""
-    block = f"{AUGMENT}.random_flip"
-    sideways, upright = f"{block}.hflip_probability", f"{block}.vflip_probability"
-    is_on = source.is_on(f"{block}.enable")
-    if not is_on or not source.number(sideways):
-        yield made_of(source, f"{block}.enable", "train_config.disable_horizontal_flip", "true")
-    elif source.number(sideways) != 0.5:
-        yield said(source, Level.WARNING, sideways, "has no effect: half of the images are flipped sideways")
-    if is_on and source.number(upright):
-        yield said(source, Level.WARNING, upright, "has no effect: no image is turned upside down here")
-
-
-def changes(source: Source) -> Iterator[Made | Finding]:
-    """Augmentation for which there are fields, and a word on what is on by default there and isn't here."""
-    if source.is_on(FROZEN):
-        return
-    if source.is_on(f"{AUGMENT}.with_random_crop"):
-        yield made_of(source, f"{AUGMENT}.with_random_crop", "train_config.enable_random_crop", "true")
-    color, erase, random_aug = (f"{AUGMENT}.{name}.enable" for name in ("random_color", "random_erase", "random_aug"))
-    if source.is_on(color):
-        yield made_of(source, color, "train_config.enable_color_augmentation", "true")
-        words = "-> train_config.enable_color_augmentation; its strengths are its own, whatever stands here"
-        if source.has(f"{AUGMENT}.random_color"):
-            yield said(source, Level.WARNING, color, words)
-    if source.is_on(erase):
-        theirs = f"{AUGMENT}.random_erase.erase_probability"
-        yield made_of(source, theirs, "train_config.random_erasing", source.text(theirs))
-    if source.is_on(random_aug):
-        yield made_of(source, random_aug, "train_config.rand_augment.num_operations", "2")
-        yield made_of(source, random_aug, "train_config.rand_augment.magnitude", "5")
-    if source.is_on(f"{AUGMENT}.mixup_cutmix"):
-        theirs = f"{AUGMENT}.mixup_alpha"
-        for name in ("mixup_alpha", "cutmix_alpha"):
-            yield made_of(source, theirs, f"train_config.{name}", source.text(theirs))
-    yield from _not_here(source)
-
-
-def _not_here(source: Source) -> Iterator[Finding]:
-    names = {
-        "random_rotate.enable": "are no quarter turns",
-        "with_scale_random_crop.enable": "is no enlarging before the crop",
-        "with_random_blur": "is no blur",
-    }
-    for name, words in names.items():
-        path = f"{AUGMENT}.{name}"
-        if source.is_on(path) and source.has(path):
-            yield said(source, Level.WARNING, path, f"has no effect: there {words} here")
-    silent = [
-        words.partition(" no ")[2]
-        for name, words in names.items()
-        if source.is_on(f"{AUGMENT}.{name}") and not source.has(f"{AUGMENT}.{name}")
-    ]
-    if silent and source.has("train"):
-        text = f"is on there by default and not here: {', '.join(silent)}"
-        yield said(source, Level.NOTE, AUGMENT, text)
 
 
 def batch(source: Source) -> Iterator[Made]:

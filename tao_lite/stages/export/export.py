@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tao_lite.data.description import BOXES, INPUT, OUTPUT, Description, Kind
+from tao_lite.data.description import BOXES, EMBEDDING, INPUT, OUTPUT, Description, Kind
 from tao_lite.data.pipeline import Pipeline
 from tao_lite.errors import RunError, refuse_missing
 from tao_lite.files import writing
@@ -18,7 +18,7 @@ from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.stages.export import card, deepstream, opset, tao_deploy
-from tao_lite.stages.export.graph import Deployed
+from tao_lite.stages.export.graph import Deployed, WithEmbedding
 from tao_lite.training import runtimes
 from tao_lite.training.trained import Trained
 
@@ -38,6 +38,7 @@ class Form:
     batch_size: int = -1  # images, or boxes in one; 0 or less: any number
     kind: Kind = "tensor"
     has_boxes: bool = False
+    has_embedding: bool = False
     for_deepstream: bool = False
     for_tao_deploy: bool = False
     opset: int | None = None  # None: PyTorch's choice
@@ -88,7 +89,8 @@ def make(trained: Trained, form: Form) -> Made:
             "--input image: no graph cuts a picture's middle as TAO does (compat: TAO_EXACT), at whole pixels; leave "
             "it out, or export with --set compat=CORRECTED, which cuts at fractions of them"
         )
-    deployed = Deployed(trained.network, trained.pipeline, form.kind, _fed(trained.pipeline, form)).eval()
+    plain = Deployed(trained.network, trained.pipeline, form.kind, _fed(trained.pipeline, form)).eval()
+    deployed = WithEmbedding(plain).eval() if form.has_embedding else plain
     inputs = samples(form, trained.pipeline)
     file = _exported(deployed, inputs[0], form)
     if form.opset is not None:
@@ -161,7 +163,7 @@ def _exported(deployed: nn.Module, inputs: Inputs, form: Form) -> Any:
             dynamo=True,
             dynamic_shapes=shapes(form, inputs),
             input_names=[INPUT, BOXES][: len(inputs)],
-            output_names=[OUTPUT],
+            output_names=[OUTPUT, EMBEDDING][: 1 + form.has_embedding],
             external_data=False,
             verbose=False,
             opset_version=form.opset,
@@ -175,8 +177,8 @@ def _exported(deployed: nn.Module, inputs: Inputs, form: Form) -> Any:
     return file
 
 
-def _difference(content: bytes, deployed: Deployed, samples: Sequence[Inputs]) -> float:
-    """The largest difference of a probability between the file and the network.
+def _difference(content: bytes, deployed: Deployed | WithEmbedding, samples: Sequence[Inputs]) -> float:
+    """The largest difference of a probability between the file and the network; of a feature, by the largest of all.
 
     Raises:
         RunError: it is above the tolerance.
@@ -185,9 +187,11 @@ def _difference(content: bytes, deployed: Deployed, samples: Sequence[Inputs]) -
     difference = 0.0
     for inputs in samples:
         feed = {name: values.numpy() for name, values in zip((INPUT, BOXES), inputs, strict=False)}
-        (outputs,) = session.run([OUTPUT], feed)
+        outputs = map(torch.from_numpy, session.run(None, feed))
         with torch.inference_mode():
-            difference = max(difference, float((torch.from_numpy(outputs) - deployed(*inputs)).abs().max()))
+            expected = deployed(*inputs) if isinstance(deployed, WithEmbedding) else (deployed(*inputs),)
+        for found, right in zip(outputs, expected, strict=True):
+            difference = max(difference, float((found - right).abs().max() / right.abs().max().clamp(min=1)))
     if not difference <= (tolerance := TOLERANCES[deployed.kind]):
         raise RunError(
             f"the exported network differs from PyTorch's by {difference:.1e} of a probability, more than "
@@ -196,7 +200,7 @@ def _difference(content: bytes, deployed: Deployed, samples: Sequence[Inputs]) -
     return difference
 
 
-def _works(content: bytes, deployed: Deployed, samples: Sequence[Inputs]) -> bool:
+def _works(content: bytes, deployed: Deployed | WithEmbedding, samples: Sequence[Inputs]) -> bool:
     """Whether ONNX Runtime takes the file and computes what the network computes."""
     errors = runtimes.import_onnxruntime().capi.onnxruntime_pybind11_state
 

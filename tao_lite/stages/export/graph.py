@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tao_lite.data import geometry
 from tao_lite.data.description import Kind
 from tao_lite.data.pipeline import Pipeline
+from tao_lite.models import head
 
 
 class Deployed(nn.Module):
@@ -61,6 +62,21 @@ class _Corrected(nn.Module):
             images = images.index_select(1, self.turned)
         images = images * self.factor
         return images + self.shift if self.is_shifted else images
+
+
+class WithEmbedding(nn.Module):
+    """A deployed network and, beside its probabilities, what its head reads."""
+
+    def __init__(self, deployed: Deployed) -> None:
+        super().__init__()
+        self.deployed, self.kind = deployed, deployed.kind
+        self.head = deployed.network.get_submodule(head.find(deployed.network))
+
+    def forward(self, images: Tensor, boxes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `Deployed`, and float32 [B, d]."""
+        with head.reading(self.head) as inputs:
+            probabilities = self.deployed(images, boxes)
+        return probabilities, head.pooled(inputs[0], self.head)
 
 
 def resized(images: Tensor, pipeline: Pipeline, boxes: Tensor | None = None) -> Tensor:

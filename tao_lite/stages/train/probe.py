@@ -1,6 +1,5 @@
 """A linear probe: the frozen part of a network computes the features of all images once, the head trains on them."""
 
-import contextlib
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
@@ -96,7 +95,7 @@ def compute(
     """
     layer, values, labels, paths = network.get_submodule(head.find(network)), [], [], list[Path]()
     weights = list[Tensor]()
-    with _reading(layer) as inputs:
+    with head.reading(layer) as inputs:
         for batch, batch_labels, logits in predict(network, data.epoch(0), preprocess=preprocess, precision=precision):
             values.append(inputs.pop())
             if not paths:
@@ -131,17 +130,6 @@ def shuffled(features: Features, data: Loader, world: World) -> Features:
         num_together=sampler.split.batch,
         num_batches=min(len(data), int(world.sum_(counts).min())),
     )
-
-
-@contextlib.contextmanager
-def _reading(layer: nn.Module) -> Generator[list[Tensor]]:
-    """A list to which each call of the layer adds what it reads."""
-    inputs = list[Tensor]()
-    hook = layer.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
-    try:
-        yield inputs
-    finally:
-        hook.remove()
 
 
 def _refuse_other_tails(layer: nn.Module, features: Tensor, logits: Tensor, precision: Precision) -> None:

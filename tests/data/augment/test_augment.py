@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from tao_lite.data.augment import hsv
-from tao_lite.data.augment.augment import Augment, change_colour, make_augment
+from tao_lite.data.augment.augment import Augment, Colour, change_colour, make_augment
 from tao_lite.data.augment.mixes import Mixup
 from tao_lite.data.augment.rand_augment import ROTATE, RandAugment
+from tao_lite.data.augment.turning import Flip
 from tao_lite.data.draws import CONTRAST, FLIP, HUE, NUM_DRAWS, SATURATION
 from tao_lite.data.preprocess import Preprocess
 from tests.data.batches import experiment, noise, one_pixel, some_draws
@@ -21,7 +22,7 @@ TAO = "compat: TAO_EXACT "
 def test_half_of_the_draws_flip(channels: int) -> None:
     images, draws = noise(batch=4, channels=channels), torch.ones(4, NUM_DRAWS)
     draws[:, FLIP] = torch.tensor([0.0, 0.5, 0.4999, 0.9999])
-    flipped = Augment(has_flip=True, has_colour=False)(images, draws)
+    flipped = Augment(Flip(0.5, 0))(images, draws)
     assert flipped.dtype == torch.uint8
     assert flipped.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(flipped[0], images[0].flip(2))
@@ -32,19 +33,19 @@ def test_half_of_the_draws_flip(channels: int) -> None:
 
 def test_flipping_twice_is_nothing() -> None:
     images, draws = noise(), torch.zeros(6, NUM_DRAWS)
-    flip = Augment(has_flip=True, has_colour=False)
+    flip = Augment(Flip(0.5, 0))
     assert not torch.equal(flip(images, draws), images)
     assert torch.equal(flip(flip(images, draws), draws), images)
 
 
 def test_no_augmentation_is_nothing() -> None:
     images = noise()
-    assert Augment(has_flip=False, has_colour=False)(images, some_draws(6)) is images
+    assert Augment()(images, some_draws(6)) is images
 
 
 def test_medium_draws_change_no_colour() -> None:
     images = noise()
-    changed = Augment(has_flip=False, has_colour=True)(images, torch.full((6, NUM_DRAWS), 0.5))
+    changed = Augment(Colour())(images, torch.full((6, NUM_DRAWS), 0.5))
     assert changed.dtype == torch.float32
     assert (changed - images).abs().max() < 1e-3
 
@@ -146,7 +147,7 @@ def test_the_spec_chooses_the_colours_of_tao() -> None:
 def test_medium_draws_change_no_pixel_in_tao() -> None:
     images = noise()
     draws = torch.full((6, NUM_DRAWS), 0.5)
-    assert torch.equal(Augment(has_flip=False, has_colour=True, exact=True)(images, draws), images)
+    assert torch.equal(Augment(Colour(exact=True))(images, draws), images)
 
 
 def test_greys_keep_their_colour() -> None:
@@ -167,13 +168,13 @@ def test_the_ends_of_the_draws_are_the_limits_of_tao() -> None:
     draws = torch.zeros(2, NUM_DRAWS)
     draws[1, [HUE, SATURATION, CONTRAST]] = 1
     expected = change_colour(images, torch.tensor([-25.0, 25.0]), torch.tensor([0.8, 1.2]), torch.tensor([0.9, 1.1]))
-    assert (Augment(has_flip=False, has_colour=True)(images, draws) - expected).abs().max() < 1e-3
+    assert (Augment(Colour())(images, draws) - expected).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_augmentation_gives_the_same_bits_in_any_batch(exact: bool) -> None:
     images, draws = noise(batch=5), some_draws(5)
-    augment = Augment(has_flip=True, has_colour=True, exact=exact)
+    augment = Augment(Flip(0.5, 0), Colour(exact=exact))
     together = augment(images, draws)
     assert together.is_contiguous(memory_format=torch.channels_last)
     for index in range(5):
@@ -185,7 +186,7 @@ def test_augmentation_gives_the_same_bits_in_any_batch(exact: bool) -> None:
 def test_autocast_takes_no_precision_away(exact: bool) -> None:
     images, draws, labels = noise(), some_draws(6), torch.arange(6)
     augment, preprocess, mixup = (
-        Augment(has_flip=True, has_colour=True, exact=exact),
+        Augment(Flip(0.5, 0), Colour(exact=exact)),
         Preprocess.of_mode("torch", 3),
         Mixup(0.4),
     )
@@ -195,24 +196,34 @@ def test_autocast_takes_no_precision_away(exact: bool) -> None:
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
+def steps(train: str, size: str = "3,32,32") -> list[object]:
+    """What the spec makes of this train_config."""
+    text = f'model_config {{ input_image_size: "{size}" }} train_config {{ preprocess_mode: "tf" {train} }}'
+    return list(make_augment(experiment(text)).steps)
+
+
 @pytest.mark.parametrize(
-    ("train", "has_flip", "has_colour"),
+    ("train", "expected"),
     [
-        ("", True, False),
-        ("disable_horizontal_flip: true", False, False),
-        ("enable_color_augmentation: true", True, True),
+        ("", ["Flip"]),
+        ("hflip_probability: 0", []),
+        ("disable_horizontal_flip: true", []),
+        ("disable_horizontal_flip: true vflip_probability: 0.5", ["Flip"]),
+        ("enable_color_augmentation: true", ["Flip", "Colour"]),
+        ("enable_color_augmentation: true random_color { }", ["Flip", "Jitter"]),
+        (
+            "random_color { } random_blur { } random_rotate { } rand_augment { }",
+            ["Flip", "Rotate", "RandAugment", "Blur", "Jitter"],
+        ),
     ],
 )
-def test_the_spec_sets_augmentation(train: str, has_flip: bool, has_colour: bool) -> None:
-    augment = make_augment(experiment(f'model_config {{ input_image_size: "3,32,32" }} train_config {{ {train} }}'))
-    assert (augment.has_flip, augment.has_colour) == (has_flip, has_colour)
+def test_the_spec_sets_augmentation(train: str, expected: list[str]) -> None:
+    assert [type(step).__name__ for step in steps(train)] == expected
 
 
 def test_the_spec_sets_rand_augment() -> None:
-    text = 'model_config { input_image_size: "3,32,32" } train_config { preprocess_mode: "tf" %s }'
-    assert make_augment(experiment(text % "")).rand_augment is None
-    found = make_augment(experiment(text % "rand_augment { num_operations: 3 magnitude: 10 }")).rand_augment
-    assert found is not None
+    (found,) = steps("disable_horizontal_flip: true rand_augment { num_operations: 3 magnitude: 10 }")
+    assert isinstance(found, RandAugment)
     assert found.num_operations == 3
     assert found.strengths[ROTATE].item() == pytest.approx(0.5)  # the sine of 30 degrees
     assert found.fill.flatten().tolist() == pytest.approx([127.5] * 3)
@@ -220,14 +231,13 @@ def test_the_spec_sets_rand_augment() -> None:
 
 def test_rand_augment_stands_between_flip_and_colour() -> None:
     rand_augment, images, draws = RandAugment(2, 9, [0.0] * 3), noise(), some_draws(6)
-    flip, colour = Augment(has_flip=True, has_colour=False), Augment(has_flip=False, has_colour=True)
-    found = Augment(has_flip=True, has_colour=True, rand_augment=rand_augment)(images, draws)
+    flip, colour = Augment(Flip(0.5, 0)), Augment(Colour())
+    found = Augment(Flip(0.5, 0), rand_augment, Colour())(images, draws)
     assert torch.equal(found, colour(rand_augment(flip(images, draws), draws), draws))
 
 
 def test_colour_of_grey_images_is_ignored() -> None:
-    text = 'model_config { input_image_size: "1,32,32" } train_config { enable_color_augmentation: true }'
-    assert not make_augment(experiment(text)).has_colour
+    assert [type(step) for step in steps("enable_color_augmentation: true", "1,32,32")] == [Flip]
 
 
 @pytest.mark.gpu
@@ -236,7 +246,7 @@ def test_colour_of_grey_images_is_ignored() -> None:
 def test_a_gpu_computes_the_same_without_waiting_for_it(exact: bool, tolerance: float) -> None:
     images, draws, labels = noise(), some_draws(6), torch.arange(6)
     augment, preprocess, mixup = (
-        Augment(has_flip=True, has_colour=True, exact=exact),
+        Augment(Flip(0.5, 0), Colour(exact=exact)),
         Preprocess.of_mode("torch", 3),
         Mixup(0.4),
     )

@@ -15,7 +15,7 @@ from tao_lite.spec.families import backbones
 from tao_lite.spec.families.all import FAMILIES
 from tao_lite.spec.families.table import descriptor
 from tao_lite.spec.findings import Level
-from tao_lite.spec.load import examine
+from tao_lite.spec.load import Examined, examine
 from tao_lite.spec.upgrade import upgraded
 from tests.spec.families.yamls import OPENMMLAB, PYT, TF2, errors, experiment, lines, numbers, read
 
@@ -93,30 +93,68 @@ def test_a_pyt_spec_means_what_it_says_there() -> None:
     assert found.eval_config.top_k == 3
 
 
-def test_augmentation_of_pyt_is_on_by_default_and_what_is_not_here_is_said() -> None:
-    found = read("model: {backbone: {type: resnet_18}}\ntrain: {num_epochs: 2}")
-    train = found.experiment.train_config
-    assert train.enable_random_crop
-    assert train.enable_color_augmentation
-    assert numbers(train, "random_erasing") == [0.2]
+def test_augmentation_of_pyt_is_on_by_default() -> None:
+    train = experiment("model: {backbone: {type: resnet_18}}\ntrain: {num_epochs: 2}").train_config
+    assert numbers(train, "hflip_probability", "vflip_probability", "random_erasing") == [0.5, 0.5, 0.2]
     assert (train.rand_augment.num_operations, train.rand_augment.magnitude) == (2, 5)
-    said = "\n".join(lines(found, Level.NOTE, Level.WARNING))
-    assert "is on there by default and not here: quarter turns, enlarging before the crop, blur" in said
-    assert "no image is turned upside down here" in said
+    assert numbers(train.random_rotate, "rotate_probability") == [0.5]
+    assert list(train.random_rotate.angle_list) == [90, 180, 270]
+    assert numbers(train.random_color, "brightness", "contrast", "saturation", "hue") == [0.3, 0.3, 0.3, 0]
+    assert numbers(train.random_blur, "probability", "max_radius") == [1, 1]
+    assert train.enable_random_crop
+    # A crop of a crop: 0.08 of the area, of which 1 / 1.2 of each side may be left.
+    crop = numbers(train.random_crop, "min_area", "max_area", "min_aspect", "max_aspect")
+    assert crop == pytest.approx([0.08 / 1.44, 1, 3 / 4, 4 / 3], rel=1e-5)
+
+
+def test_pyt_counts_batch_norm_over_all_processes_and_does_not_multiply_the_rate_by_them() -> None:
+    assert experiment("model: {backbone: {type: resnet_18}}\ntrain: {num_epochs: 2}").train_config.sync_batch_norm
+    found = read("model: {backbone: {type: resnet_18}}\ntrain: {num_epochs: 2, num_gpus: 4}")
+    assert any("the learning rate is multiplied here: divide it" in line for line in lines(found, Level.NOTE))
+
+
+def augmented(text: str) -> pb.TrainConfig:
+    """What `augmentation` of classification_pyt means, the rest being as PYT has it."""
+    return experiment(PYT, *(f"dataset.augmentation.{one}" for one in text.split())).train_config
+
+
+def test_an_augmentation_of_pyt_keeps_its_strength() -> None:
+    train = augmented("random_flip.hflip_probability=0.3 random_flip.vflip_probability=0.1")
+    assert numbers(train, "hflip_probability", "vflip_probability") == pytest.approx([0.3, 0.1])
+    assert not any(
+        train.HasField(name) for name in ("random_rotate", "random_color", "random_blur", "random_crop", "rand_augment")
+    )
+    train = augmented("random_flip.enable=false random_rotate.enable=true random_rotate.angle_list=[-90]")
+    assert train.disable_horizontal_flip
+    assert not train.vflip_probability
+    assert list(train.random_rotate.angle_list) == [270]
+    train = augmented("random_color.enable=true random_color.hue=0.2 random_color.contrast=0")
+    assert numbers(train.random_color, "brightness", "contrast", "saturation", "hue") == [0.3, 0, 0.3, 0.2]
+
+
+def test_enlarging_alone_is_a_crop_of_the_pictures_shape() -> None:
+    train = augmented("with_scale_random_crop.enable=true with_scale_random_crop.scale_range=[1.25,2]")
+    assert train.enable_random_crop
+    crop = numbers(train.random_crop, "min_area", "max_area", "min_aspect", "max_aspect")
+    assert crop == [0.25, 0.64, 1, 1]
 
 
 @pytest.mark.parametrize(
     ("augmentation", "expected"),
     [
-        ("random_rotate: {enable: true}", "has no effect: there are no quarter turns here"),
-        ("with_random_blur: true", "has no effect: there is no blur here"),
-        ("random_flip: {hflip_probability: 0.3}", "has no effect: half of the images are flipped sideways"),
+        ("random_rotate: {angle_list: [45, 90]}", "only turns of 90, 180 and 270 degrees have an effect"),
         ("mean: [0.1, 0.2, 0.3]", "has no effect: preprocess_mode is torch"),
     ],
 )
 def test_augmentation_without_a_field_is_a_warning(augmentation: str, expected: str) -> None:
     found = read(f"dataset: {{img_size: 32, augmentation: {{{augmentation}}}}}\n")
     assert any(expected in line for line in lines(found, Level.WARNING))
+
+
+@pytest.mark.parametrize("scales", ["[0.8, 1.2]", "[1.2, 1]", "[1]"])
+def test_enlarging_by_no_range_is_an_error(scales: str) -> None:
+    text = f"dataset: {{img_size: 32, augmentation: {{with_scale_random_crop: {{scale_range: {scales}}}}}}}"
+    assert any("must be two numbers from 1 on, the smaller one first" in line for line in errors(text))
 
 
 def rate(policy: str, epochs: int) -> "pb.LRConfig":
@@ -182,6 +220,31 @@ def test_an_openmmlab_spec_means_what_it_says_there() -> None:
 def test_what_openmmlab_does_by_default_and_we_dont_know_is_a_warning() -> None:
     found = read("train: {train_config: {runner: {max_epochs: 3}}}")
     assert any("AdamW with a rate of 0.001 along a cosine is taken" in line for line in lines(found, Level.WARNING))
+
+
+def piped(*steps: str) -> Examined:
+    """What OpenMMLab's steps mean, their size being 96."""
+    text = "\n".join(f"        - {{{step}}}" for step in ("type: Resize, size: 96", *steps))
+    start = OPENMMLAB.index("        - {type: RandomResizedCrop")
+    return read(OPENMMLAB[:start] + text + OPENMMLAB[OPENMMLAB.index("\n    val:") :])
+
+
+def test_openmmlabs_augmentation_keeps_its_strength() -> None:
+    train = piped(
+        "type: RandomFlip, prob: 0.25, direction: vertical",
+        "type: ColorJitter, brightness: 0.4, contrast: [0.7, 1.1]",
+        "type: RandomResizedCrop, size: 96, scale: [0.2, 0.9]",
+    ).experiment.train_config
+    assert numbers(train, "hflip_probability", "vflip_probability") == [0, 0.25]
+    assert numbers(train.random_color, "brightness", "contrast", "saturation", "hue") == [0.4, 0.3, 0, 0]
+    crop = numbers(train.random_crop, "min_area", "max_area", "min_aspect", "max_aspect")
+    assert crop == pytest.approx([0.2, 0.9, 0.75, 4 / 3], rel=1e-5)
+
+
+def test_openmmlabs_pictures_are_flipped_where_its_list_says_so() -> None:
+    assert numbers(piped().experiment.train_config, "hflip_probability") == [0]
+    diagonal = piped("type: RandomFlip, prob: 0.5, direction: diagonal")
+    assert any("its direction must be horizontal or vertical" in line for line in lines(diagonal, Level.WARNING))
 
 
 @pytest.mark.parametrize("text", [TF2, PYT, OPENMMLAB], ids=["tf2", "pyt", "openmmlab"])

@@ -1,6 +1,7 @@
 """An exported file computes what the network computes, and says how to feed it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tao_lite.data.description import Description, Kind
 from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import RunError, refuse_missing
+from tao_lite.models import head
 from tao_lite.models.architectures import build
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
@@ -230,3 +232,27 @@ def test_the_results_folder_of_a_run_stands_for_its_best_network(tmp_path: Path)
     finished = tao_lite("export", "-r", tmp_path / "no_such")
     assert finished.returncode == 2
     assert finished.stderr.splitlines()[-1].startswith(f"Error: {tmp_path}/no_such/weights/best.pth: no such file")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        Form(has_embedding=True),
+        pytest.param(Form(has_embedding=True, kind="image", has_boxes=True), marks=pytest.mark.slow),
+    ],
+)
+def test_the_second_output_is_what_the_head_reads(exported: Path, tmp_path: Path, run: Run, form: Form) -> None:
+    path = tmp_path / "two.onnx"
+    export(Spec(pb.Experiment(), Path("a.cfg")), run, exported, replace(form, path=path))
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [(one.name, one.shape) for one in session.get_outputs()] == [
+        ("predictions/Softmax", ["batch", 3]),
+        ("embedding", ["batch", 512]),
+    ]
+    if form.kind == "tensor":
+        images, network = torch.randn(3, 3, 32, 48), checkpoints.network(checkpoints.load(exported)).eval()
+        probabilities, features = map(torch.from_numpy, session.run(None, {"input_1": images.numpy()}))
+        torch.testing.assert_close(probabilities, expected(exported, images), rtol=0, atol=1e-4)
+        with torch.inference_mode():
+            logits = network.get_submodule(head.find(network))(features)
+        torch.testing.assert_close(logits.softmax(1), probabilities, rtol=0, atol=1e-4)
