@@ -194,7 +194,7 @@ RUN_HERE = ("onnxruntime", "openvino", "torch")
 def cases() -> list[tuple[str, Kind, str]]:
     """Each setting and each kind in one runtime, or all in all."""
     found = [(setting, kind, runtime) for runtime in RUN_HERE for setting in SETTINGS for kind in KINDS]
-    return found if EVERYTHING else found[::7]
+    return found if EVERYTHING else found[::13]
 
 
 @pytest.mark.slow
