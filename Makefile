@@ -150,6 +150,6 @@ lock: ## Pin the newest and the oldest versions that pyproject.toml allows (need
 	$(COMPILE) pyproject.toml --all-extras --group build -o requirements.lock
 	$(COMPILE) --group bench --excludes requirements.lock -o tests/bench/requirements.txt
 	$(COMPILE) pyproject.toml --group build -c requirements.lock -o containers/launcher.lock
-	$(COMPILE) pyproject.toml $(addprefix --extra ,train import export openvino report sign) --group build --excludes containers/base.txt \
+	$(COMPILE) pyproject.toml $(addprefix --extra ,train import export openvino pretrained report sign) --group build --excludes containers/base.txt \
 	  -c requirements.lock -o containers/image.lock
 	$(COMPILE) pyproject.toml --all-extras --group build --resolution lowest-direct -o tests/oldest.txt

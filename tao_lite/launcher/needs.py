@@ -104,7 +104,7 @@ def _add_spec(needs: Needs, stage: str, experiment: pb.Experiment, on_host: OnHo
     for text in _values(experiment, pb.Rule.FILE, pb.Rule.WEIGHTS):
         if "://" in text:
             needs.downloads = row.trains
-        else:
+        elif not paths.is_published(text):
             needs.reads.add(absolute(Path(text)))
     if needs.downloads:
         names = {"TORCH_HOME": "torch", "HF_HOME": "huggingface"}

@@ -32,6 +32,8 @@ _OURS = (".pth", ".safetensors")
 _KERAS = (".hdf5", ".h5")
 
 ANNOTATIONS = "annotations"
+PACKAGE = "package:"
+"""What stands before the name of weights that lie in an installed package."""
 
 # Field path -> how the file writes it, and what it stands for here and now.
 Replaced = dict[str, tuple[str, str]]
@@ -151,10 +153,15 @@ def _expanded(text: str) -> tuple[str, list[tuple[Level, str]]]:
 
 
 def _made_up(text: str) -> Iterator[tuple[Level, str]]:
-    word = None if "://" in text else _MADE_UP.search(text)
+    word = None if is_published(text) else _MADE_UP.search(text)
     if word and not os.path.lexists(text):
         words = f'found "{text}", and "{word[0]}" stands in examples for a path of your own; write the path itself'
         yield Level.BLOCKER, words
+
+
+def is_published(text: str) -> bool:
+    """Whether the text names weights by their publisher or package, so that it is no path."""
+    return "://" in text or text.startswith(PACKAGE)
 
 
 def _value(match: re.Match[str]) -> str:
@@ -196,7 +203,7 @@ def _ours(found: PathField, text: str) -> tuple[str, list[tuple[Level, str]]]:
     file = Path(text)
     why = _FOREIGN.get(file.suffix.lower())
     is_evaluated = found.path == _EVALUATED and file.suffix.lower() in _DEPLOYED
-    if why is None or "://" in text or (is_evaluated and file.is_file()):
+    if why is None or is_published(text) or (is_evaluated and file.is_file()):
         return text, []
     if found.rule.path == pb.Rule.WRITTEN:
         return str(file.with_suffix(_OURS[0])), []

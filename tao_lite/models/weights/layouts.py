@@ -17,6 +17,13 @@ Layers = Mapping[str, Mapping[str, Tensor]]
 # A published network with another head: at most the two hidden layers and the output of VGG stay over.
 _MAX_HEAD_LAYERS = 3
 
+# The names of efficientnet_pytorch, in the order of computation; its blocks stand where the number is.
+_AROUND_BLOCKS = {"_conv_stem": -2, "_bn0": -1, "_conv_head": 10**6, "_bn1": 10**6 + 1, "_fc": 10**6 + 2}
+_IN_A_BLOCK = (
+    *("_expand_conv", "_bn0", "_depthwise_conv", "_bn1"),
+    *("_se_reduce", "_se_expand", "_project_conv", "_bn2"),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
@@ -155,9 +162,25 @@ def _candidates(
         if reference and _covers(theirs, reference):
             note = f"names were mapped from {library}'s {model}, by the order and shapes of its layers"
             yield note, {name: theirs[name] for name in reference if name in theirs}
+    if ordered := _of_efficientnet_pytorch(theirs):
+        yield "names were mapped from efficientnet_pytorch's, by the order that they tell", ordered
     if is_ordered:
         note = "names were mapped by the order and shapes of the file's layers"
         yield f"{note}; its strides and activations, which a file does not tell, should be the network's", theirs
+
+
+def _of_efficientnet_pytorch(theirs: Layers) -> Layers:
+    """The layers in the order of computation; {} where they are not all named as there."""
+    places = {}
+    for name in theirs:
+        block = re.fullmatch(r"_blocks\.(\d{1,3})\.(\w+)", name)
+        if block and block[2] in _IN_A_BLOCK:
+            places[name] = (int(block[1]), _IN_A_BLOCK.index(block[2]))
+        elif name in _AROUND_BLOCKS:
+            places[name] = (_AROUND_BLOCKS[name], 0)
+        else:
+            return {}
+    return {name: theirs[name] for name in sorted(theirs, key=places.__getitem__)}
 
 
 def _covers(theirs: Layers, reference: Iterable[str]) -> bool:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from tao_lite.errors import CheckpointError
-from tao_lite.models.weights import keras_weights, layouts, published, weight_files
+from tao_lite.models.weights import keras_weights, layouts, packaged, published, weight_files
 from tao_lite.models.weights.assignment import listed
 from tao_lite.models.weights.published import HALVES, IMAGENET, Normalisation
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.paths import PACKAGE
 
 # What images were normalised with -> the preprocess_mode that does so.
 _MODES = {IMAGENET: "torch", HALVES: "tf"}
@@ -33,7 +34,7 @@ class Weights:
 
 
 def read(source: str, model_config: pb.ModelConfig) -> Weights:
-    """Weights in a local file, or published for this architecture: "torchvision://NAME" or "timm://TAG".
+    """Weights in a local file, published for this architecture ("torchvision://NAME", "timm://TAG"), or "package:NAME".
 
     Containers ({"state_dict": ...}, {"model": ...}) and prefixes of wrapped networks ("module.") are taken off.
 
@@ -45,6 +46,9 @@ def read(source: str, model_config: pb.ModelConfig) -> Weights:
         return _torch_weights(source, *published.read_torchvision(source, model_config), model_config)
     if source.startswith(published.TIMM):
         return _torch_weights(source, *published.read_timm(source, model_config), model_config)
+    if source.startswith(PACKAGE):
+        path, normalisation = packaged.find(source)
+        return _torch_weights(source, weight_files.load(path), normalisation, model_config)
     path = Path(source)
     if weight_files.is_keras(path):
         named = keras_weights.named(path, weight_files.load_keras(path), model_config)

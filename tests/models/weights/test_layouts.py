@@ -1,5 +1,6 @@
 """Weights under other names find their layers, and the network then computes what the file's network did."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from tao_lite.models.weights.weights import read
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.train import pretrained
 
+POSITIONS = (0, 217, 482, 491, 497, 566, 569, 571, 574, 701)
+"""Of imagenette's ten classes among ImageNet's thousand."""
 NUM_CLASSES = 7
 
 
@@ -104,6 +107,52 @@ def test_vggs_hidden_layers_are_convolutions_in_timm_and_linear_in_torchvision()
     assert {name: tensor.shape for name, tensor in named.tensors.items()} == shapes
 
 
+@pytest.mark.parametrize(
+    ("model", "arch"),
+    [
+        ("tf_efficientnet_b1", "efficientnet_b1"),
+        ("tf_efficientnet_lite0", "timm/tf_efficientnet_lite0"),
+        pytest.param("tf_efficientnet_b4", "timm/tf_efficientnet_b4", marks=pytest.mark.slow),
+    ],
+)
+def test_efficientnet_pytorch_s_layers_are_known_by_name_in_whatever_order(model: str, arch: str) -> None:
+    with torch.device("meta"):
+        reference = timm.create_model(model).state_dict()
+    theirs = as_efficientnet_pytorch(reference)
+    shuffled = {name: theirs[name] for name in sorted(theirs)}
+    named = layouts.own_names(shuffled, config(arch), is_ordered=False)
+    assert named.note == "names were mapped from efficientnet_pytorch's, by the order that they tell"
+    wanted = layouts.own_names(reference, config(arch), is_ordered=False).tensors
+    own = [name for name in wanted if "num_batches" not in name]
+    assert len(own) > 100
+    assert all(named.tensors[name] is wanted[name] for name in own)
+    odd = {**shuffled, "_blocks.3._mystery.weight": torch.zeros(1)}
+    assert layouts.own_names(odd, config(arch), is_ordered=False).tensors is odd
+
+
+def as_efficientnet_pytorch(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """timm's tensors by the other library's names, block by block."""
+    blocks = sorted({tuple(name.split(".")[1:3]) for name in state if name.startswith("blocks.")})
+    around = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1", "classifier": "_fc"}
+    first = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
+    later = {"conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv", "bn2": "_bn1"}
+    later |= {"conv_pwl": "_project_conv", "bn3": "_bn2"}
+    squeezing = {"se.conv_reduce": "_se_reduce", "se.conv_expand": "_se_expand"}
+    found = {}
+    for name, tensor in state.items():
+        layer, _, last = name.rpartition(".")
+        if last == "num_batches_tracked":
+            continue
+        if layer.startswith("blocks."):
+            _, stage, block, inner = layer.split(".", 3)
+            names = (first if stage == "0" else later) | squeezing
+            layer = f"_blocks.{blocks.index((stage, block))}.{names[inner]}"
+        else:
+            layer = around[layer]
+        found[f"{layer}.{last}"] = tensor
+    return found
+
+
 def test_names_that_nobody_knows_are_mapped_by_order() -> None:
     reference = trained("timm", "mobilenetv1_100")
     numbered = enumerate(layouts.layers(reference.state_dict()).values())
@@ -140,10 +189,8 @@ def test_the_sample_mobilenet_of_a_quarter_of_the_width_knows_what_is_in_picture
     crop = [v2.Resize(256), v2.CenterCrop(224), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
     normalise = v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     pictures = ImageFolder(shared / "data" / "folders" / "imagenette_tiny" / "val", v2.Compose([*crop, normalise]))
-    # Positions of imagenette's ten classes among ImageNet's thousand.
-    positions = torch.tensor([0, 217, 482, 491, 497, 566, 569, 571, 574, 701])
     images, labels = (torch.stack([torch.as_tensor(pair[side]) for pair in pictures]) for side in (0, 1))
-    hits = logits_of(network, images).argmax(dim=1) == positions[labels]
+    hits = logits_of(network, images).argmax(dim=1) == torch.tensor(POSITIONS)[labels]
     assert hits.float().mean().item() > 0.4
 
 
