@@ -192,8 +192,10 @@ BAD_FIELDS = [
     (
         "cosine { learning_rate: 0.1 }",
         "cosine { learning_rate: 0.1 } step { }",
-        "9:50: train_config.lr_config.step: cosine is set already; keep one of "
-        + "step, soft_anneal, cosine, linear, exponential",
+        (
+            "9:50: train_config.lr_config.step: cosine is set already; keep one of step, soft_anneal, cosine, linear, "
+            "exponential"
+        ),
     ),
     (
         "optimizer { sgd { momentum: 0.9 } }",
