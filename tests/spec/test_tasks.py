@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from tao_lite.errors import SpecError
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import tasks
+from tao_lite.spec import for_tao, tasks
 from tao_lite.spec.load import examine
 from tao_lite.stages import preflight
 
@@ -102,6 +103,11 @@ def test_quantize_is_refused_before_it_reads_anything() -> None:
         "8:26: dataset_config.format: found MULTITASK, but quantize takes networks of one task only"
     )
     assert findings() == findings(stage="evaluate") == findings(stage="export") == []
+
+
+def test_there_is_no_spec_of_one_task_for_it_in_tao() -> None:
+    with pytest.raises(SpecError, match=r"a\.cfg: dataset_config\.format is MULTITASK, and TAO's classification_tf1"):
+        for_tao.upgraded(SPEC % ("", ""), Path("a.cfg"))
 
 
 def test_settings_without_effect_are_named() -> None:
