@@ -45,6 +45,7 @@ NOT_REPRODUCED = (
     "model_config { batch_norm_config { momentum: 0.9 } }",
     'train_config { pretrained_model_path: "weights/pruned.pth" }',
     "train_config { enable_random_crop: true }",
+    "dataset_config { format: MULTITASK }",
 )
 
 

@@ -128,6 +128,16 @@ class Run:
         return self.results / "neighbours.csv"
 
     @property
+    def class_mapping(self) -> Path:
+        """The classes of several tasks, in TAO's form."""
+        return self.results / "class_mapping.json"
+
+    @property
+    def confusion_csv(self) -> Path:
+        """The confusion matrices of several tasks, a row for each cell."""
+        return self.results / "confusion_matrices.csv"
+
+    @property
     def report(self) -> Path:
         return self.results / "report.html"
 

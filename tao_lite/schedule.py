@@ -43,8 +43,12 @@ def make_schedule(
         case "linear":
             rate = as_written(lr_config.linear.learning_rate) * world_size
             schedule = partial(_linear, rate=rate, stairs=lr_config.linear.stairs)
+        case "exponential":
+            schedule = _make_exponential(lr_config.exponential, world_size)
         case None:
-            raise SpecError(f"{_PATH}: found no scheduler, must hold one of step, soft_anneal, cosine, linear")
+            raise SpecError(
+                f"{_PATH}: found no scheduler, must hold one of step, soft_anneal, cosine, linear, exponential"
+            )
     if lr_config.warmup > 0:
         return partial(_warmed_up, schedule=schedule, warmup=as_written(lr_config.warmup))
     return schedule
@@ -128,6 +132,16 @@ def _make_cosine(config: pb.CosineLrConfig, world_size: float, *, exact: bool) -
     )
 
 
+def _make_exponential(config: pb.ExponentialLrConfig, world_size: float) -> Schedule:
+    return partial(
+        _exponential,
+        rate=as_written(config.learning_rate) * world_size,
+        ratio=as_written(config.min_lr_ratio),
+        soft_start=as_written(config.soft_start),
+        annealing=as_written(config.annealing),
+    )
+
+
 def _staircase(progress: float, *, rate: float, step_percent: int, gamma: float) -> float:
     # In floating point 0.29 * 100 is 28.999...96; the small term keeps such a step on its own stair.
     return float(rate * gamma ** math.floor(progress * 100 / step_percent + 1e-9))
@@ -159,6 +173,14 @@ def _linear(progress: float, *, rate: float, stairs: int) -> float:
     # At the end of the run as on the last stair; the small term is as in _staircase.
     done = min(math.floor(progress * stairs + 1e-9), stairs - 1)
     return rate * (1 - done / (stairs + 1))
+
+
+def _exponential(progress: float, *, rate: float, ratio: float, soft_start: float, annealing: float) -> float:
+    if progress < soft_start:
+        return float(rate * ratio ** (1 - progress / soft_start))
+    if progress <= annealing:
+        return rate
+    return float(rate * ratio ** ((progress - annealing) / (1 - annealing)))
 
 
 def _warmed_up(progress: float, *, schedule: Schedule, warmup: float) -> float:

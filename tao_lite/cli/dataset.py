@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_REMARKS = 100
 
 # The names of TARGETS, which a test compares, and the cache.
-_TARGETS = ("image_folder", "kitti", "tfrecord", "coco", "manifest", "cache")
+_TARGETS = ("image_folder", "kitti", "tfrecord", "coco", "manifest", "multitask", "cache")
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print an object in place of the table.")
 _spec = spec_file("Spec file that names it.")

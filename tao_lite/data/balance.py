@@ -12,15 +12,23 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.bind import did_you_mean
 from tao_lite.spec.schema import as_written
 
+Kinds = Mapping[str, "pb.ClassWeighting.Kind.ValueType"]
+"""By the names of tasks."""
+
+
 BETA = 0.999  # of EFFECTIVE_NUMBER
 
 
-def class_weights(config: pb.TrainConfig, data: DataSet) -> tuple[float, ...] | None:
+def class_weights(config: pb.TrainConfig, data: DataSet, kinds: Kinds | None = None) -> tuple[float, ...] | None:
     """Weight of each class, in the order of the names; they average 1 over the examples. None where all are alike.
+
+    With several tasks they average 1 over the examples of each; `kinds` are those of tasks that have one of their own.
 
     Raises:
         SpecError: a weight is given to a class that the data does not have, or is not above 0.
     """
+    if data.tasks:
+        return _of_tasks(config, kinds or {}, data)
     counts = Counter(example.label for example in data.examples)
     if config.class_weights:
         given = {name: as_written(weight) for name, weight in config.class_weights.items()}
@@ -30,6 +38,18 @@ def class_weights(config: pb.TrainConfig, data: DataSet) -> tuple[float, ...] | 
     else:
         weights = weights_by_count(counts, config.class_weighting)
     return tuple(weights.get(name, 1.0) for name in data.class_names)
+
+
+def _of_tasks(config: pb.TrainConfig, kinds: Kinds, data: DataSet) -> tuple[float, ...] | None:
+    """As class_weights; classes of a task of several labels have 1."""
+    counts = Counter(label for example in data.examples for label in example.classes)
+    weights: dict[str, float] = {}
+    for task in data.tasks:
+        kind = kinds.get(task.name, config.class_weighting)
+        if kind != pb.ClassWeighting.NONE and not task.is_multi_label:
+            names = data.class_names[task.outputs]
+            weights |= weights_by_count({name: counts[name] for name in names if counts[name]}, kind)
+    return tuple(weights.get(name, 1.0) for name in data.class_names) if weights else None
 
 
 def weights_by_count(counts: Mapping[str, int], kind: "pb.ClassWeighting.Kind.ValueType") -> dict[str, float]:

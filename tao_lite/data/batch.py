@@ -7,13 +7,16 @@ from typing import Protocol
 
 from torch import Tensor
 
+from tao_lite.spec.tasks import Tasks
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Images of one step; those that can't be decoded are missing.
 
-    images: uint8 [B, C, H, W], RGB or grey, channels last in memory. labels: int64 [B]. draws: float32 [B, NUM_DRAWS],
-    uniform in [0, 1), columns as in draws.py. number: place in the epoch, from 0, which missing images don't change.
+    images: uint8 [B, C, H, W], RGB or grey, channels last in memory. labels: int64 [B] or, of several
+    tasks, int8 [B, outputs] as `spec.tasks.mark` has them. draws: float32 [B, NUM_DRAWS], uniform in [0, 1), columns as
+    in draws.py. number: place in the epoch, from 0, which missing images don't change.
     done: images of the epoch's order, up to this batch's last, over all processes. surplus: images that this process
     has above an equal part of the batch of all processes. weights: float32 [B], how much the loss of each image's label
     counts; None: all alike.
@@ -34,6 +37,9 @@ class Batches(Protocol):
 
     @property
     def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def tasks(self) -> Tasks: ...
 
     def __len__(self) -> int: ...
 

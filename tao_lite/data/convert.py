@@ -10,15 +10,24 @@ from PIL import Image
 
 from tao_lite.data.convert_whole import write_coco, write_kitti, write_manifest
 from tao_lite.data.decode import decode
+from tao_lite.data.example import Example
 from tao_lite.data.formats.tfrecord_example import encoded
 from tao_lite.data.formats.tfrecord_file import framed
 from tao_lite.data.frames import Frame, Item, for_each, make_ready, mapped, put, told, whole
 from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
+from tao_lite.files.writing import csv_text
 
 EXAMPLES_PER_SHARD = 1024
 PNG_LEVEL = 3
 """Of 9: half the time of Pillow's 6 for files 3 % larger (object crops of KITTI)."""
+
+
+LABELS = "labels.csv"
+"""Of several tasks."""
+
+# KITTI's 3 is unknown.
+_OCCLUSION: Mapping[float, str] = {0: "visible", 1: "partly", 2: "largely"}
 
 
 def write_image_folder(root: Path, pictures: Sequence[Frame], class_names: Sequence[str], report: LeftOut) -> None:
@@ -56,12 +65,42 @@ def write_tfrecord(root: Path, pictures: Sequence[Frame], class_names: Sequence[
         put(path, (_record(*one, index_of) for contents in records for one in contents))
 
 
+def write_multitask(root: Path, pictures: Sequence[Frame], _: Sequence[str], report: LeftOut) -> None:
+    """root/images/number_name.suffix for each example, and root/labels.csv with its type and, of objects, occlusion."""
+    folder = root / "images"
+    make_ready([root, folder])
+    done = {path.stem for path in folder.iterdir()}
+
+    def write(frame: Frame) -> None:
+        for item, suffix, content in _contents([item for item in frame if item.name not in done], report):
+            put(folder / f"{item.name}.{suffix}", content)
+
+    for_each(write, pictures)
+    names = {path.stem: path.name for path in folder.iterdir()}
+    rows = [
+        (f"{folder.name}/{names[item.name]}", task_labels(item.example))
+        for frame in pictures
+        for item in frame
+        if item.name in names
+    ]
+    tasks = sorted({task for _, labels in rows for task in labels})
+    cells = [[name, *(labels.get(task, "") for task in tasks)] for name, labels in rows]
+    put(root / LABELS, csv_text([["fname", *tasks], *cells]).encode("utf-8", "surrogateescape"))
+
+
+def task_labels(example: Example) -> dict[str, str]:
+    """The class of an example in each task that is known of it."""
+    state = _OCCLUSION.get(example.occluded)
+    return {"type": example.label, **({"occlusion": state} if state else {})}
+
+
 TARGETS: Mapping[str, Callable[[Path, Sequence[Frame], Sequence[str], LeftOut], None]] = {
     "image_folder": write_image_folder,
     "kitti": write_kitti,
     "tfrecord": write_tfrecord,
     "coco": write_coco,
     "manifest": write_manifest,
+    "multitask": write_multitask,
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tao_lite.data import depth, look_alikes
-from tao_lite.data.example import Example, KittiOptions, Options, Split, TfrecordOptions
+from tao_lite.data.example import Example, KittiOptions, MultitaskOptions, Options, Split, TfrecordOptions
 from tao_lite.data.formats import split_folders, table
 from tao_lite.data.formats.class_names import read_classmap, refuse_unusable
 from tao_lite.data.formats.table import FORMATS, detect, split_names
@@ -21,6 +21,8 @@ from tao_lite.data.grouping import grouped
 from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec import tasks
+from tao_lite.spec.tasks import Tasks
 
 __all__ = [
     "DataSet",
@@ -53,10 +55,16 @@ class DataSet:
     examples: tuple[Example, ...]
     class_names: tuple[str, ...]
     report: LeftOut = field(default_factory=LeftOut, compare=False, repr=False)
+    tasks: Tasks = ()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What `labels` numbers: the classes; with several tasks, one for all examples."""
+        return ("",) if self.tasks else self.class_names
 
     def labels(self) -> npt.NDArray[np.int64]:
-        """Index of each example's class."""
-        index_of = {name: index for index, name in enumerate(self.class_names)}
+        """Index of each example's class among `label_names`."""
+        index_of = {name: index for index, name in enumerate(self.label_names)}
         return np.array([index_of[example.label] for example in self.examples], np.int64)
 
     def weights(self) -> npt.NDArray[np.float32] | None:
@@ -65,6 +73,16 @@ class DataSet:
         if not len(weights) or (weights == weights[0]).all():
             return None
         return np.asarray(weights / weights.mean(), np.float32)
+
+    def targets(self) -> npt.NDArray[np.int64 | np.int8]:
+        """What the network learns: `labels` or, of several tasks, int8 [N, outputs] as `tasks.mark` has them."""
+        if not self.tasks:
+            return self.labels()
+        index_of = {name: index for index, name in enumerate(self.class_names)}
+        found = np.full((len(self.examples), len(self.class_names)), -1, np.int8)
+        for row, example in zip(found, self.examples, strict=True):
+            tasks.mark(row, self.tasks, example.labels, index_of)
+        return found
 
 
 def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tuple[DataSet, DataSet]:
@@ -81,8 +99,10 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
     training = _examples(experiment, TRAIN, train_path, train_report)
     names = tuple(class_names or own_names(experiment, TRAIN, train_path, training))
     _compare_classes(TRAIN, training, names, "the class map")
-    labels = sorted({example.label for example in training})
-    if len(class_names or labels) < 2:
+    labels = sorted({label for example in training for label in example.classes})
+    several = tasks.of(experiment, names)
+    _refuse_unfit(several, experiment.dataset_config.multitask, train_path)
+    if not several and len(class_names or labels) < 2:
         raise DataError(
             f"{TRAIN}: {train_path} holds one class only ({labels[0]}); a classifier needs at least two"
             f"{_deeper(train_path)}"
@@ -96,7 +116,10 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
         training, validation = divide(training, experiment.dataset_config.val_split)
     _compare_classes(VALIDATION, validation, names, "the training data")
     _log.info("%d examples for training, %d for validation; %d classes", len(training), len(validation), len(names))
-    return DataSet(tuple(training), names, train_report), DataSet(tuple(validation), names, val_report)
+    return (
+        DataSet(tuple(training), names, train_report, several),
+        DataSet(tuple(validation), names, val_report, several),
+    )
 
 
 def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> DataSet:
@@ -121,7 +144,7 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     examples = _examples(experiment, field, eval_path or train.val_dataset_path, report)
     names = tuple(class_names or own_names(experiment, field, eval_path or train.val_dataset_path, examples))
     _compare_classes(field, examples, names, "the network", _FOR_THE_NETWORK)
-    return DataSet(tuple(examples), names, report)
+    return DataSet(tuple(examples), names, report, tasks.of(experiment, names))
 
 
 def validation_path(experiment: pb.Experiment) -> str:
@@ -139,7 +162,7 @@ def validation_path(experiment: pb.Experiment) -> str:
 
 def own_names(experiment: pb.Experiment, field: str, path: str, examples: Collection[Example]) -> tuple[str, ...]:
     """The classes of the data set that this field names, in its own order where it has one; all that it says it has."""
-    labels = {example.label for example in examples}
+    labels = {label for example in examples for label in example.classes}
     return table.class_names(root_of(path), _kind(experiment), options_of(experiment, field), labels)
 
 
@@ -159,7 +182,7 @@ def load(root: Path, kind: str, options: Options) -> list[Example]:
         kind = detect(root, options)
         _log.info("%s: recognised as %s", root, kind)
     examples = grouped(FORMATS[kind](root, options), options.group_pattern)
-    refuse_unusable({example.label: example.path for example in examples})
+    refuse_unusable({example.label: example.path for example in examples if not example.labels})
     if options.full_scale:
         examples = [replace(example, full_scale=options.full_scale) for example in examples]
     if said := depth.remark(depth.sampled(examples), options.full_scale):
@@ -183,7 +206,8 @@ def divide(examples: Collection[Example], val_split: float) -> tuple[list[Exampl
     held_out = {group for group, share in shares.items() if share < val_split}
     groups_of: dict[str, set[str]] = {}
     for example in examples:
-        groups_of.setdefault(example.label, set()).add(example.group)
+        for label in example.classes:
+            groups_of.setdefault(label, set()).add(example.group)
     for _, groups in sorted(groups_of.items()):
         if groups <= held_out:
             held_out.remove(max(groups, key=lambda group: (shares[group], group)))
@@ -215,6 +239,7 @@ def paths(experiment: pb.Experiment) -> dict[str, str]:
 def options_of(experiment: pb.Experiment, field: str, report: LeftOut | None = None) -> Options:
     """What a reader needs to know of the data set that this field names."""
     config, kitti = experiment.dataset_config, experiment.dataset_config.kitti
+    multitask = config.multitask
     return Options(
         report=report or report_of(experiment, field),
         name=field,
@@ -231,6 +256,11 @@ def options_of(experiment: pb.Experiment, field: str, report: LeftOut | None = N
             ignored_classes=frozenset(kitti.ignored_classes),
         ),
         tfrecord=TfrecordOptions(image_dir=config.tfrecord.image_dir, label_map=config.tfrecord.label_map),
+        multitask=MultitaskOptions(
+            image_dir=root_of(multitask.image_dir) if multitask.image_dir else None,
+            tasks=tuple(multitask.tasks),
+            multi_label=frozenset(multitask.multi_label),
+        ),
         yolo_root=config.yolo_root,
         coco_image_dir=config.coco_image_dir,
         group_pattern=config.group_pattern,
@@ -303,15 +333,30 @@ def _deeper(path: str) -> str:
     return f"; there are several folders in {found}: if those are the classes, give that" if found else ""
 
 
+def _refuse_unfit(several: Tasks, config: pb.MultitaskConfig, path: str) -> None:
+    """Refuse settings for tasks that the data doesn't have, and tasks that leave nothing to tell apart."""
+    for name, named in (("task_weights", config.task_weights), ("class_weighting", config.class_weighting)):
+        if several and (unknown := sorted(set(named) - {task.name for task in several})):
+            names = ", ".join(task.name for task in several)
+            raise DataError(f"dataset_config.multitask.{name}: names {unknown[0]}, but the tasks of {path} are {names}")
+    for task in several:
+        if len(task.class_names) < 2 and not task.is_multi_label:
+            raise DataError(
+                f"{path}:1: the task {task.name} has one class only ({task.class_names[0]}), and needs at least two; "
+                "take the column out, or name the others in dataset_config.multitask.tasks"
+            )
+
+
 def _compare_classes(
     field: str, examples: Collection[Example], names: Sequence[str], owner: str, remedy: str = ""
 ) -> None:
     """Compare the examples' labels with the class names: unknown ones are an error, missing ones a warning."""
-    labels = {example.label for example in examples}
+    labels = {label for example in examples for label in example.classes}
     unknown, missing = sorted(labels.difference(names)), sorted(set(names) - labels)
     if unknown:
+        first = next(example for example in examples if not set(example.classes).isdisjoint(unknown))
         raise DataError(
-            f"{field}: holds classes that {owner} does not have: {', '.join(unknown)}; "
+            f"{first.place or field}: holds classes that {owner} does not have: {', '.join(unknown)}; "
             f"has no examples of: {', '.join(missing) or 'none missing'}; names must match exactly"
             f"{look_alikes.difference(unknown, names)}{remedy}"
         )

@@ -1,7 +1,7 @@
 """What travels with a deployed network, as `preprocess.json` and in an ONNX file: how to feed and how to read it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from tao_lite.data.pipeline import Pipeline
 from tao_lite.errors import RunError
 from tao_lite.files import plain, reading
 from tao_lite.files.plain import among, fields, listed, of
+from tao_lite.spec.tasks import OF, Task, Tasks
 
 FORMAT = "tao_lite preprocess 1"
 """Name and version of the schema."""
@@ -32,11 +33,15 @@ SCHEMA = plain.fields(
             {"name": among(INPUT), "kind": among(*KINDS), "type": among("float32", "uint8"), "layout": among("NCHW")},
             {"boxes": among(BOXES)},
         ),
-        "output": fields({"name": among(OUTPUT), "values": among("probabilities")}),
         "threshold": of(float, minimum=0),
         "class_names": listed(of(str), least=1),
     },
     {
+        "output": fields({"name": among(OUTPUT), "values": among("probabilities")}),
+        "tasks": listed(
+            fields({"name": of(str), "output": of(str), "num_classes": of(int, minimum=1), "is_multi_label": of(bool)}),
+            least=1,
+        ),
         "references": listed(
             fields(
                 {
@@ -45,7 +50,7 @@ SCHEMA = plain.fields(
                     "probabilities": listed(of(float, minimum=0), least=1),
                 }
             )
-        )
+        ),
     },
 )
 
@@ -58,6 +63,13 @@ class Description:
     class_names: tuple[str, ...]
     kind: Kind = "tensor"
     has_boxes: bool = False
+    tasks: Tasks = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Their names: that of one task, else TAO's for each."""
+        names = [f"{task.name}/{'Sigmoid' if task.is_multi_label else 'Softmax'}" for task in self.tasks]
+        return tuple(names or [OUTPUT])
 
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads, for JSON."""
@@ -67,9 +79,24 @@ class Description:
             "format": FORMAT,
             **self.pipeline.to_dict(),
             "input": {"name": INPUT, "kind": self.kind, "type": number_type, "layout": "NCHW", **boxes},
-            "output": {"name": OUTPUT, "values": "probabilities"},
+            **self._outputs(),
             "threshold": 0.0,
             "class_names": list(self.class_names),
+        }
+
+    def _outputs(self) -> dict[str, Any]:
+        if not self.tasks:
+            return {"output": {"name": OUTPUT, "values": "probabilities"}}
+        return {
+            "tasks": [
+                {
+                    "name": task.name,
+                    "output": output,
+                    "num_classes": len(task.class_names),
+                    "is_multi_label": task.is_multi_label,
+                }
+                for task, output in zip(self.tasks, self.outputs, strict=True)
+            ]
         }
 
     @classmethod
@@ -79,13 +106,14 @@ class Description:
         Raises:
             RunError: it is no description, or one that was changed; names the field.
         """
-        if problem := plain.problem(SCHEMA, value):
+        if problem := plain.problem(SCHEMA, value) or _of_outputs(value):
             raise RunError(f"{name}: does not say how tao_lite feeds a network: {problem}; export the network again")
         return cls(
             pipeline=Pipeline.from_dict(value),
             class_names=tuple(value["class_names"]),
             kind=value["input"]["kind"],
             has_boxes="boxes" in value["input"],
+            tasks=tuple(_tasks(value)),
         )
 
     @classmethod
@@ -100,3 +128,20 @@ class Description:
     def to_text(self) -> str:
         """JSON, as a file holds it."""
         return json.dumps(self.to_dict(), indent=1) + "\n"
+
+
+def _of_outputs(value: Mapping[str, Any]) -> str:
+    """What is wrong with the outputs of a description, if anything."""
+    if ("output" in value) == ("tasks" in value):
+        return "must have one of output and tasks"
+    total, names = sum(task["num_classes"] for task in value.get("tasks", ())), value["class_names"]
+    return f"tasks have {total} classes, class_names {len(names)}" if "tasks" in value and total != len(names) else ""
+
+
+def _tasks(value: Mapping[str, Any]) -> Iterator[Task]:
+    first = 0
+    for task in value.get("tasks", ()):
+        names = value["class_names"][first : first + task["num_classes"]]
+        own = tuple(name.removeprefix(f"{task['name']}{OF}") for name in names)
+        yield Task(name=task["name"], class_names=own, first=first, is_multi_label=task["is_multi_label"])
+        first += task["num_classes"]

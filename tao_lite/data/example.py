@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tao_lite.data.left_out import LeftOut
+from tao_lite.spec import tasks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +32,10 @@ class Example:
     (its path below the root) elsewhere. `box` is the part to cut out as (left, top, right, bottom) in whole pixels,
     right and bottom exclusive, inside the picture and not empty; None is the whole picture. `full_scale` is what is
     white where the picture has more than 8 bits, 0 for what its type says. `weight` is how much its loss counts, above
-    0. `pixels` is the picture itself where it is in memory, as `decode` gives it.
+    0. `pixels` is the picture itself where it is in memory, as `decode` gives it. `labels` are those of a picture with
+    several tasks, in the place of `label`: TASK/CLASS each, TASK/ where it is known to have no class of a task. `place`
+    is path:line of the label, where one file has many. `occluded` is KITTI's state of an object, -1 where it is not
+    annotated.
     """
 
     path: Path
@@ -42,6 +46,14 @@ class Example:
     full_scale: float = 0
     weight: float = 1
     pixels: "npt.NDArray[np.uint8] | None" = field(default=None, compare=False, repr=False)
+    labels: tuple[str, ...] = ()
+    place: str = field(default="", compare=False, repr=False)
+    occluded: float = field(default=-1, compare=False)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that it is an example of."""
+        return tasks.classes(self.labels) if self.labels else (self.label,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +84,15 @@ class TfrecordOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MultitaskOptions:
+    """What a CSV file leaves open; see MultitaskConfig in proto/classification.proto. None and empty are unset."""
+
+    image_dir: Path | None = None
+    tasks: tuple[str, ...] = ()
+    multi_label: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """What a reader needs besides the folder. `name` is how messages call the folder, such as its field in the spec.
 
@@ -85,6 +106,7 @@ class Options:
     split: Split = "train"
     kitti: KittiOptions = KittiOptions()
     tfrecord: TfrecordOptions = TfrecordOptions()
+    multitask: MultitaskOptions = MultitaskOptions()
     yolo_root: str = ""
     coco_image_dir: str = ""
     group_pattern: str = ""

@@ -24,6 +24,7 @@ from tao_lite.data.geometry import Fixed, Pixels, RandomBox, Size, fixed, random
 from tao_lite.data.left_out import UNREADABLE, LeftOut
 from tao_lite.data.sampler import Pick, Sampler
 from tao_lite.errors import DataError
+from tao_lite.spec.tasks import Tasks
 
 NUM_BATCHES_AHEAD = 2
 NUM_IMAGES_PER_TASK = 8
@@ -69,13 +70,14 @@ class Loader:
     _resident: Resident | None = field(init=False, repr=False, default=None)
     _labels: npt.NDArray[np.int64] = field(init=False, repr=False)
     _weights: npt.NDArray[np.float32] | None = field(init=False, repr=False)
+    _targets: npt.NDArray[np.int64 | np.int8] = field(init=False, repr=False)
     _seen: npt.NDArray[np.int64] = field(init=False, repr=False)
     """Of each class, how many images of the epoch could be read and how many could not: [2, classes]."""
 
     def __post_init__(self) -> None:
-        self._labels = self.data_set.labels()
+        self._labels, self._targets = self.data_set.labels(), self.data_set.targets()
         self._weights = self.data_set.weights()
-        self._seen = np.zeros((2, len(self.class_names)), np.int64)
+        self._seen = np.zeros((2, len(self.data_set.label_names)), np.int64)
         self._images = Images(self.data_set.examples, self.channels, self._resized_if_fixed, self._store())
         if self.cache and isinstance(self.cache.place, torch.device):
             assert self.geometry != "random_crop"
@@ -84,6 +86,10 @@ class Loader:
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.data_set.class_names
+
+    @property
+    def tasks(self) -> Tasks:
+        return self.data_set.tasks
 
     @property
     def num_examples(self) -> int:
@@ -179,7 +185,7 @@ class Loader:
         self.report.verify(read, {(UNREADABLE, name): number for name, number in unread.items() if number})
 
     def _by_class(self, counts: npt.NDArray[np.int64]) -> dict[str, int]:
-        return dict(zip(self.class_names, counts.tolist(), strict=True))
+        return dict(zip(self.data_set.label_names, counts.tolist(), strict=True))
 
     def _store(self) -> Store | None:
         """What keeps images on the host."""
@@ -252,7 +258,7 @@ class Loader:
         weights = None if self._weights is None else torch.from_numpy(self._weights[pick.indices[kept]])
         return Batch(
             images=self._pinned(images).permute(0, 3, 1, 2),
-            labels=self._pinned(torch.from_numpy(self._labels[pick.indices[kept]])),
+            labels=self._pinned(torch.from_numpy(self._targets[pick.indices[kept]])),
             paths=tuple(examples[slot].path for slot in kept),
             draws=self._pinned(torch.from_numpy(draws)),
             weights=None if weights is None else self._pinned(weights),

@@ -40,6 +40,11 @@ class Evaluation:
     confusion_matrix: tuple[tuple[int, ...], ...]  # [true class][predicted class]
     class_names: tuple[str, ...]
 
+    @property
+    def score(self) -> float:
+        """By which networks are compared."""
+        return self.top1
+
     def as_dict(self) -> dict[str, object]:
         """The content of evaluate.json; a loss that is not finite is null, since JSON has no NaN."""
         return {
@@ -91,19 +96,22 @@ class Counts:
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
 
     @torch.no_grad()
-    def add(self, logits: Tensor, labels: Tensor, losses: Tensor) -> None:
-        """Count a batch without waiting for the device: logits [B, num_classes], labels int64 [B], losses [B]."""
+    def add(self, logits: Tensor, labels: Tensor, losses: Tensor, is_counted: Tensor | None = None) -> None:
+        """Count a batch without waiting for the device: logits [B, num_classes], labels int64 [B], losses [B].
+
+        is_counted: bool [B], which images count; None is all.
+        """
         finite = logits.isfinite().all(dim=1)
         true_logits = logits.gather(1, labels[:, None])
         lower_index = torch.arange(self.num_classes, device=logits.device) < labels[:, None]
         before = ((logits > true_logits) | ((logits == true_logits) & lower_index)).sum(dim=1)
         place = before.where(finite, self.num_classes)
         predicted = logits.argmax(dim=1).where(finite, self.num_classes)
-        ones = torch.ones_like(labels)
+        ones = torch.ones_like(labels) if is_counted is None else is_counted.long()
         # index_add_, because bincount waits for the device to learn the size of its result.
         self._pairs.index_add_(0, labels * (self.num_classes + 1) + predicted, ones)
         self._places.index_add_(0, place, ones)
-        self._loss += losses.sum(dtype=torch.float64)
+        self._loss += (losses if is_counted is None else losses.where(is_counted, 0)).sum(dtype=torch.float64)
 
     def all_reduce(self, world: World) -> None:
         """Replace the counts by their sums over all processes."""

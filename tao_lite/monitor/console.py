@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tao_lite.metrics.counts import Evaluation
+    from tao_lite.metrics.joint import JointEvaluation
+    from tao_lite.metrics.labels import LabelsEvaluation
     from tao_lite.monitor.monitor import EpochRow
 
 _log = logging.getLogger(__name__)
@@ -57,6 +59,34 @@ def evaluation(result: "Evaluation") -> None:
     rows = [(name, s.precision, s.recall, s.f1, s.support) for name, s in [*scores, ("weighted mean", result.weighted)]]
     table("Scores per class", ("class", "precision", "recall", "f1", "support"), rows)
     _confusion(result)
+
+
+def joint_evaluation(result: "JointEvaluation") -> None:
+    """Print an evaluation of several tasks: one line, then each task by itself."""
+    line(
+        f"{result.num_images} images: mean score of {len(result.tasks)} tasks {result.top1:.4f}, loss {result.loss:.4f}"
+    )
+    from tao_lite.metrics.counts import Evaluation
+
+    for name, one in result.tasks.items():
+        line(f"\nTask {printable(name)}")
+        if isinstance(one, Evaluation):
+            evaluation(one)
+        else:
+            _labels_evaluation(one)
+
+
+def _labels_evaluation(result: "LabelsEvaluation") -> None:
+    """Print the evaluation of a task of several labels: one line and the scores per class."""
+    line(
+        f"{result.num_images} images: mean average precision {result.mean_average_precision:.4f}, all labels right "
+        f"{result.exact:.4f}, loss {result.loss:.4f}"
+    )
+    rows = [
+        (name, one.average_precision, one.precision, one.recall, one.f1, one.support)
+        for name, one in result.per_class.items()
+    ]
+    table("Scores per class", ("class", "average precision", "precision", "recall", "f1", "support"), rows)
 
 
 def computed(precision: str, runtime: str, images_per_second: float) -> None:

@@ -1,7 +1,7 @@
 """How much the training loss would change, to first order, if no layer read a channel any more."""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -11,12 +11,17 @@ from torch.nn import functional as F
 from tao_lite.pruning.groups import Group
 from tao_lite.pruning.importance import Evidence, Judge, of_group
 
+Losses = Callable[[Tensor, Tensor], Tensor]
+"""Logits and labels of a batch -> the loss of each image."""
 
-def by_loss(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Judge:
+_cross_entropy: Losses = partial(F.cross_entropy, reduction="none")
+
+
+def by_loss(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], losses: Losses = _cross_entropy) -> Judge:
     """The root of the mean square change of an image's loss, for each channel of each group.
 
     A group is judged as one, so there is nothing to equalise. The batches are images as the network reads them, float
-    [B, C, H, W], and labels, int64 [B], where the network shall compute, which it does as in evaluation.
+    [B, C, H, W], and labels, as `losses` takes them, where the network shall compute, which it does as in evaluation.
     Source: Molchanov et al., arXiv:1906.10771, equation 8, with the gate where the cut is: at the layers that read the
     channel, summed over them and over its positions.
     """
@@ -25,7 +30,7 @@ def by_loss(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Jud
         watched = copy.deepcopy(network).eval().requires_grad_(False)
         sums, count = [torch.zeros(group.width, dtype=torch.float64) for group in groups], 0
         for images, labels in batches:
-            changes = _changes(watched.to(images.device), groups, images, labels)
+            changes = _changes(watched.to(images.device), groups, images, partial(_loss, labels=labels, losses=losses))
             sums = [total + own.square().sum(dim=0).cpu() for total, own in zip(sums, changes, strict=True)]
             count += len(labels)
         return [[of_group(group, (total / count).sqrt())] for group, total in zip(groups, sums, strict=True)]
@@ -33,9 +38,15 @@ def by_loss(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Jud
     return judge
 
 
-def _changes(network: nn.Module, groups: Sequence[Group], images: Tensor, labels: Tensor) -> list[Tensor]:
+def _loss(logits: Tensor, labels: Tensor, losses: Losses) -> Tensor:
+    return losses(logits, labels).sum()
+
+
+def _changes(
+    network: nn.Module, groups: Sequence[Group], images: Tensor, loss: Callable[[Tensor], Tensor]
+) -> list[Tensor]:
     """First-order change of each image's loss without each channel: float64 [B, width] for each group."""
-    changes = [torch.zeros(len(labels), group.width, dtype=torch.float64, device=images.device) for group in groups]
+    changes = [torch.zeros(len(images), group.width, dtype=torch.float64, device=images.device) for group in groups]
     readers = dict[str, list[tuple[Tensor, Tensor]]]()  # layer -> the changes to add to, the channel of each input
     for change, group in zip(changes, groups, strict=True):
         for name, channels in group.consumers.items():
@@ -45,8 +56,7 @@ def _changes(network: nn.Module, groups: Sequence[Group], images: Tensor, labels
         for name, own in readers.items()
     ]
     try:
-        losses = F.cross_entropy(network(images.detach().requires_grad_()), labels, reduction="sum")
-        torch.autograd.backward(losses)
+        torch.autograd.backward(loss(network(images.detach().requires_grad_())))
     finally:
         for hook in hooks:
             hook.remove()

@@ -779,6 +779,42 @@ class LinearLrConfig(_message.Message):
 Global___LinearLrConfig: _TypeAlias = LinearLrConfig  # noqa: Y015
 
 @_typing.final
+class ExponentialLrConfig(_message.Message):
+    """Warm-up, plateau and decay by the same factor in equal times: straight lines in the logarithm of the rate, as in TAO's
+    multitask_classification.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEARNING_RATE_FIELD_NUMBER: _builtins.int
+    MIN_LR_RATIO_FIELD_NUMBER: _builtins.int
+    SOFT_START_FIELD_NUMBER: _builtins.int
+    ANNEALING_FIELD_NUMBER: _builtins.int
+    learning_rate: _builtins.float
+    """Learning rate of the plateau, per process."""
+    min_lr_ratio: _builtins.float
+    """Learning rate at both ends, as a share of learning_rate."""
+    soft_start: _builtins.float
+    """Share of the run that warms up."""
+    annealing: _builtins.float
+    """Share of the run after which the rate falls."""
+    def __init__(
+        self,
+        *,
+        learning_rate: _builtins.float | None = ...,
+        min_lr_ratio: _builtins.float | None = ...,
+        soft_start: _builtins.float | None = ...,
+        annealing: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["annealing", b"annealing", "learning_rate", b"learning_rate", "min_lr_ratio", b"min_lr_ratio", "soft_start", b"soft_start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annealing", b"annealing", "learning_rate", b"learning_rate", "min_lr_ratio", b"min_lr_ratio", "soft_start", b"soft_start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExponentialLrConfig: _TypeAlias = ExponentialLrConfig  # noqa: Y015
+
+@_typing.final
 class LRConfig(_message.Message):
     """The learning rate over the run: one of these."""
 
@@ -788,6 +824,7 @@ class LRConfig(_message.Message):
     SOFT_ANNEAL_FIELD_NUMBER: _builtins.int
     COSINE_FIELD_NUMBER: _builtins.int
     LINEAR_FIELD_NUMBER: _builtins.int
+    EXPONENTIAL_FIELD_NUMBER: _builtins.int
     WARMUP_FIELD_NUMBER: _builtins.int
     warmup: _builtins.float
     """Share of the run over which the learning rate rises linearly from 0, before and on top of the schedule."""
@@ -807,6 +844,10 @@ class LRConfig(_message.Message):
     def linear(self) -> Global___LinearLrConfig:
         """A straight line."""
 
+    @_builtins.property
+    def exponential(self) -> Global___ExponentialLrConfig:
+        """Warm-up, plateau, exponential decay."""
+
     def __init__(
         self,
         *,
@@ -814,13 +855,14 @@ class LRConfig(_message.Message):
         soft_anneal: Global___SoftAnnealLrConfig | None = ...,
         cosine: Global___CosineLrConfig | None = ...,
         linear: Global___LinearLrConfig | None = ...,
+        exponential: Global___ExponentialLrConfig | None = ...,
         warmup: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cosine", b"cosine", "linear", b"linear", "lr_scheduler", b"lr_scheduler", "soft_anneal", b"soft_anneal", "step", b"step", "warmup", b"warmup"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cosine", b"cosine", "exponential", b"exponential", "linear", b"linear", "lr_scheduler", b"lr_scheduler", "soft_anneal", b"soft_anneal", "step", b"step", "warmup", b"warmup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cosine", b"cosine", "linear", b"linear", "lr_scheduler", b"lr_scheduler", "soft_anneal", b"soft_anneal", "step", b"step", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cosine", b"cosine", "exponential", b"exponential", "linear", b"linear", "lr_scheduler", b"lr_scheduler", "soft_anneal", b"soft_anneal", "step", b"step", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_lr_scheduler: _TypeAlias = _typing.Literal["step", "soft_anneal", "cosine", "linear"]  # noqa: Y015
+    _WhichOneofReturnType_lr_scheduler: _TypeAlias = _typing.Literal["step", "soft_anneal", "cosine", "linear", "exponential"]  # noqa: Y015
     _WhichOneofArgType_lr_scheduler: _TypeAlias = _typing.Literal["lr_scheduler", b"lr_scheduler"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_lr_scheduler) -> _WhichOneofReturnType_lr_scheduler | None: ...
 
@@ -1874,6 +1916,8 @@ class DatasetFormat(_message.Message):
         """A table of pictures, CSV or JSON lines, with columns path, label and, where one likes, left, top, right, bottom (in
         pixels), split, group and weight. Paths are relative to its folder, and lead to or below it.
         """
+        MULTITASK: DatasetFormat._Kind.ValueType  # 10
+        """A CSV file with a column for each of several tasks; see MultitaskConfig. Never recognised by itself."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The choices."""
@@ -1898,6 +1942,8 @@ class DatasetFormat(_message.Message):
     """A table of pictures, CSV or JSON lines, with columns path, label and, where one likes, left, top, right, bottom (in
     pixels), split, group and weight. Paths are relative to its folder, and lead to or below it.
     """
+    MULTITASK: DatasetFormat.Kind.ValueType  # 10
+    """A CSV file with a column for each of several tasks; see MultitaskConfig. Never recognised by itself."""
 
     def __init__(
         self,
@@ -2141,6 +2187,95 @@ class SampleConfig(_message.Message):
 Global___SampleConfig: _TypeAlias = SampleConfig  # noqa: Y015
 
 @_typing.final
+class MultitaskConfig(_message.Message):
+    """Pictures with a label for each of several tasks, which one network learns together. The paths of the data sets then
+    lead to CSV files, whose first line names the columns: first the picture, then the tasks. An empty cell is a label that
+    is not known. Class names are TASK/CLASS wherever there is one list of them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TaskWeightsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str | None = ...,
+            value: _builtins.float | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ClassWeightingEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: Global___ClassWeighting.Kind.ValueType
+        def __init__(
+            self,
+            *,
+            key: _builtins.str | None = ...,
+            value: Global___ClassWeighting.Kind.ValueType | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    IMAGE_DIR_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    MULTI_LABEL_FIELD_NUMBER: _builtins.int
+    TASK_WEIGHTS_FIELD_NUMBER: _builtins.int
+    CLASS_WEIGHTING_FIELD_NUMBER: _builtins.int
+    image_dir: _builtins.str
+    """Folder that the names of pictures in the CSV files start from, and lead to below. Unset: the folder of the CSV file."""
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns that are tasks. Unset: all but the first."""
+
+    @_builtins.property
+    def multi_label(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tasks of which a picture may have several classes, written a|b, or none, written |. Each class is learnt by itself."""
+
+    @_builtins.property
+    def task_weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """How much the loss of a task counts: task to weight. Tasks not named have 1."""
+
+    @_builtins.property
+    def class_weighting(self) -> _containers.ScalarMap[_builtins.str, Global___ClassWeighting.Kind.ValueType]:
+        """How much an image's loss counts by its class: task to kind, in the place of train_config.class_weighting."""
+
+    def __init__(
+        self,
+        *,
+        image_dir: _builtins.str | None = ...,
+        tasks: _abc.Iterable[_builtins.str] | None = ...,
+        multi_label: _abc.Iterable[_builtins.str] | None = ...,
+        task_weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        class_weighting: _abc.Mapping[_builtins.str, Global___ClassWeighting.Kind.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["class_weighting", b"class_weighting", "image_dir", b"image_dir", "multi_label", b"multi_label", "task_weights", b"task_weights", "tasks", b"tasks"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_weighting", b"class_weighting", "image_dir", b"image_dir", "multi_label", b"multi_label", "task_weights", b"task_weights", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MultitaskConfig: _TypeAlias = MultitaskConfig  # noqa: Y015
+
+@_typing.final
 class DatasetConfig(_message.Message):
     """How the data sets are read."""
 
@@ -2160,6 +2295,7 @@ class DatasetConfig(_message.Message):
     COCO_IMAGE_DIR_FIELD_NUMBER: _builtins.int
     GROUP_PATTERN_FIELD_NUMBER: _builtins.int
     FULL_SCALE_FIELD_NUMBER: _builtins.int
+    MULTITASK_FIELD_NUMBER: _builtins.int
     format: Global___DatasetFormat.Kind.ValueType
     """Layout on disk."""
     val_split: _builtins.float
@@ -2213,6 +2349,10 @@ class DatasetConfig(_message.Message):
     def tfrecord(self) -> Global___TfrecordConfig:
         """TFRECORD options."""
 
+    @_builtins.property
+    def multitask(self) -> Global___MultitaskConfig:
+        """MULTITASK options."""
+
     def __init__(
         self,
         *,
@@ -2230,10 +2370,11 @@ class DatasetConfig(_message.Message):
         coco_image_dir: _builtins.str | None = ...,
         group_pattern: _builtins.str | None = ...,
         full_scale: _builtins.float | None = ...,
+        multitask: Global___MultitaskConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,7 +7,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from tao_lite.errors import SpecError
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import schema
+from tao_lite.spec import schema, tasks
 from tao_lite.spec.bind import bind, join
 from tao_lite.spec.findings import Finding, Place, note
 from tao_lite.spec.load import as_line
@@ -68,12 +68,14 @@ def upgraded(text: str, path: Path) -> tuple[str, list[Finding]]:
     The comments of what is left out go with it.
 
     Raises:
-        SpecError: the text can't be parsed, is of another task, or holds what no version of TAO or we know.
+        SpecError: the text can't be parsed, is of another task or several, or holds what no version of TAO or we know.
     """
     document, notes = converted(text, path)
     bound = bind(document.fields)
     if bound.problems:
         raise SpecError("\n".join(as_line(path, problem) for problem in bound.problems))
+    if tasks.is_used(bound.experiment):
+        raise SpecError(f"{path}: dataset_config.format is MULTITASK, and TAO's classification_tf1 has one task only")
     found = _Change(bound.experiment).whole(document)
     return write.text(document), [*notes, *found]
 

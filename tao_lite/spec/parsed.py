@@ -42,11 +42,17 @@ def parsed(text: str, path: Path, overrides: Sequence[str] = ()) -> Parsed:
         SpecError: an override that is not field.path=value.
         TextFormatError: with the place and what was expected there.
     """
-    if not forms.is_other(path):
-        return Parsed(syntax.document(text), _without_results(overrides))
-    top = forms.named(text, path)
     from tao_lite.spec.families import recognise
 
+    if not forms.is_other(path):
+        document = syntax.document(text)
+        family = recognise.of_text(document.fields)
+        if family == recognise.OURS:
+            return Parsed(document, _without_results(overrides))
+        from tao_lite.spec.text import nodes
+
+        return _converted(nodes.named(document.fields, Place(1, 1)), family, overrides)
+    top = forms.named(text, path)
     try:
         family = recognise.family(top)
     except recognise.ForeignError as foreign:

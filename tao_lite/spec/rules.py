@@ -8,7 +8,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import schema
+from tao_lite.spec import multitask, schema
 from tao_lite.spec.advice import for_stage
 from tao_lite.spec.bind import Places, did_you_mean, join
 from tao_lite.spec.findings import Finding, Level, Place, warning
@@ -29,6 +29,7 @@ def warnings(experiment: pb.Experiment, stage: str, left_out: Collection[str] = 
     """Settings that surprise or have no effect in this stage; `left_out` are paths of the file that can't be read."""
     yield from _message_warnings(experiment, "", stage)
     yield from for_stage(experiment, stage, left_out)
+    yield from multitask.warnings(experiment)
 
 
 def _missing_for_training(experiment: pb.Experiment) -> list[str]:
@@ -139,9 +140,11 @@ def _joint_violations(experiment: pb.Experiment, places: Places, stage: str) -> 
     yield from _crop_violations(experiment)
     yield from _mean_violations(experiment)
     yield from _annealing_violations(train.lr_config.soft_anneal)
+    yield from _exponential_violations(train.lr_config.exponential)
     yield from _optimizer_violations(train.optimizer)
     yield from _range_violations(train.random_crop)
     yield from _angle_violations(experiment)
+    yield from multitask.violations(experiment, stage)
     if stage == "evaluate":
         yield from _evaluation_violations(experiment)
 
@@ -181,6 +184,14 @@ def _annealing_violations(config: pb.SoftAnnealLrConfig) -> Iterator[Finding]:
     elif points and points[0] <= config.soft_start:
         text = f"found {found}, must all be above soft_start {config.soft_start:g}; move the points or it"
         yield _violation(path, text)
+
+
+def _exponential_violations(config: pb.ExponentialLrConfig) -> Iterator[Finding]:
+    if config.soft_start > config.annealing:
+        text = (
+            f"found {config.annealing:g}, must not be below soft_start {config.soft_start:g}; the rate falls after it"
+        )
+        yield _violation("train_config.lr_config.exponential.annealing", text)
 
 
 def _optimizer_violations(optimizer: pb.OptimizerConfig) -> Iterator[Finding]:

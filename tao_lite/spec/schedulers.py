@@ -17,6 +17,8 @@ _SETTINGS = {
     if field.message_type
 }
 _ALL_SETTINGS = set().union(*_SETTINGS.values())
+# Their settings never stood alone.
+_OURS = ("exponential",)
 _OTHER_NAMES = {"softanneal": "soft_anneal", "soft_annealing": "soft_anneal", "cosine_annealing": "cosine"}
 
 
@@ -69,7 +71,7 @@ def _guess_scheduler(config: Block) -> Iterator[Finding]:
     """The one scheduler that has all these settings, where its name is missing."""
     settings = [one for one in find(config) if one.name in _ALL_SETTINGS]
     names = {one.name for one in settings}
-    fitting = [name for name, own in _SETTINGS.items() if names and names <= own]
+    fitting = [name for name, own in _SETTINGS.items() if names and names <= own and name not in _OURS]
     if len(fitting) != 1 or len(settings) != len(list(find(config))) or not isinstance(config.value, list):
         return
     first = settings[0]

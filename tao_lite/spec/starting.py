@@ -51,7 +51,10 @@ _WIDTH = 100
 
 def overrides(layout: str) -> Sequence[str]:
     """What the layout of the data changes in TEXT, as `field.path=value`."""
-    return _SAMPLE if layout == SAMPLE else (f"dataset_config.format={layout.upper()}",)
+    if layout == SAMPLE:
+        return _SAMPLE
+    csv = ("train_config.train_dataset_path=data/train.csv",) if layout == "multitask" else ()
+    return (f"dataset_config.format={layout.upper()}", *csv)
 
 
 def text(experiment: pb.Experiment, title: str) -> str:

@@ -11,7 +11,7 @@ from tao_lite.spec.bind import bind
 from tao_lite.spec.findings import Finding, Level, error
 from tao_lite.spec.load import as_line
 from tao_lite.spec.parsed import other_task, parsed
-from tao_lite.spec.text import forms, syntax, write
+from tao_lite.spec.text import comments, forms, syntax, write
 from tao_lite.spec.text.syntax import Document, Field, TextFormatError
 
 
@@ -47,7 +47,9 @@ def converted(text: str, path: Path) -> tuple[Document, list[Finding]]:
     if path.suffix.lower() in (".yaml", ".yml"):
         from tao_lite.spec.text import yaml_comments
 
-        yaml_comments.attach(document, text)
+        comments.attach(document, yaml_comments.of(text))
+    elif given.family and not forms.is_other(path):
+        comments.attach(document, comments.of(syntax.document(text)))
     before = _comments(document)
     notes = given.named(sorted([*given.findings, *dialects.convert(document.fields)], key=lambda one: one.place))
     # Where a whole block goes, its comments may; they are the user's, so the end of the file takes them.

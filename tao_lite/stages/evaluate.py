@@ -8,6 +8,7 @@ from tao_lite.data import dataset, left_out
 from tao_lite.data.loader import Loader
 from tao_lite.errors import CheckpointError, SpecError
 from tao_lite.files import reading, writing
+from tao_lite.metrics.joint import JointEvaluation
 from tao_lite.metrics.neighbours import nearest, vote
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
@@ -17,6 +18,8 @@ from tao_lite.training.deployed import Deployment
 from tao_lite.training.embeddings import compute, refuse_deployed
 from tao_lite.training.trained import Trained
 from tao_lite.training.validation import evaluate_network, evaluation_loader, penalised
+
+CONFUSION = ("task", "true", "predicted", "images")
 
 
 def evaluate(spec: Spec, run: Run, knn: int | None = None) -> Summary:
@@ -59,9 +62,15 @@ def evaluate(spec: Spec, run: Run, knn: int | None = None) -> Summary:
         "left_out": data.report.values(),
     }
     if run.is_main:
-        if 0 < experiment.eval_config.top_k != result.k:
-            console.line(f"eval_config.top_k was reduced from {experiment.eval_config.top_k} to the {result.k} classes")
-        console.evaluation(result)
+        if isinstance(result, JointEvaluation):
+            console.joint_evaluation(result)
+            writing.write(run.confusion_csv, writing.csv_text([CONFUSION, *result.confusion()]))
+        else:
+            if 0 < experiment.eval_config.top_k != result.k:
+                console.line(
+                    f"eval_config.top_k was reduced from {experiment.eval_config.top_k} to the {result.k} classes"
+                )
+            console.evaluation(result)
         console.computed(trained.precision.name, trained.runtime, speed)
         for line in left_out.lines({data.report.name: data.report.values()}):
             console.line(line)
@@ -75,6 +84,8 @@ def _training(trained: Trained | Deployment, path: Path, run: Run) -> tuple[Trai
     """The network, if its layers can be asked, and the training images as evaluation sees images."""
     network = refuse_deployed(trained, path, "--knn")
     experiment = network.experiment
+    if network.tasks:
+        raise SpecError(f"--knn: {path} has several tasks, and images vote on one; leave it out")
     if not experiment.train_config.train_dataset_path:
         raise SpecError(f"{dataset.TRAIN}: is not set; --knn compares with training images")
     examples, _ = dataset.splits(experiment, network.class_names)

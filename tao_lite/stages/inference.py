@@ -1,7 +1,9 @@
 """Classify images that have no label: one, or all below a folder."""
 
 import io
+import itertools
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example
 from tao_lite.data.formats import listing
+from tao_lite.data.formats.multitask import BETWEEN
 from tao_lite.data.left_out import UNREADABLE, LeftOut
 from tao_lite.data.loader import Loader
 from tao_lite.errors import DataError
@@ -20,10 +23,11 @@ from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
+from tao_lite.spec.tasks import OF, Tasks
 from tao_lite.training import deployed
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.embeddings import Embeddings, compute, refuse_deployed
-from tao_lite.training.trained import Trained, most_probable
+from tao_lite.training.trained import Trained, answer, most_probable
 from tao_lite.training.validation import evaluation_loader
 
 Rows = list[tuple[Path, list[float]]]
@@ -41,7 +45,8 @@ class Extras:
 def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> Summary:
     """Classify the image, or those below the folder, by eval_config.model_path, else the best checkpoint.
 
-    result.csv has TAO's columns without a header (path, class, confidence), predictions.csv all probabilities.
+    result.csv has TAO's columns without a header (path, class, confidence), predictions.csv all probabilities. With
+    several tasks both have a header, and a class and its confidence for each.
 
     What `extras` asks for is written beside them.
 
@@ -64,11 +69,20 @@ def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> 
         rows = _classified(trained, data, run)
     speed = len(rows) / (time.perf_counter() - started)
     summary = {
-        **_written(run, rows, trained.class_names, data.report),
+        **(
+            _written_tasks(run, rows, trained.tasks, trained.class_names)
+            if trained.tasks
+            else _written(run, rows, trained.class_names)
+        ),
+        "images": len(rows),
+        "unread": data.report.number(UNREADABLE),
+        "left_out": data.report.values(),
+        "result_csv": str(run.result_csv),
         "precision": trained.precision.name,
         "runtime": trained.runtime,
         "images_per_second": speed,
     }
+    _say_end(run, len(rows), data.report)
     if found and extras.has_embeddings:
         summary |= _with_embeddings(run, found)
     if found and asked and others:
@@ -130,7 +144,15 @@ def _paths(source: Path, report: LeftOut) -> list[Path]:
     return paths
 
 
-def _written(run: Run, rows: Rows, class_names: Sequence[str], report: LeftOut) -> Summary:
+def _say_end(run: Run, num_images: int, report: LeftOut) -> None:
+    num_unread = report.number(UNREADABLE)
+    unread = f"; {num_unread} could not be read" if num_unread else ""
+    console.line(
+        f"Classified {num_images} images{unread}: {run.result_csv}, all probabilities in {run.predictions_csv}"
+    )
+
+
+def _written(run: Run, rows: Rows, class_names: Sequence[str]) -> Summary:
     best = [(path, *most_probable(class_names, values)) for path, values in rows]
     writing.write(run.result_csv, writing.csv_text(best))
     header = ("path", "class", "confidence", *class_names)
@@ -139,14 +161,28 @@ def _written(run: Run, rows: Rows, class_names: Sequence[str], report: LeftOut) 
     if len(best) == 1:
         ((path, name, value),) = best
         console.line(f"{path}: class {class_names.index(name)}, {name}, with confidence {value:.4f}")
-    num_unread = report.number(UNREADABLE)
-    unread = f"; {num_unread} could not be read" if num_unread else ""
-    console.line(f"Classified {len(rows)} images{unread}: {run.result_csv}, all probabilities in {run.predictions_csv}")
-    counts = {name: sum(found == name for _, found, _ in best) for name in class_names}
-    return {
-        "images": len(rows),
-        "unread": num_unread,
-        "left_out": report.values(),
-        "per_class": counts,
-        "result_csv": str(run.result_csv),
-    }
+    return {"per_class": {name: sum(found == name for _, found, _ in best) for name in class_names}}
+
+
+def _written_tasks(run: Run, rows: Rows, tasks: Tasks, class_names: Sequence[str]) -> Summary:
+    """Both files have a header here: each task with its class and its confidence, then the probabilities."""
+    answers = [[answer(task, values) for task in tasks] for _, values in rows]
+    heads = ["path", *(name for task in tasks for name in (task.name, f"{task.name}_confidence"))]
+    cells = [
+        [path, *itertools.chain.from_iterable((BETWEEN.join(one.class_names), one.confidence) for one in found)]
+        for (path, _), found in zip(rows, answers, strict=True)
+    ]
+    full = [[*row, *values] for row, (_, values) in zip(cells, rows, strict=True)]
+    writing.write(run.result_csv, writing.csv_text([heads, *cells]))
+    writing.write(run.predictions_csv, writing.csv_text([[*heads, *class_names], *full]))
+    if len(rows) == 1:
+        for task, one in zip(tasks, answers[0], strict=True):
+            names = BETWEEN.join(one.class_names) or "none"
+            console.line(f"{rows[0][0]}: {task.name} {names}, with confidence {one.confidence:.4f}")
+    counts = Counter(
+        f"{task.name}{OF}{name}"
+        for found in answers
+        for task, one in zip(tasks, found, strict=True)
+        for name in one.class_names
+    )
+    return {"per_class": {name: counts[name] for name in class_names}}

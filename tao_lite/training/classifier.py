@@ -18,7 +18,8 @@ from tao_lite.errors import DataError, RunError
 from tao_lite.machine.distributed import World
 from tao_lite.models import architectures
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.training.trained import Prediction, Trained, most_probable
+from tao_lite.spec.tasks import Tasks
+from tao_lite.training.trained import Answer, Prediction, Trained, answer, most_probable
 from tao_lite.training.validation import evaluation_loader
 
 Picture = str | os.PathLike[str] | npt.NDArray[np.uint8] | Image.Image
@@ -40,6 +41,11 @@ class Classifier:
         return self._trained.class_names
 
     @property
+    def tasks(self) -> Tasks:
+        """The tasks, where there are several; `class_names` has the classes of all of them, as TASK/CLASS."""
+        return self._trained.tasks
+
+    @property
     def module(self) -> nn.Module:
         """The network in evaluation mode, on its device: what `preprocess` gives -> logits [B, num_classes]."""
         return self._trained.network
@@ -58,9 +64,21 @@ class Classifier:
 
         Raises:
             DataError: an image can't be read, or is none; names its path or its place.
+            RunError: the network has several tasks, for which there is `answers`.
         """
+        if self.tasks:
+            raise RunError("predict: the network has several tasks; call answers, which gives one for each")
         names = self.class_names
         return [most_probable(names, values) for values in self.probabilities(images, batch_size=batch_size)]
+
+    def answers(self, images: Sequence[Picture], *, batch_size: int | None = None) -> list[dict[str, Answer]]:
+        """For each image, and each of several tasks by its name, its classes with their confidence; as `predict`.
+
+        Raises:
+            DataError: as `predict`.
+        """
+        rows = self.probabilities(images, batch_size=batch_size)
+        return [{task.name: answer(task, row) for task in self.tasks} for row in rows]
 
     def probabilities(self, images: Sequence[Picture], *, batch_size: int | None = None) -> list[list[float]]:
         """Each image's probabilities, in the order of `class_names`.

@@ -14,17 +14,18 @@ from torch import Tensor, nn
 
 from tao_lite import compat
 from tao_lite.data.batch import Batch
-from tao_lite.data.description import BOXES, INPUT, OUTPUT, Description
+from tao_lite.data.description import BOXES, INPUT, Description
 from tao_lite.errors import CheckpointError, RunError, brief
 from tao_lite.files import reading
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.paths import is_deployed
+from tao_lite.spec.tasks import Tasks
 from tao_lite.training import runtimes
 from tao_lite.training.loops import predict
 from tao_lite.training.precision import Precision
 from tao_lite.training.runtimes import Array, Computed
-from tao_lite.training.trained import Trained
+from tao_lite.training.trained import Trained, learn_tasks, probabilities
 
 DESCRIPTION = "preprocess.json"
 _FILES = ("model.onnx", "model.xml", "models/*/1/model.onnx")  # the last in a package for Triton
@@ -58,6 +59,7 @@ class Deployment:
         merged.CopyFrom(compat.effective(experiment))
         _warn_of_crop(merged, description, path)
         description.pipeline.configure(merged)
+        learn_tasks(merged, description.tasks)
         merged.train_config.precision = pb.Precision.FP32
         network = _Network(description, computed).to(device)
         return cls(experiment=merged, description=description, runtime=computed.runtime, network=network)
@@ -65,6 +67,10 @@ class Deployment:
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.description.class_names
+
+    @property
+    def tasks(self) -> Tasks:
+        return self.description.tasks
 
     @property
     def takes_whole(self) -> bool:
@@ -87,7 +93,7 @@ class Deployment:
     def probabilities(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[list[float]]]]:
         """As of `Trained`."""
         for batch, _, logits in predict(self.network, batches, preprocess=self.preprocess, precision=self.precision):
-            yield batch, logits.softmax(dim=1).tolist()
+            yield batch, torch.cat(probabilities(self.tasks, logits), dim=1).tolist()
 
 
 def opened(path: Path, device: torch.device, experiment: pb.Experiment) -> Trained | Deployment:
@@ -125,13 +131,18 @@ class _Network(nn.Module):
         self._batch_size = computed.ports[INPUT].shape[0]
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, C, H, W], by what the description's kind takes -> logarithms of the probabilities [B, num_classes]."""
+        """[B, C, H, W], by what the description's kind takes -> logits of the same probabilities [B, num_classes]."""
         size = self._batch_size or len(images)
         pixels = images.cpu().numpy()
         parts = [pixels[first : first + size] for first in range(0, len(images), size)]
         found = np.concatenate([self._run(part, size)[: len(part)] for part in parts])
+        values = torch.from_numpy(found)
         # 0 would become infinite, which counts as a fault of the network.
-        return torch.from_numpy(found).clamp(min=torch.finfo(torch.float32).tiny).log().to(images.device)
+        logits = values.clamp(min=torch.finfo(torch.float32).tiny).log()
+        for task in self._description.tasks:
+            if task.is_multi_label:
+                logits[:, task.outputs] = values[:, task.outputs].logit(eps=torch.finfo(torch.float32).eps)
+        return logits.to(images.device)
 
     def _run(self, images: Array, size: int) -> Array:
         """The probabilities of the images and, up to the size of a batch, of the last one again."""
@@ -141,7 +152,7 @@ class _Network(nn.Module):
             height, width = images.shape[2:]
             num_boxes = self._computed.ports[BOXES].shape[0] or 1
             inputs[BOXES] = np.tile(np.array([0, 0, width, height], np.float32), (num_boxes, 1))
-        return self._computed.run(OUTPUT, inputs)
+        return self._computed.run(self._description.outputs, inputs)
 
 
 def _file(path: Path) -> Path:
@@ -201,7 +212,7 @@ def _differences(one: Any, other: Any, name: str = "") -> Iterator[str]:
 def _misfits(description: Description, computed: Computed) -> Iterator[str]:
     """What the description says otherwise than the file."""
     ports, pipeline = computed.ports, description.pipeline
-    for name in (INPUT, OUTPUT):
+    for name in (INPUT, *description.outputs):
         if name not in ports:
             yield f"there is no {name}, but {', '.join(map(brief, ports))}"
             return
@@ -213,7 +224,10 @@ def _misfits(description: Description, computed: Computed) -> Iterator[str]:
         ("normalise.order", pipeline.channels, channels),
         ("normalise.mean", len(pipeline.mean), channels),
         ("normalise.scale", len(pipeline.scale), channels),
-        ("class_names", len(description.class_names), ports[OUTPUT].shape[-1]),
+    ]
+    widths = [len(task.class_names) for task in description.tasks] or [len(description.class_names)]
+    rows += [
+        ("class_names", width, ports[name].shape[-1]) for name, width in zip(description.outputs, widths, strict=True)
     ]
     if description.kind != "image":
         rows += [(f"resize.size[{index}]", pipeline.size[index], size[index]) for index in (0, 1)]

@@ -23,7 +23,7 @@ class EpochStats:
     """
 
     loss_sum: float = 0.0
-    correct: int = 0
+    correct: float = 0.0  # of several tasks: shares of an image's labels
     images: int = 0
     batches: int = 0
     done: int = 0
@@ -60,7 +60,7 @@ class Interval:
         return time.perf_counter() - self._began >= FETCH_SECONDS
 
     def add(self, losses: Tensor, hits: Tensor, batch: Batch, rate: float) -> None:
-        """Take in a batch that was trained on at that learning rate: each image's loss, and whether it was right."""
+        """Take in a batch that was trained on at that learning rate: each image's loss, and how far it was right."""
         self._losses.append(losses.sum(dtype=torch.float64))
         self._hits.append(hits.sum())
         self._paths.append(batch.paths)

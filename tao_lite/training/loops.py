@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tao_lite.data import prefetch
 from tao_lite.data.augment.mixes import Mix, partners
@@ -15,6 +14,7 @@ from tao_lite.data.batch import Batch
 from tao_lite.training.average import Average
 from tao_lite.training.distillation import Teacher
 from tao_lite.training.interval import Interval
+from tao_lite.training.objective import Objective
 from tao_lite.training.precision import Precision
 
 
@@ -29,12 +29,11 @@ class Recipe:
     erase: Callable[[Tensor, Tensor], Tensor] | None = None
     mix: Mix | None
     set_learning_rate: Callable[[int], float]  # of an optimizer step, from 0
-    label_smoothing: float
+    objective: Objective
     accumulation: int
     max_grad_norm: float
     seed: int
     penalty: Callable[[], Tensor] | None = None  # added to the loss that is reported, not to the one that is minimised
-    class_weights: Tensor | None = None  # float32 [num_classes], how much an image's loss counts by its class
     teacher: Teacher | None = None
     average: Average | None = None
 
@@ -72,7 +71,7 @@ def train_epoch(
 def predict(
     network: nn.Module, batches: Iterable[Batch], *, preprocess: Callable[[Tensor], Tensor], precision: Precision
 ) -> Iterator[tuple[Batch, Tensor, Tensor]]:
-    """Each batch with its labels and logits (float32 [B, num_classes]) on the device, the network in eval mode."""
+    """Each batch with its labels and logits (float32 [B, outputs]) on the device, the network in eval mode."""
     device = next(network.parameters()).device
     network.eval()
     computed = precision.cast(network)
@@ -101,7 +100,7 @@ def network_input(batch: Batch, recipe: Recipe) -> Tensor:
 
 
 def _forward(network: nn.Module, batch: Batch, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Loss of each image (float32 [B]) and whether its label had the largest logit (bool [B])."""
+    """Loss of each image (float32 [B]) and how far the network was right about it ([B], 0 to 1)."""
     labels, weights, teacher = batch.labels, batch.weights, recipe.teacher
     with torch.no_grad():
         pixels = _augmented(batch, recipe)
@@ -117,13 +116,11 @@ def _forward(network: nn.Module, batch: Batch, recipe: Recipe) -> tuple[Tensor, 
         with torch.no_grad(), recipe.precision.autocast():
             teacher_logits = teacher.logits(_mixed(teacher.images(pixels), batch, recipe)[0])
         losses = teacher.blend(losses, logits, teacher_logits)
-    return losses, logits.detach().argmax(dim=1) == labels
+    return losses, recipe.objective.hits(logits.detach(), labels)
 
 
 def _losses(logits: Tensor, labels: Tensor, weights: Tensor | None, recipe: Recipe) -> Tensor:
-    losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=recipe.label_smoothing)
-    # Not by cross_entropy itself, which would weigh the smoothed part of an image by the other classes.
-    losses = losses if recipe.class_weights is None else losses * recipe.class_weights[labels]
+    losses = recipe.objective.losses(logits, labels)
     return losses if weights is None else losses * weights
 
 

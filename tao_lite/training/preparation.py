@@ -21,7 +21,7 @@ from tao_lite.models import architectures, freeze, head
 from tao_lite.monitor import console
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.training import batch_norm, optim
+from tao_lite.training import batch_norm, objective, optim
 from tao_lite.training.average import Average
 from tao_lite.training.compiled import Compiled
 from tao_lite.training.distillation import Teacher
@@ -95,7 +95,7 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
         rate_shares=freeze.rate_shares(architectures.blocks(experiment.model_config), config.layer_decay),
     )
     change, mix = augment.make_augment(experiment), mixes.make_mix(experiment)
-    weights = balance.class_weights(config, data.data_set)
+    weights = balance.class_weights(config, data.data_set, experiment.dataset_config.multitask.class_weighting)
     # A copy of the network as it is before a teacher listens at its head.
     average = Average(network, config.ema_decay) if config.ema_decay else None
     return Recipe(
@@ -106,8 +106,11 @@ def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run
         mix=mix.to(run.device) if mix else None,
         erase=erasing.make_erase(experiment),
         set_learning_rate=lambda step: optim.set_learning_rate(optimizer, rate(step / steps), step),
-        label_smoothing=config.label_smoothing,
-        class_weights=torch.tensor(weights, device=run.device) if weights else None,
+        objective=objective.make(
+            data.tasks,
+            label_smoothing=config.label_smoothing,
+            class_weights=torch.tensor(weights, device=run.device) if weights else None,
+        ),
         accumulation=data.sampler.split.accumulation,
         max_grad_norm=config.max_grad_norm,
         seed=config.random_seed + 1_000_003 * run.world.rank,

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ class Computed:
     runtime: str
     """Its name and version."""
     ports: Mapping[str, Port]
-    run: Callable[[str, Mapping[str, Array]], Array]
+    run: Callable[[Sequence[str], Mapping[str, Array]], Array]  # of some outputs, side by side
     """The named output for these inputs by name."""
 
 
@@ -90,9 +90,9 @@ def by_onnxruntime(path: Path, message: "ModelProto") -> Computed:
     with _clear_errors(path, runtime, failures):
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
-    def run(output: str, inputs: Mapping[str, Array]) -> Array:
+    def run(outputs: Sequence[str], inputs: Mapping[str, Array]) -> Array:
         with _clear_errors(path, runtime, failures):
-            return np.asarray(session.run([output], dict(inputs))[0])
+            return np.concatenate(session.run(list(outputs), dict(inputs)), axis=1)
 
     types = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
     ports = {
@@ -121,9 +121,10 @@ def by_openvino(path: Path) -> Computed:
     with _clear_errors(path, runtime, (RuntimeError,)):
         model = openvino.Core().compile_model(str(path), "CPU", settings)
 
-    def run(output: str, inputs: Mapping[str, Array]) -> Array:
+    def run(outputs: Sequence[str], inputs: Mapping[str, Array]) -> Array:
         with _clear_errors(path, runtime, (RuntimeError,)):
-            return np.asarray(model(dict(inputs))[output])
+            found = model(dict(inputs))
+            return np.concatenate([found[name] for name in outputs], axis=1)
 
     types = {"f32": "float32", "u8": "uint8"}
     ports: dict[str, Port] = {}

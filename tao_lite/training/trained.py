@@ -20,6 +20,8 @@ from tao_lite.models import head
 from tao_lite.models.fold import folded
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec import tasks
+from tao_lite.spec.tasks import Task, Tasks
 from tao_lite.training import trial
 from tao_lite.training.loops import predict
 from tao_lite.training.precision import Precision
@@ -32,6 +34,17 @@ class Prediction(NamedTuple):
 
     class_name: str
     probability: float
+
+
+class Answer(NamedTuple):
+    """The classes of an image in one of several tasks, and how sure that is, 0 to 1.
+
+    There is one class unless the task is one of several labels; then the confidence is that of the class, found or not,
+    that is least sure.
+    """
+
+    class_names: tuple[str, ...]
+    confidence: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +73,7 @@ class Trained:
         merged.model_config.CopyFrom(found.experiment.model_config)
         if not merged.dataset_config.HasField("full_scale"):  # so is what was white in its deep pictures
             merged.dataset_config.full_scale = found.experiment.dataset_config.full_scale
+        learn_tasks(merged, tasks.of(found.experiment, found.class_names))
         _see_as_validation(merged, checkpoints.pipeline(found).is_cropped, path)
         network = on_device(checkpoints.network(found).eval(), device)
         return cls(path=path, found=found, experiment=compat.effective(merged), device=device, network=network)
@@ -67,6 +81,10 @@ class Trained:
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.found.class_names
+
+    @property
+    def tasks(self) -> Tasks:
+        return tasks.of(self.found.experiment, self.class_names)
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -94,7 +112,7 @@ class Trained:
     def probabilities(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[list[float]]]]:
         """Each batch, and for each of its images the probabilities in the order of the class names."""
         for batch, _, logits in predict(self._folded, batches, preprocess=self.preprocess, precision=self.precision):
-            yield batch, logits.softmax(dim=1).tolist()
+            yield batch, torch.cat(probabilities(self.tasks, logits), dim=1).tolist()
 
     def features(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[list[float]], Tensor]]:
         """As `probabilities`, with what the head reads of each image: float32 [B, d] on the host."""
@@ -103,7 +121,17 @@ class Trained:
             for batch, _, logits in predict(
                 self._folded, batches, preprocess=self.preprocess, precision=self.precision
             ):
-                yield batch, logits.softmax(dim=1).tolist(), head.pooled(inputs.pop(), layer).cpu()
+                rows = torch.cat(probabilities(self.tasks, logits), dim=1).tolist()
+                yield batch, rows, head.pooled(inputs.pop(), layer).cpu()
+
+
+def learn_tasks(experiment: pb.Experiment, tasks: Tasks) -> None:
+    """Let the spec read data for the network's tasks, where it has several: which they are is a fact."""
+    if tasks:
+        config = experiment.dataset_config
+        config.format = pb.DatasetFormat.MULTITASK
+        config.multitask.tasks[:] = [task.name for task in tasks]
+        config.multitask.multi_label[:] = [task.name for task in tasks if task.is_multi_label]
 
 
 def _see_as_validation(experiment: pb.Experiment, is_cropped: bool, path: Path) -> None:
@@ -128,9 +156,27 @@ def _see_as_validation(experiment: pb.Experiment, is_cropped: bool, path: Path) 
         )
 
 
+def probabilities(tasks: Tasks, logits: Tensor) -> list[Tensor]:
+    """Those of each task, [B, classes]: they sum to 1 unless it is one of several labels."""
+    if not tasks:
+        return [logits.softmax(dim=1)]
+    parts = [(task, logits[:, task.outputs]) for task in tasks]
+    return [part.sigmoid() if task.is_multi_label else part.softmax(dim=1) for task, part in parts]
+
+
 def most_probable(class_names: Sequence[str], probabilities: Sequence[float]) -> Prediction:
     probability, name = max(zip(probabilities, class_names, strict=True))
     return Prediction(name, probability)
+
+
+def answer(task: Task, probabilities: Sequence[float]) -> Answer:
+    """What the probabilities of all outputs say in one task: its most probable class, or all above a half."""
+    values = probabilities[task.outputs]
+    if not task.is_multi_label:
+        name, probability = most_probable(task.class_names, values)
+        return Answer((name,), probability)
+    names = tuple(name for name, value in zip(task.class_names, values, strict=True) if value > 0.5)
+    return Answer(names, min(max(value, 1 - value) for value in values))
 
 
 def on_device(network: nn.Module, device: torch.device) -> nn.Module:

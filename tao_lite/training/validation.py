@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tao_lite.data import dataset
 from tao_lite.data.batch import Batch, Batches
@@ -12,7 +11,7 @@ from tao_lite.data.dataset import DataSet
 from tao_lite.data.from_spec import loader
 from tao_lite.data.loader import Loader
 from tao_lite.machine.distributed import World
-from tao_lite.metrics.counts import Counts, Evaluation
+from tao_lite.metrics.joint import ClassCounts, JointCounts, Result
 from tao_lite.models.fold import folded
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.training.loops import predict
@@ -32,23 +31,23 @@ def evaluate_network(
     world: World,
     each_batch: Callable[[int], None],
     watch: Callable[[Batch, Tensor, Tensor], None] | None = None,
-) -> Evaluation:
+) -> Result:
     """Run the network over all images of all processes; k is that of top-k, 0 means 5.
 
     `each_batch` is told how many batches are done; what it raises ends the evaluation. `watch` gets each batch with
     its labels and logits, as `predict` gives them.
     """
-    counts = Counts(len(data.class_names), world.device)
+    counts = JointCounts(data.tasks, world.device) if data.tasks else ClassCounts(data.class_names, world.device)
     for batch, labels, logits in predict(folded(network), data.epoch(0), preprocess=preprocess, precision=precision):
-        counts.add(logits, labels, F.cross_entropy(logits, labels, reduction="none"))
+        counts.add(logits, labels)
         if watch:
             watch(batch, labels, logits)
         each_batch(batch.number + 1)
     counts.all_reduce(world)
-    return counts.result(data.class_names, k or DEFAULT_TOP_K)
+    return counts.result(k or DEFAULT_TOP_K)
 
 
-def penalised(result: Evaluation, penalty: Callable[[], Tensor] | None) -> Evaluation:
+def penalised(result: Result, penalty: Callable[[], Tensor] | None) -> Result:
     """The evaluation with the penalty, where there is one, added to its loss; waits for the device."""
     return replace(result, loss=result.loss + penalty().item()) if penalty else result
 

@@ -15,5 +15,6 @@ def test_the_homes_of_a_name_are_all_its_paths() -> None:
     assert list(homes("soft_start")) == [
         "train_config.lr_config.soft_anneal.soft_start",
         "train_config.lr_config.cosine.soft_start",
+        "train_config.lr_config.exponential.soft_start",
     ]
     assert list(homes("no_such_field")) == []

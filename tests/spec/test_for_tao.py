@@ -12,7 +12,8 @@ from tao_lite.spec.load import as_line, read
 from tests.conftest import ROOT
 from tests.spec import tao_schema
 
-SHIPPED = sorted((ROOT / "specs").glob("*.cfg"))
+# All but that of several tasks, which are another of TAO's families.
+SHIPPED = sorted(path for path in (ROOT / "specs").glob("*.cfg") if path.name != "multitask_spec.cfg")
 
 
 def lines(text: str, name: str = "a.cfg") -> list[str]:

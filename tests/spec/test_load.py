@@ -187,12 +187,15 @@ BAD_FIELDS = [
     (
         "cosine { learning_rate: 0.1 }",
         "",
-        "9:3: train_config.lr_config: is empty; add one of step, soft_anneal, cosine, linear",
+        "9:3: train_config.lr_config: is empty; add one of step, soft_anneal, cosine, linear, exponential",
     ),
     (
         "cosine { learning_rate: 0.1 }",
         "cosine { learning_rate: 0.1 } step { }",
-        "9:50: train_config.lr_config.step: cosine is set already; keep one of step, soft_anneal, cosine, linear",
+        (
+            "9:50: train_config.lr_config.step: cosine is set already; keep one of step, soft_anneal, cosine, linear, "
+            "exponential"
+        ),
     ),
     (
         "optimizer { sgd { momentum: 0.9 } }",

@@ -25,6 +25,7 @@ from tao_lite.training import optim
 from tao_lite.training.distillation import Teacher
 from tao_lite.training.interval import EpochStats, Interval
 from tao_lite.training.loops import Recipe, network_input, predict, train_epoch
+from tao_lite.training.objective import Classes
 from tao_lite.training.precision import Precision
 
 NUM_CLASSES = 3
@@ -68,7 +69,7 @@ def recipe(
         augment=Augment(),
         mix=mix,
         set_learning_rate=lambda step: optim.set_learning_rate(optimizer, rate, step),
-        label_smoothing=0.0,
+        objective=Classes(),
         accumulation=accumulation,
         max_grad_norm=0.0,
         seed=0,
@@ -124,7 +125,7 @@ def test_an_epoch_does_what_a_plain_loop_does() -> None:
 def test_a_loss_counts_by_its_class() -> None:
     ours, plain, (batch,) = network(), network(), batches(1, 8)
     by_class = torch.tensor([0.5, 1.0, 4.0])
-    stats = run(ours, [batch], replace(recipe(ours), class_weights=by_class))
+    stats = run(ours, [batch], replace(recipe(ours), objective=Classes(class_weights=by_class)))
     own = [F.cross_entropy(logits[None], label[None]) * by_class[label] for logits, label in _pairs(plain, batch)]
     loss = torch.stack(own).mean()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -149,7 +150,7 @@ def test_a_loss_counts_by_the_weight_of_its_image() -> None:
     loss = (shares * own + (1 - shares) * other).mean()
     loss.backward()
     torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9).step()
-    stats = run(trained, [batch], replace(recipe(trained, mix=mix), class_weights=by_class))
+    stats = run(trained, [batch], replace(recipe(trained, mix=mix), objective=Classes(class_weights=by_class)))
     assert stats.loss == pytest.approx(loss.item(), abs=1e-6)
     assert torch.allclose(weights(trained), weights(plain), atol=1e-6)
 

@@ -77,6 +77,8 @@ def check_columns(path: Path) -> None:
             near = nearest(needed, others)
             remedy = f"; if {brief(near)} is meant, name it {needed}" if near else f"; name one {needed}"
             found = listed(map(brief, names)) or "nothing"
+            if "fname" in names:  # as TAO calls it
+                remedy = "; for a column for each of several tasks, set dataset_config.format: MULTITASK"
             raise DataError(f"{path}:1: has no column {needed}; it has {found}{remedy}")
     for name in others:
         hint = did_you_mean(name, set(COLUMNS).difference(names))
@@ -94,7 +96,7 @@ def _is_json(first: str) -> bool:
 def _of_csv(path: Path, lines: Iterator[str], report: LeftOut) -> _Cells:
     first = next(lines)
     names = _header(path, first)
-    reader = csv.reader(lines, delimiter=_delimiter(first), strict=True)
+    reader = csv.reader(lines, delimiter=delimiter(first), strict=True)
     while True:
         place = f"{path}:{reader.line_num + 2}"
         cells = _next(reader, place)
@@ -107,7 +109,7 @@ def _of_csv(path: Path, lines: Iterator[str], report: LeftOut) -> _Cells:
 
 
 def _header(path: Path, line: str) -> list[str]:
-    cells = _next(csv.reader([line], delimiter=_delimiter(line), strict=True), f"{path}:1")
+    cells = _next(csv.reader([line], delimiter=delimiter(line), strict=True), f"{path}:1")
     names = [name.lower() for name in cells or ()]
     if twice := [name for name, count in Counter(names).items() if name and count > 1]:
         raise DataError(f"{path}:1: names the column {listed(twice)} more than once")
@@ -124,7 +126,7 @@ def _next(reader: Iterator[list[str]], place: str) -> list[str] | None:
     return None if cells is None else [cell.strip() for cell in cells]
 
 
-def _delimiter(line: str) -> str:
+def delimiter(line: str) -> str:
     return max(_DELIMITERS, key=line.count)
 
 

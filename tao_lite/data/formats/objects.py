@@ -139,7 +139,8 @@ class Chooser:
             else:
                 # Equal sides are one number: millions of boxes take a seventh less memory.
                 left, top, right, bottom = (self._numbers.setdefault(side, side) for side in box)
-                examples.append(replace(frame, label=label, box=(left, top, right, bottom)))
+                sides = left, top, right, bottom
+                examples.append(replace(frame, label=label, box=sides, occluded=found.occluded))
         return examples
 
 

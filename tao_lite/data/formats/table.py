@@ -5,7 +5,17 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from tao_lite.data.example import Example, Options, Split
-from tao_lite.data.formats import coco, image_folder, kitti, listing, manifest, split_folders, tfrecord, yolo
+from tao_lite.data.formats import (
+    coco,
+    image_folder,
+    kitti,
+    listing,
+    manifest,
+    multitask,
+    split_folders,
+    tfrecord,
+    yolo,
+)
 from tao_lite.errors import DataError
 
 Reader = Callable[[Path, Options], list[Example]]
@@ -18,6 +28,7 @@ FORMATS: Mapping[str, Reader] = {
     "YOLO": yolo.read,
     "COCO": coco.read,
     "MANIFEST": manifest.read,
+    "MULTITASK": multitask.read,
 }
 
 
@@ -26,6 +37,7 @@ _ORDERS: Mapping[str, Callable[[Path, Options, Collection[str]], tuple[str, ...]
     "TFRECORD": tfrecord.class_names,
     "YOLO": yolo.class_names,
     "COCO": coco.class_names,
+    "MULTITASK": multitask.class_names,
 }
 
 # Where the data set itself may be divided: its parts.

@@ -13,7 +13,7 @@ from tao_lite.spec.text.syntax import Field
 
 OURS = marks.OURS
 
-_READ = f"ours (model_config, train_config, ...), {marks.TF2}, {marks.PYT} and its OpenMMLab form"
+_READ = f"ours (model_config, train_config, ...), {marks.TF2}, {marks.PYT} and its OpenMMLab form, {marks.MULTITASK}"
 
 
 class ForeignError(Exception):
@@ -44,8 +44,6 @@ def family(top: Named) -> str:
     if len(found) > 1:
         raise ForeignError(_two(found))
     name = next(iter(found), "") or _faint(top)
-    if name == marks.MULTITASK:
-        raise ForeignError(multitask(found[name].place, found[name].path))
     if not name and top.entries and not any(nearest(one.name, _our_blocks()) for one in top.entries):
         names = ", ".join(dict.fromkeys(one.name for one in top.entries))
         text = f"is no spec that can be read here: found {names}; known are {_READ}"
@@ -59,25 +57,18 @@ def other_task(fields: Sequence[Field]) -> Finding | None:
     for name, task in marks.OTHER_TASKS.items():
         if name in blocks:
             return _other(blocks[name].place, name, task)
-    inner = {f"{block.name}.{one.name}": one for block in fields for one in fields_of(block)}
-    for path, kind in marks.MARKS[marks.MULTITASK].items():
-        if path in inner and (kind == marks.BLOCK) == isinstance(inner[path].value, list):
-            return multitask(inner[path].place, path)
     return None
 
 
-def multitask(place: Place, path: str) -> Finding:
-    """The refusal of a multi-task spec, which is known by that field."""
-    text = (
-        f"{path} makes this a spec of {marks.MULTITASK}, networks with several heads, which are not trained here; for "
-        "one of its tasks write a spec of your own (tao-lite spec init) with a folder of images for each of its classes"
-    )
-    return error(place, "", text)
-
-
-def fields_of(block: Field) -> list[Field]:
-    """The fields in a block; none of a value."""
-    return block.value if isinstance(block.value, list) else []
+def of_text(fields: Sequence[Field]) -> str:
+    """The family of text format."""
+    kinds = {
+        f"{block.name}.{one.name}": marks.BLOCK if isinstance(one.value, list) else marks.VALUE
+        for block in fields
+        for one in (block.value if isinstance(block.value, list) else [])
+    }
+    is_multitask = any(kinds.get(path) == kind for path, kind in marks.MARKS[marks.MULTITASK].items())
+    return marks.MULTITASK if is_multitask else OURS
 
 
 def _our_blocks() -> Iterable[str]:

@@ -68,6 +68,28 @@ def fields(block: Named, descriptor: Descriptor | None = schema.EXPERIMENT) -> l
     return found
 
 
+def named(fields: Sequence[Field], place: Place) -> Named:
+    """The values of text format by name, a field that is repeated as a list; what `fields` undoes."""
+    several: dict[str, list[Field]] = {}
+    for one in fields:
+        several.setdefault(one.name, []).append(one)
+    entries = [Entry(name, ones[0].place, _node(ones)) for name, ones in several.items()]
+    return Named(place, entries)
+
+
+def _node(ones: Sequence[Field]) -> Node:
+    nodes = [
+        named(one.value, one.value_place) if isinstance(one.value, list) else Leaf(one.value_place, _literal(one.value))
+        for one in ones
+    ]
+    return nodes[0] if len(nodes) == 1 else Sequenced(ones[0].value_place, nodes)
+
+
+def _literal(value: Scalar) -> Scalar:
+    """The value, ${NAME} in it not to be taken for YAML's interpolation: in text format it is a variable."""
+    return Scalar(value.text.replace("${", r"\${"), value.kind)
+
+
 def _distinct(block: Named) -> Sequence[Entry]:
     places: dict[str, Place] = {}
     for entry in block.entries:

@@ -71,21 +71,26 @@ def labels(
             yield Observation(ERROR, "label", place, problem)
     for name, report in reports.items():
         side = examples.get(name, ())
-        report.unread(Counter(example.label for example in side if example.path in broken))
-        for loss in report.losses(Counter(example.label for example in side if example.path not in broken)):
+        report.unread(Counter(name for example in side if example.path in broken for name in example.classes))
+        kept = Counter(name for example in side if example.path not in broken for name in example.classes)
+        for loss in report.losses(kept):
             yield Observation(ERROR if loss.is_error else REMARK, "left out", name, loss.text)
-    known = {example.label for example in examples.get("train", [])}
+    known = {label for example in examples.get("train", []) for label in example.classes}
     for name, side in examples.items():
-        counts = Counter(example.label for example in side if known and example.label not in known)
+        counts = Counter(label for example in side for label in example.classes if known and label not in known)
         for label, count in sorted(counts.items()):
             text = f"{count} examples of {label!r}, a class that training does not have"
             yield Observation(ERROR, "mislabelled", name, f"{text}{look_alikes.difference([label], known)}")
-        names = {example.label for example in side}
+        names = {label for example in side for label in example.classes}
         for pair in look_alikes.pairs(names, names):
             yield Observation(REMARK, "names", name, f"{look_alikes.told_apart(*pair)}; they are two classes")
         if name in ("train", "data") and len(names) == 1:
             words = f"holds one class only ({', '.join(names)}), and training needs two"
             yield Observation(ERROR, "dataset", name, words)
+
+
+def _named(example: Example) -> str:
+    return ", ".join(map(repr, example.classes)) or "of no class"
 
 
 def _doubles(examples: dict[str, list[Example]], digests: dict[Path, bytes]) -> Iterator[Observation]:
@@ -100,8 +105,8 @@ def _doubles(examples: dict[str, list[Example]], digests: dict[Path, bytes]) -> 
             if first is example:
                 continue
             same = f"the same picture as {first.path}"
-            if example.box is None and first.box is None and example.label != first.label:
-                text = f"{same}, which is {first.label!r} and not {example.label!r}"
+            if example.box is None and first.box is None and example.classes != first.classes:
+                text = f"{same}, which is {_named(first)} and not {_named(example)}"
                 yield Observation(ERROR, "mislabelled", str(example.path), text)
             else:
                 where = f", once in {first_name} and once in {name}" if name != first_name else ""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tao_lite.data import dataset
-from tao_lite.data.convert import TARGETS
+from tao_lite.data.convert import LABELS, TARGETS, task_labels
 from tao_lite.data.convert_whole import kitti_names
 from tao_lite.data.decode import decode, picture_bytes
 from tao_lite.data.example import Example, KittiOptions, Options
@@ -21,6 +21,7 @@ from tao_lite.errors import DataError
 from tao_lite.files import reading, writing
 from tao_lite.machine.host import usable_cores
 from tao_lite.monitor import console
+from tao_lite.spec.tasks import OF
 from tao_lite.stages.dataset.sources import Reports, Sides
 
 # As written, without a filter: what was to go is gone.
@@ -41,6 +42,8 @@ def convert(sides: Sides, output: Path, target: str, reports: Reports) -> dict[s
         OSError: the disk is full, for instance.
     """
     names = sorted({example.label for side in sides.values() for example in side})
+    if any(example.labels for side in sides.values() for example in side):
+        raise DataError(f"{output}: a data set of several tasks is kept as it is; only --to cache takes it")
     _claim(output, target, _fingerprint(sides))
     counts = {}
     for split, side in sides.items():
@@ -52,20 +55,27 @@ def convert(sides: Sides, output: Path, target: str, reports: Reports) -> dict[s
             reports[split].verify({})
         if counts[split] < len(side):
             _log.warning("%s: %d of %d examples were left out", output / split, len(side) - counts[split], len(side))
-    given = kitti_names(names) if target == "kitti" else dict(zip(names, names, strict=True))
-    writing.write_json(output / "classmap.json", {given[name]: index for index, name in enumerate(names)})
+    if target != "multitask":
+        given = kitti_names(names) if target == "kitti" else dict(zip(names, names, strict=True))
+        writing.write_json(output / "classmap.json", {given[name]: index for index, name in enumerate(names)})
     return counts
 
 
 def fields(output: Path, target: str, splits: Collection[str], full_scale: float = 0) -> list[str]:
     """The lines of a spec that use what was written; `full_scale` is that of the spec whose data it was."""
     paths = {"train": "train_dataset_path", "val": "val_dataset_path"}
-    training = " ".join(f'{paths[split]}: "{output / split}"' for split in splits if split in paths)
+    written = {split: _root(output / split, target) for split in splits}
+    training = " ".join(f'{paths[split]}: "{root}"' for split, root in written.items() if split in paths)
     found = [f"train_config {{ {training} }}"] if training else []
-    found += [f'eval_config {{ eval_dataset_path: "{output / "test"}" }}'] if "test" in splits else []
+    found += [f'eval_config {{ eval_dataset_path: "{written["test"]}" }}'] if "test" in splits else []
     kitti = " kitti { min_height_pixels: 0 }" if target == "kitti" else ""
     white = f" full_scale: {full_scale:g}" if full_scale else ""
     return [*found, f"dataset_config {{ format: {target.upper()}{kitti}{white} }}"]
+
+
+def _root(folder: Path, target: str) -> Path:
+    """What the path of a data set leads to that was written to the folder."""
+    return folder / LABELS if target == "multitask" else folder
 
 
 def _claim(output: Path, target: str, fingerprint: str) -> None:
@@ -112,12 +122,12 @@ def _verified(root: Path, target: str, pictures: Sequence[Frame]) -> int:
     """
     options = Options(report=LeftOut(fail=True), name=str(root), kitti=_AS_WRITTEN)
     found: dict[str, list[Example]] = {}
-    for example in dataset.load(root, target.upper(), options):
+    for example in dataset.load(_root(root, target), target.upper(), options):
         found.setdefault(example.group if example.span else example.path.stem, []).append(example)
     names = kitti_names({item.example.label for frame in pictures for item in frame}) if target == "kitti" else {}
 
     def compare(frame: Frame) -> int:
-        keys = [item.name for item in frame] if target == "image_folder" else [frame[0].picture]
+        keys = [item.name for item in frame] if target in ("image_folder", "multitask") else [frame[0].picture]
         written = [example for key in keys for example in found.get(key, [])]
         source = frame[0].example
         try:
@@ -127,8 +137,10 @@ def _verified(root: Path, target: str, pictures: Sequence[Frame]) -> int:
         if len(written) != len(frame):
             raise DataError(f"{root}: {len(written)} examples are read of {len(frame)} from {source.path}; start anew")
         for item, copy in zip(frame, written, strict=True):
-            label = names.get(item.example.label, item.example.label)
-            if copy.label != label or not _is_equal(item.example, copy, pixels):
+            expected = {names.get(item.example.label, item.example.label)}
+            if target == "multitask":
+                expected = {f"{task}{OF}{name}" for task, name in task_labels(item.example).items()}
+            if set(copy.classes) != expected or not _is_equal(item.example, copy, pixels):
                 raise DataError(f"{copy.path}: is not what was made of {source.path}; start anew, on another disk")
         return len(frame)
 

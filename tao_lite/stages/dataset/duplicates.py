@@ -79,7 +79,7 @@ def _described(entries: Sequence[Entry], groups: Sequence[Sequence[int]]) -> lis
         described.append(
             {
                 "crosses_splits": len({member.split for member in members}) > 1,
-                "crosses_classes": len({member.example.label for member in members}) > 1,
+                "crosses_classes": len({member.example.classes for member in members}) > 1,
                 "members": [_member(member) for member in members],
             }
         )
@@ -89,4 +89,4 @@ def _described(entries: Sequence[Entry], groups: Sequence[Sequence[int]]) -> lis
 def _member(entry: Entry) -> dict[str, Any]:
     example = entry.example
     box = {"box": list(example.box)} if example.box else {}
-    return {"split": entry.split, "path": str(example.path), "label": example.label, **box}
+    return {"split": entry.split, "path": str(example.path), "label": ", ".join(example.classes), **box}

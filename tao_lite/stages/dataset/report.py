@@ -33,7 +33,7 @@ def report(sides: Sides, reports: Reports | None = None, experiment: pb.Experime
     reports = reports or {}
     broken = {entry.example.path for entry, size in zip(entries, sizes, strict=True) if size is None}
     observations |= set(labels(sides, reports, broken))
-    class_names = sorted({entry.example.label for entry in entries})
+    class_names = sorted({label for entry in entries for label in entry.example.classes})
     splits = {}
     rest = iter(sizes)
     for name, side in sides.items():
@@ -86,7 +86,8 @@ def _imbalance(
     """
     split = "train" if "train" in splits else next(iter(splits))
     counts = {name: count for name, count in splits[split]["classes"].items() if count}
-    if not counts:
+    # The classes of several tasks don't compare.
+    if not counts or any(example.labels for example in sides[split]):
         return None
     largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     return {

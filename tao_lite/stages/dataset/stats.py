@@ -23,7 +23,7 @@ def stats(sides: Sides, reports: Reports) -> dict[str, Any]:
 
     left_out: as of LeftOut.values, by data set.
     """
-    names = sorted({example.label for side in sides.values() for example in side})
+    names = sorted({label for side in sides.values() for example in side for label in example.classes})
     return {
         "class_names": names,
         "splits": {name: of_split(side, names, _sizes(side)) for name, side in sides.items()},
@@ -33,7 +33,7 @@ def stats(sides: Sides, reports: Reports) -> dict[str, Any]:
 
 def of_split(side: Sequence[Example], names: Sequence[str], sizes: Sequence[tuple[int, int] | None]) -> dict[str, Any]:
     """The values of one split. `sizes`: width and height of its examples, or of some, None for one without."""
-    counts = Counter(example.label for example in side)
+    counts = Counter(label for example in side for label in example.classes)
     pictures = {example.path: example for example in side}
     known = [size for size in sizes if size]
     return {

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tao_lite.data.description import BOXES, EMBEDDING, INPUT, OUTPUT, Description, Kind
+from tao_lite.data.description import BOXES, EMBEDDING, INPUT, Description, Kind
 from tao_lite.data.pipeline import Pipeline
 from tao_lite.errors import RunError, refuse_missing
 from tao_lite.files import writing
@@ -66,6 +66,8 @@ def export(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
     """
     refuse_missing("export", "export", *PACKAGES)
     trained = Trained.of(model, torch.device("cpu"), spec.experiment)
+    if form.for_deepstream:
+        refuse_tasks(trained, "--gen_ds_config")
     labels = deepstream.labels(trained.class_names) if form.for_deepstream else ""
     made = make(trained, form)
     writing.write(form.path, made.content)
@@ -76,6 +78,18 @@ def export(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
     summary = {"onnx_path": str(form.path), "bytes": len(made.content), "largest_difference": made.difference}
     writing.write_json(run.summary("export"), summary)
     return summary
+
+
+def refuse_tasks(trained: Trained, what: str) -> None:
+    """Refuse networks of several tasks for what reads one output.
+
+    Raises:
+        RunError: it is one.
+    """
+    if trained.tasks:
+        raise RunError(
+            f"{what}: {trained.path} has several tasks, which only a plain ONNX file can hold; use export without it"
+        )
 
 
 def make(trained: Trained, form: Form) -> Made:
@@ -89,10 +103,12 @@ def make(trained: Trained, form: Form) -> Made:
             "--input image: no graph cuts a picture's middle as TAO does (compat: TAO_EXACT), at whole pixels; leave "
             "it out, or export with --set compat=CORRECTED, which cuts at fractions of them"
         )
-    plain = Deployed(trained.network, trained.pipeline, form.kind, _fed(trained.pipeline, form)).eval()
+    fed = _fed(trained.pipeline, form)
+    plain = Deployed(trained.network, trained.pipeline, form.kind, fed, trained.tasks).eval()
     deployed = WithEmbedding(plain).eval() if form.has_embedding else plain
+    outputs = [*describe(trained, form).outputs, *([EMBEDDING] if form.has_embedding else [])]
     inputs = samples(form, trained.pipeline)
-    file = _exported(deployed, inputs[0], form)
+    file = _exported(deployed, inputs[0], form, outputs)
     if form.opset is not None:
         opset.refuse_other(file, form.opset, lambda other: _works(other.SerializeToString(), deployed, inputs))
     description = describe(trained, form)
@@ -105,8 +121,13 @@ def make(trained: Trained, form: Form) -> Made:
 
 def describe(trained: Trained, form: Form) -> Description:
     """How the network in that form is fed and read."""
-    fed = _fed(trained.pipeline, form)
-    return Description(pipeline=fed, class_names=trained.class_names, kind=form.kind, has_boxes=form.has_boxes)
+    return Description(
+        pipeline=_fed(trained.pipeline, form),
+        class_names=trained.class_names,
+        kind=form.kind,
+        has_boxes=form.has_boxes,
+        tasks=trained.tasks,
+    )
 
 
 def _fed(pipeline: Pipeline, form: Form) -> Pipeline:
@@ -150,7 +171,7 @@ def shapes(form: Form, inputs: Inputs) -> tuple[dict[int, Any], ...]:
     return tuple(found)
 
 
-def _exported(deployed: nn.Module, inputs: Inputs, form: Form) -> Any:
+def _exported(deployed: nn.Module, inputs: Inputs, form: Form, outputs: Sequence[str]) -> Any:
     """The ONNX file, as onnx's own message; of another opset than the form's where PyTorch can't convert it."""
     # The exporter reports its progress as log lines and warnings of its own libraries.
     for library in ("torch.onnx", "onnxscript"):
@@ -163,7 +184,7 @@ def _exported(deployed: nn.Module, inputs: Inputs, form: Form) -> Any:
             dynamo=True,
             dynamic_shapes=shapes(form, inputs),
             input_names=[INPUT, BOXES][: len(inputs)],
-            output_names=[OUTPUT, EMBEDDING][: 1 + form.has_embedding],
+            output_names=outputs,
             external_data=False,
             verbose=False,
             opset_version=form.opset,
@@ -189,8 +210,9 @@ def _difference(content: bytes, deployed: Deployed | WithEmbedding, samples: Seq
         feed = {name: values.numpy() for name, values in zip((INPUT, BOXES), inputs, strict=False)}
         outputs = map(torch.from_numpy, session.run(None, feed))
         with torch.inference_mode():
-            expected = deployed(*inputs) if isinstance(deployed, WithEmbedding) else (deployed(*inputs),)
-        for found, right in zip(outputs, expected, strict=True):
+            expected = deployed(*inputs)
+        parts = expected if isinstance(expected, tuple) else (expected,)
+        for found, right in zip(outputs, parts, strict=True):
             difference = max(difference, float((found - right).abs().max() / right.abs().max().clamp(min=1)))
     if not difference <= (tolerance := TOLERANCES[deployed.kind]):
         raise RunError(

@@ -14,20 +14,24 @@ from tao_lite.data import geometry
 from tao_lite.data.description import Kind
 from tao_lite.data.pipeline import Pipeline
 from tao_lite.models import head
+from tao_lite.spec.tasks import Tasks
+from tao_lite.training.trained import probabilities
 
 
 class Deployed(nn.Module):
     """The network from its input to probabilities."""
 
-    def __init__(self, network: nn.Module, pipeline: Pipeline, kind: Kind, fed: Pipeline | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, pipeline: Pipeline, kind: Kind, fed: Pipeline | None = None, tasks: Tasks = ()
+    ) -> None:
         """fed: how a tensor was normalised, where the program that feeds it can't do it in the network's way."""
         super().__init__()
-        self.network, self.pipeline, self.kind = network, pipeline, kind
+        self.network, self.pipeline, self.kind, self.tasks = network, pipeline, kind, tasks
         self.preprocess = pipeline.preprocess
         self.corrected = _Corrected(pipeline, fed) if fed and fed != pipeline else nn.Identity()
 
-    def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
-        """[B, C, H, W] -> float32 [B, num_classes], rows that sum to 1.
+    def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
+        """[B, C, H, W] -> float32 [B, num_classes], rows that sum to 1; of several tasks one for each.
 
         With boxes, float32 [N, 4], and one image: [N, num_classes], a row for what is in each box; see `resized`.
         """
@@ -35,7 +39,8 @@ class Deployed(nn.Module):
             images = resized(images, self.pipeline, boxes)
         images = self.corrected(images) if self.kind == "tensor" else self.preprocess.exportable(images)
         logits: Tensor = self.network(images)
-        return logits.softmax(dim=1)
+        found = probabilities(self.tasks, logits)
+        return tuple(found) if self.tasks else found[0]
 
 
 class _Corrected(nn.Module):
@@ -72,11 +77,11 @@ class WithEmbedding(nn.Module):
         self.deployed, self.kind = deployed, deployed.kind
         self.head = deployed.network.get_submodule(head.find(deployed.network))
 
-    def forward(self, images: Tensor, boxes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, boxes: Tensor | None = None) -> tuple[Tensor, ...]:
         """As `Deployed`, and float32 [B, d]."""
         with head.reading(self.head) as inputs:
-            probabilities = self.deployed(images, boxes)
-        return probabilities, head.pooled(inputs[0], self.head)
+            found = self.deployed(images, boxes)
+        return *(found if self.deployed.tasks else (found,)), head.pooled(inputs[0], self.head)
 
 
 def resized(images: Tensor, pipeline: Pipeline, boxes: Tensor | None = None) -> Tensor:

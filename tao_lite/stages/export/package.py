@@ -18,7 +18,7 @@ from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.stages.export import card, deepstream, gate, tao_deploy
-from tao_lite.stages.export.export import PACKAGES, Form, describe, make
+from tao_lite.stages.export.export import PACKAGES, Form, describe, make, refuse_tasks
 from tao_lite.stages.export.gate import Wanted
 from tao_lite.stages.export.references import draw
 from tao_lite.stages.export.sbom import sbom
@@ -99,6 +99,7 @@ def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
     if request.signing_key:
         signature.private_key(request.signing_key)
     trained = Trained.of(model, torch.device("cpu"), spec.experiment)
+    refuse_tasks(trained, "--package")
     if "deepstream" in forms:
         deepstream.labels(trained.class_names)  # refuses some, before others are made
     if "tao-deploy" in forms:

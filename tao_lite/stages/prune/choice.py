@@ -8,8 +8,9 @@ from tao_lite.pruning.criteria import Rule
 from tao_lite.pruning.importance import Judge
 from tao_lite.pruning.plans import Plan, Scored
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import schema
+from tao_lite.spec import schema, tasks
 from tao_lite.stages.prune.subject import Subject
+from tao_lite.training import objective
 
 TARGETS = ("target_ratio", "target_macs", "max_accuracy_drop")
 
@@ -84,7 +85,8 @@ def judge(subject: Subject) -> Judge:
             return importance.by_batch_norms(subject.network)
         case pb.PruneCriterion.TAYLOR:
             batches = subject.training_batches(subject.config.criterion_batches)
-            return taylor.by_loss(subject.network, batches)
+            several = tasks.of(subject.experiment, subject.found.class_names)
+            return taylor.by_loss(subject.network, batches, objective.make(several).losses)
         case pb.PruneCriterion.RANDOM:
             return importance.by_chance(subject.experiment.train_config.random_seed)
         case _:

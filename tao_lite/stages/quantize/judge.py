@@ -52,7 +52,7 @@ class Judge:
         network = self._opened(content)
         with console.Progress() as bar:
             bar.begin(title, len(self.data))
-            return evaluate_network(
+            found = evaluate_network(
                 network.network,
                 self.data,
                 k=1,
@@ -61,6 +61,8 @@ class Judge:
                 world=self.world,
                 each_batch=bar.advance,
             )
+        assert isinstance(found, Evaluation)
+        return found
 
     def divergence(self, content: bytes, reference: Tensor) -> float:
         """How far the file's answers to the probes are from the reference's: Kullback and Leibler's, mean, in nats."""

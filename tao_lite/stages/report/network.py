@@ -1,5 +1,6 @@
 """The best network of a run: its size, and how it does on the validation images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -9,6 +10,7 @@ from tao_lite.errors import DataError
 from tao_lite.metrics import calibration
 from tao_lite.metrics.calibration import Calibration
 from tao_lite.metrics.counts import Evaluation
+from tao_lite.metrics.joint import JointEvaluation, Result
 from tao_lite.metrics.mistakes import Mistake, Mistakes
 from tao_lite.models import architectures
 from tao_lite.monitor import console
@@ -64,14 +66,42 @@ def judge(network: Network, record: Record) -> Judged:
         DataError: they can't be read.
         SpecError: the spec names no data.
     """
-    trained, world = network.trained, record.run.world
-    data = validation_loader(trained.experiment, trained.class_names, world)
     sample, mistakes = calibration.Sample(), Mistakes(NUM_MISTAKES)
 
     def watch(batch: Batch, labels: Tensor, logits: Tensor) -> None:
         sample.add(logits, labels)
         mistakes.add(batch.images, labels, logits, batch.paths)
 
+    evaluation = _evaluated(network, record, watch)
+    assert isinstance(evaluation, Evaluation)
+    logits, labels = sample.result()
+    temperature = calibration.best_temperature(logits, labels)
+    return Judged(
+        evaluation=evaluation,
+        precision=network.trained.precision.name,
+        temperature=temperature,
+        calibration=calibration.measure(logits, labels),
+        calibrated=calibration.measure(logits, labels, temperature),
+        mistakes=_joined(mistakes),
+    )
+
+
+def judge_tasks(network: Network, record: Record) -> JointEvaluation:
+    """A network of several tasks on the validation images.
+
+    Raises:
+        DataError, SpecError: as judge.
+    """
+    found = _evaluated(network, record)
+    assert isinstance(found, JointEvaluation)
+    return found
+
+
+def _evaluated(
+    network: Network, record: Record, watch: Callable[[Batch, Tensor, Tensor], None] | None = None
+) -> Result:
+    trained, world = network.trained, record.run.world
+    data = validation_loader(trained.experiment, trained.class_names, world)
     with console.Progress() as bar:
         bar.begin(f"Evaluation of {record.name}", len(data))
         evaluation = evaluate_network(
@@ -86,16 +116,7 @@ def judge(network: Network, record: Record) -> Judged:
         )
     if not evaluation.num_images:
         raise DataError("none of the validation images could be read")
-    logits, labels = sample.result()
-    temperature = calibration.best_temperature(logits, labels)
-    return Judged(
-        evaluation=evaluation,
-        precision=trained.precision.name,
-        temperature=temperature,
-        calibration=calibration.measure(logits, labels),
-        calibrated=calibration.measure(logits, labels, temperature),
-        mistakes=_joined(mistakes),
-    )
+    return evaluation
 
 
 def _joined(mistakes: Mistakes) -> tuple[Mistake, ...]:

@@ -84,7 +84,7 @@ def _accuracy(subject: Subject) -> str:
 
 def _evaluated(subject: Subject) -> str:
     summary = subject.record.summaries.get("evaluate", {})
-    top1, num_images = number(summary.get("top1")), number(summary.get("num_images"), ",")
+    top1, num_images = number(summary.get("top1", summary.get("mean_score"))), number(summary.get("num_images"), ",")
     return top1 if NONE in (top1, num_images) else f"{top1} of {num_images} images"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tao_lite.errors import RunError, TaoLiteError
+from tao_lite.metrics.joint import JointEvaluation
 from tao_lite.stages.dataset import sources, stats
 from tao_lite.stages.report import network as report_network
 from tao_lite.stages.report.network import Judged, Network
@@ -24,6 +25,7 @@ class Subject:
     record: Record
     network: Network | None = None
     judged: Judged | None = None
+    tasks: JointEvaluation | None = None  # in its place, of a network of several tasks
     data: dict[str, Any] | None = None  # as `dataset_stats.stats`, and more where `dataset report` was run
     missing: dict[str, str]
 
@@ -34,7 +36,7 @@ def of(record: Record, *, read_data: bool) -> Subject:
     with _noted(subject, "network"):
         subject.network = report_network.load(record)
     with _noted(subject, "judged"):
-        subject.judged = _judged(subject, read_data=read_data)
+        _judge(subject, read_data=read_data)
     with _noted(subject, "data"):
         subject.data = _data(subject, read_data=read_data)
     return subject
@@ -50,12 +52,16 @@ def _noted(subject: Subject, part: str) -> Iterator[None]:
         _log.info("%s: the report shows no more than it can: %s", subject.record.name, error)
 
 
-def _judged(subject: Subject, *, read_data: bool) -> Judged:
+def _judge(subject: Subject, *, read_data: bool) -> None:
     if not read_data:
         raise RunError(_NO_DATA)
     if not subject.network:
         raise RunError(subject.missing["network"])
-    return report_network.judge(subject.network, subject.record)
+    if subject.network.trained.tasks:
+        subject.tasks = report_network.judge_tasks(subject.network, subject.record)
+        subject.missing["judged"] = "it is not measured for several tasks"
+    else:
+        subject.judged = report_network.judge(subject.network, subject.record)
 
 
 def _data(subject: Subject, *, read_data: bool) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a validation adds to the curves in TensorBoard: collected batch by batch, shown when it is done."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,7 @@ from tao_lite.data.batch import Batch
 from tao_lite.machine.distributed import World
 from tao_lite.metrics.calibration import Reliability
 from tao_lite.metrics.counts import Evaluation
+from tao_lite.metrics.joint import JointEvaluation
 from tao_lite.metrics.mistakes import Mistake, Mistakes
 from tao_lite.metrics.precision_recall import PrecisionRecall
 from tao_lite.monitor import diagrams
@@ -63,6 +65,20 @@ def class_curves(result: Evaluation) -> dict[str, float]:
         name, scores = result.class_names[index], result.per_class[index]
         values |= {f"val_recall/{name}": scores.recall, f"val_f1/{name}": scores.f1}
     return values
+
+
+def task_curves(result: JointEvaluation) -> dict[str, float]:
+    """Score and loss of each task that has labels, by tag."""
+    known = {name: one for name, one in result.tasks.items() if one.num_images}
+    scores = {f"val_score/{name}": one.score for name, one in known.items() if math.isfinite(one.score)}
+    return {**scores, **{f"val_loss/{name}": one.loss for name, one in known.items()}}
+
+
+def show_confusion(events: Events, step: int, result: JointEvaluation) -> None:
+    """Write the confusion matrix of each task that has one."""
+    for name, one in result.tasks.items():
+        if isinstance(one, Evaluation):
+            events.image(step, f"val/confusion_matrix/{name}", diagrams.confusion_matrix(one))
 
 
 def shown_classes(result: Evaluation) -> Sequence[int]:

@@ -14,7 +14,7 @@ from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import Interrupted, RunError, SpecError
 from tao_lite.files import writing
 from tao_lite.machine import energy
-from tao_lite.metrics.counts import Evaluation
+from tao_lite.metrics.joint import Result
 from tao_lite.models import freeze
 from tao_lite.monitor import console
 from tao_lite.monitor.monitor import EpochRow, Message, Monitor
@@ -165,7 +165,7 @@ class Training:
 
         return each_batch
 
-    def _validate(self, phase: Phase, watch: Watch, bar: console.Progress, started: float) -> Evaluation:
+    def _validate(self, phase: Phase, watch: Watch, bar: console.Progress, started: float) -> Result:
         bar.begin(f"Validation {self.progress.epoch + 1}", len(phase.val))
         for network in (self.phases.network, phase.validated):
             self.run.world.share(network.buffers())
@@ -182,7 +182,7 @@ class Training:
         )
         return penalised(result, phase.recipe.penalty)
 
-    def _finish_epoch(self, result: Evaluation, watch: Watch, bar: console.Progress, seconds: float) -> None:
+    def _finish_epoch(self, result: Result, watch: Watch, bar: console.Progress, seconds: float) -> None:
         if not math.isfinite(result.loss):
             raise RunError(self._broken(f"the validation loss is {result.loss}"))
         self.run.check_held()
@@ -211,7 +211,7 @@ class Training:
         stats = self.progress.stats
         sums = torch.tensor([stats.loss_sum, stats.correct, stats.images], dtype=torch.float64, device=self.run.device)
         stats.loss_sum, correct, images = self.run.world.sum_(sums).tolist()
-        stats.correct, stats.images = int(correct), int(images)
+        stats.correct, stats.images = correct, int(images)
 
     def _stop(self, started: float) -> None:
         """Save inside the epoch and end the run."""

@@ -51,7 +51,7 @@ class Fingerprint:
         sizes = _sizes(data.examples) ^ _weights(data.examples)
         numbers |= (sizes * _SPREAD) >> (np.uint64(64) - _SIZE_BITS)
         labels = data.labels()
-        return cls([np.sort(numbers[labels == index]) for index in range(len(data.class_names))])
+        return cls([np.sort(numbers[labels == index]) for index in range(len(data.label_names))])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values from which `from_dict` makes the same again."""
@@ -170,7 +170,7 @@ def _hashes(names: Iterable[str]) -> _Numbers:
 
 def _name(example: Example, above: str) -> str:
     path = f"/{str(example.path).removeprefix(above)}".replace(f"/{example.label}/", "/", 1)
-    return f"{path}\0{example.box}"
+    return "\0".join((path, str(example.box), *example.labels))
 
 
 def _weights(examples: Sequence[Example]) -> _Numbers:

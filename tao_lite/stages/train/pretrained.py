@@ -1,7 +1,7 @@
 """The network a training starts from: fresh, with foreign weights, or a checkpoint of tao_lite, pruned or not."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,8 @@ from tao_lite.models import architectures, head
 from tao_lite.models.weights import assignment
 from tao_lite.pruning import surgery, trace
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec import tasks
+from tao_lite.spec.tasks import Tasks
 
 if TYPE_CHECKING:
     from tao_lite.models.weights.weights import Weights
@@ -59,8 +61,25 @@ def network(experiment: pb.Experiment, class_names: Sequence[str]) -> nn.Module:
         _refuse_odd_widths(built, architectures.input_shape(experiment.model_config), source)
     account = assignment.assign(built, tensors, head=head_name, source=source)
     _log.info("%s", replace(account, other_classes=other_classes))
+    if other_classes and (now := tasks.of(experiment, class_names)):
+        before = tasks.of(checkpoint.experiment, other_classes)
+        kept = _keep_tasks(built.get_submodule(head_name), head_name, found.tensors, before, now)
+        _log.info("%s: took the outputs of %s", source, ", ".join(kept) or "no task")
     _warn_of_other_input(found, experiment.train_config.preprocess_mode, source)
     return built
+
+
+def _keep_tasks(layer: nn.Module, name: str, tensors: Mapping[str, Tensor], before: Tasks, now: Tasks) -> Iterator[str]:
+    """Give the layer that makes the logits the outputs of tasks that the tensors have with the same classes; these."""
+    known = {(task.name, task.class_names): task for task in before}
+    for task in now:
+        theirs = known.get((task.name, task.class_names))
+        pairs = [(own, tensors.get(f"{name}.{key}")) for key, own in layer.named_parameters()]
+        if theirs and all(other is not None and other.shape[1:] == own.shape[1:] for own, other in pairs):
+            for own, other in pairs:
+                assert other is not None
+                own.data[task.outputs] = other[theirs.outputs]
+            yield task.name
 
 
 def _ours(found: Checkpoint, model_config: pb.ModelConfig, source: str) -> "Weights":

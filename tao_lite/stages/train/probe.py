@@ -14,6 +14,7 @@ from tao_lite.data.loader import Loader
 from tao_lite.errors import SpecError
 from tao_lite.machine.distributed import World
 from tao_lite.models import head
+from tao_lite.spec.tasks import Tasks
 from tao_lite.training.loops import predict
 from tao_lite.training.precision import Precision
 
@@ -35,11 +36,12 @@ class Tail(nn.Module):
 class Features:
     """What the head reads of each image, on the device; its batches train a `Tail`.
 
-    values: [N, F] or [N, F, H, W], in the precision that they were computed in. labels: int64 [N]. weights:
-    float32 [N], as those of a batch.
+    values: [N, F] or [N, F, H, W], in the precision that they were computed in. labels and weights: as those of a
+    batch.
     """
 
     class_names: tuple[str, ...]
+    tasks: Tasks = ()
     values: Tensor
     labels: Tensor
     weights: Tensor | None
@@ -106,6 +108,7 @@ def compute(
             each_batch(batch.number + 1)
     return Features(
         class_names=data.class_names,
+        tasks=data.tasks,
         values=torch.cat(values),
         labels=torch.cat(labels),
         weights=torch.cat(weights) if weights else None,

@@ -18,7 +18,7 @@ from tao_lite.errors import CheckpointError, RunError
 from tao_lite.files import reading, writing
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import resolved
+from tao_lite.spec import resolved, tasks
 from tao_lite.training.interval import EpochStats
 
 _log = logging.getLogger(__name__)
@@ -286,7 +286,9 @@ def _refuse_other_experiment(
         "{}: {} -> {}".format(path, *(value.strip('"') for value in values))
         for path, *values in resolved.differences(found.experiment, experiment)
     ]
-    network = [change for change in changes if change.startswith("model_config.")]
+    several = ("dataset_config.format: ", "dataset_config.multitask.tasks", "dataset_config.multitask.multi_label")
+    is_used = tasks.is_used(found.experiment) or tasks.is_used(experiment)
+    network = [change for change in changes if change.startswith(("model_config.", *(several if is_used else ())))]
     if network:
         raise RunError(f"{run.results}: holds a run with another network ({'; '.join(network)}); {elsewhere}")
     for change in changes:

@@ -11,10 +11,12 @@ from torch import nn
 from tao_lite import checkpoint as checkpoints
 from tao_lite import compat, schedule
 from tao_lite.checkpoint import Checkpoint
+from tao_lite.data.loader import Loader
 from tao_lite.files import writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec import tasks
 from tao_lite.spec.load import Spec
 from tao_lite.stages.train import agreement, phases, place, pretrained, restart
 from tao_lite.stages.train.epochs import Training
@@ -127,6 +129,8 @@ def _claim(training: Training, demands: Demands) -> None:
         restart.go_back(run, training.spec.experiment.model_config.arch, training.progress)
     writing.write(run.spec, training.spec.text())
     writing.write_json(run.classmap, {name: index for index, name in enumerate(class_names)})
+    if training.phases.train.tasks:
+        writing.write_json(run.class_mapping, tasks.class_map(training.phases.train.tasks))
 
 
 def _network(experiment: pb.Experiment, class_names: Sequence[str], resumed: Checkpoint | None, run: Run) -> nn.Module:
@@ -152,8 +156,13 @@ def _restore(resumed: Checkpoint, network: nn.Module, recipe: Recipe, run: Run) 
     progress.stats.done = place.done(resumed)
     if not run.is_main:
         # The sums saved are those of all processes: the main one goes on with them, the others start at 0.
-        progress.stats.loss_sum, progress.stats.correct, progress.stats.images = 0.0, 0, 0
+        progress.stats.loss_sum, progress.stats.correct, progress.stats.images = 0.0, 0.0, 0
     return progress
+
+
+def _classes(data: Loader) -> str:
+    of_tasks = f"{len(data.tasks)} tasks with " if data.tasks else ""
+    return f"{of_tasks}{len(data.class_names)} classes ({', '.join(data.class_names[:20])})"
 
 
 def _say_differences(experiment: pb.Experiment) -> None:
@@ -174,7 +183,7 @@ def _announce(training: Training, *, is_resumed: bool) -> None:
         f"{'Resuming' if is_resumed else 'Training'} {training.spec.experiment.model_config.arch} with "
         f"{num_parameters:,} parameters in {training.phases.recipe.precision.name} on {training.run.device}: "
         f"{data.num_examples} training and {training.phases.val.num_examples} validation images of "
-        f"{len(data.class_names)} classes ({', '.join(data.class_names[:20])})"
+        f"{_classes(data)}"
     )
     rate = preparation.learning_rate(training.spec.experiment, data)
     if left_out := data.num_examples - data.sampler.num_dealt:

@@ -10,14 +10,21 @@ from torch import Tensor
 
 from tao_lite.data.batch import Batch
 from tao_lite.machine import usage
-from tao_lite.metrics.counts import Evaluation
+from tao_lite.metrics.joint import JointEvaluation, Result
 from tao_lite.models import architectures
 from tao_lite.monitor import diagrams, graph
 from tao_lite.monitor.events import Events
 from tao_lite.monitor.monitor import EpochRow, Monitor
 from tao_lite.spec import resolved
 from tao_lite.spec.load import Spec
-from tao_lite.stages.train.answers import MAX_CLASSES, NUM_WORST, Answers, class_curves
+from tao_lite.stages.train.answers import (
+    MAX_CLASSES,
+    NUM_WORST,
+    Answers,
+    class_curves,
+    show_confusion,
+    task_curves,
+)
 from tao_lite.stages.train.phases import Phases
 from tao_lite.stages.train.profiling import Tracer
 from tao_lite.stages.train.restart import Progress
@@ -84,19 +91,24 @@ class Watch:
 
     def validation(self) -> Callable[[Batch, Tensor, Tensor], None] | None:
         """What is to see the batches of the coming validation, with their labels and logits."""
-        if not self._config.enabled:
+        if not self._config.enabled or self._phases.val.tasks:
             return None
         self._answers = Answers(len(self._phases.val.class_names), self._num_images, self._phases.run.device)
         return self._answers.add
 
-    def epoch(self, row: EpochRow, result: Evaluation) -> None:
+    def epoch(self, row: EpochRow, result: Result) -> None:
         """An epoch and its validation are done."""
         step, answers = row.step, self._answers
         self._monitor.epoch(row)
-        self._monitor.log(step, {"val/top_k": result.top_k, **class_curves(result)})
-        if answers:
-            answers.all_reduce(self._phases.run.world)
-            self._monitor.show(lambda events: answers.show(events, step, result))
+        if isinstance(result, JointEvaluation):
+            self._monitor.log(step, task_curves(result))
+            if self._config.enabled:
+                self._monitor.show(lambda events: show_confusion(events, step, result))
+        else:
+            self._monitor.log(step, {"val/top_k": result.top_k, **class_curves(result)})
+            if answers:
+                answers.all_reduce(self._phases.run.world)
+                self._monitor.show(lambda events: answers.show(events, step, result))
         if self._config.weight_histograms:
             self._monitor.show(lambda events: self._show_histograms(events, step))
 
@@ -132,9 +144,14 @@ class Watch:
 
     def _show_images(self, events: Events, batch: Batch) -> None:
         images = self._phases.preprocess.inverse(network_input(batch, self._phases.recipe)[: self._num_images])
-        names = [self._phases.train.class_names[label] for label in batch.labels[: self._num_images].tolist()]
-        picture = diagrams.gallery(list(images.cpu()), [[diagrams.short(name)] for name in names])
+        captions = [self._caption(label) for label in batch.labels[: self._num_images]]
+        picture = diagrams.gallery(list(images.cpu()), captions)
         events.image(self._first_step, "train/images", picture)
+
+    def _caption(self, label: Tensor) -> list[str]:
+        """The class of an image or, of several tasks, one in each line."""
+        numbers = (label > 0).nonzero().flatten() if self._phases.train.tasks else label[None]
+        return [diagrams.short(self._phases.train.class_names[number]) for number in numbers.tolist()]
 
     def _show_histograms(self, events: Events, step: int) -> None:
         parameters = dict(self._phases.network.named_parameters())

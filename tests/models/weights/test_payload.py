@@ -48,7 +48,7 @@ def whole() -> dict[str, Any]:
         "progress": {
             **older.training["progress"],
             "best_train_loss": 0.5,
-            "stats": {**older.training["progress"]["stats"], "done": 8},
+            "stats": {**older.training["progress"]["stats"], "done": 8, "correct": 5.5},
         },
         "network": {"a": torch.zeros(1)},
         "processes": 3,

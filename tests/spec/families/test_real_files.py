@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tao_lite.spec import resolved
-from tao_lite.spec.families.marks import OPENMMLAB, PYT, TF2
+from tao_lite.spec.families.marks import MULTITASK, OPENMMLAB, PYT, TF2
 from tao_lite.spec.findings import Finding
 from tao_lite.spec.load import Examined, examine, read
 from tao_lite.spec.text import forms
@@ -55,9 +55,15 @@ def test_its_family_is_told_by_its_keys(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path not in YAML], ids=named)
-def test_a_multitask_spec_is_refused_by_its_name(path: Path) -> None:
-    (problem,) = examine(read(path), path, stage="train").problems
-    assert "makes this a spec of multitask_classification" in problem.text
+def test_a_multitask_spec_can_be_trained_and_upgraded(path: Path, tmp_path: Path) -> None:
+    found = examine(read(path), path, stage="train", check=preflight.check)
+    assert (found.family, found.problems) == (MULTITASK, [])
+    copy = tmp_path / "a.cfg"
+    text, _ = upgraded(read(path), path)
+    copy.write_text(text)
+    assert "# Setting these parameters to true" in text
+    assert upgraded(text, copy) == (text, [])
+    assert examine(text, copy, stage="train").experiment == found.experiment
 
 
 @pytest.mark.parametrize("path", YAML, ids=named)

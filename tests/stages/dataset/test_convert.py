@@ -21,6 +21,8 @@ from tao_lite.data.left_out import LeftOut
 from tests.data.command import exit_code
 
 WHOLE = KittiOptions(min_height_pixels=0, max_occlusion=3, max_truncation=1)
+# Those whose examples have one label, read from a folder.
+OF_ONE_TASK = [target for target in TARGETS if target != "multitask"]
 
 
 def convert(capsys: pytest.CaptureFixture[str], spec: Path, output: Path, target: str, *more: str) -> tuple[int, str]:
@@ -65,7 +67,7 @@ def test_targets_of_the_command_line_are_those_there_are() -> None:
     assert sorted(_TARGETS) == sorted([*TARGETS, "cache"])
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", OF_ONE_TASK)
 def test_whole_pictures_keep_their_bytes(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str
 ) -> None:
@@ -89,7 +91,7 @@ def test_whole_pictures_keep_their_bytes(
     assert json.loads((output / "classmap.json").read_text()) == {names[0]: 0, names[1]: 1}
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", OF_ONE_TASK)
 def test_objects_show_the_same_pixels(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str
 ) -> None:
@@ -159,6 +161,21 @@ def test_coco_is_as_other_programs_want_it(folders: Path, tmp_path: Path, capsys
     assert len(content["annotations"]) == len(content["images"]) == 5
 
 
+def test_labels_of_several_tasks_are_a_csv_file(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    code, text = convert(capsys, folders, output, "multitask")
+    assert code == 0, text
+    assert f'train_dataset_path: "{output}/train/labels.csv"' in text
+    assert "dataset_config { format: MULTITASK }" in text
+    lines = (output / "train" / "labels.csv").read_text().splitlines()
+    # Pictures of no boxes have no occlusion.
+    assert lines[0] == "fname,type"
+    assert [line.partition(",")[2] for line in lines[1:]] == ["a cat", "a cat", "dog", "dog", "dog"]
+    assert all((output / "train" / line.partition(",")[0]).is_file() for line in lines[1:])
+
+
 def test_written_examples_train_as_the_ones_they_were_made_of_do(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,7 +203,7 @@ def test_interrupted_conversion_is_gone_on_with(
     files = sorted(path for path in (output / "train").rglob("*") if path.is_file() and path.parent.name != "image_2")
     for path in files[1::2]:
         path.unlink()
-    (output / "classmap.json").unlink()
+    (output / "classmap.json").unlink(missing_ok=True)
     (files[0].parent / ".000001_x.png.4711").write_bytes(b"half")
     kept = files[0].stat().st_mtime_ns
     code, text = convert(capsys, folders, output, target)
