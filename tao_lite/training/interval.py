@@ -23,7 +23,7 @@ class EpochStats:
     """
 
     loss_sum: float = 0.0
-    correct: float = 0.0  # of several tasks: shares of an image's labels
+    correct: float = 0  # whole, but of several tasks: shares of an image's labels
     images: int = 0
     batches: int = 0
     done: int = 0

@@ -211,7 +211,9 @@ class Training:
         stats = self.progress.stats
         sums = torch.tensor([stats.loss_sum, stats.correct, stats.images], dtype=torch.float64, device=self.run.device)
         stats.loss_sum, correct, images = self.run.world.sum_(sums).tolist()
-        stats.correct, stats.images = correct, int(images)
+        # A whole number stays one: that is how checkpoints of one task hold it.
+        stats.correct = correct if isinstance(stats.correct, float) else int(correct)
+        stats.images = int(images)
 
     def _stop(self, started: float) -> None:
         """Save inside the epoch and end the run."""

@@ -156,7 +156,7 @@ def _restore(resumed: Checkpoint, network: nn.Module, recipe: Recipe, run: Run) 
     progress.stats.done = place.done(resumed)
     if not run.is_main:
         # The sums saved are those of all processes: the main one goes on with them, the others start at 0.
-        progress.stats.loss_sum, progress.stats.correct, progress.stats.images = 0.0, 0.0, 0
+        progress.stats.loss_sum, progress.stats.correct, progress.stats.images = 0.0, 0, 0
     return progress
 
 
