@@ -81,7 +81,7 @@ test: $(INSTALLED) ## Run the tests, but those that are marked slow
 test-all: $(INSTALLED) ## Run every test; ARGS=--cov says how much of the code they run
 	$(BIN)/$(PYTEST) $(ARGS)
 
-faults: $(INSTALLED) ## Let every system call on the results folder fail in turn, two hours; FAULTS=2/6 the second of six parts
+faults: $(INSTALLED) ## Let every system call on the results folder fail in turn, an hour and a half; FAULTS=2/6 the second of six parts
 	FAULTS=$(or $(FAULTS),all) $(BIN)/$(PYTEST) tests/faults $(ARGS)
 
 test-oldest: $(OLDEST)/installed ## Run every test with the oldest versions that pyproject.toml allows (Python 3.11)

@@ -17,7 +17,7 @@ from tests.faults import sweep
 from tests.faults.sweep import FOR_EVER, Command, Fault, Forge
 
 SEED = int(os.environ.get("FAULTS_SEED", "0"))
-SIZES = {"train": 28, "resume": 20, "prune": 12, "export": 4, "convert": 12}
+SIZES = {"train": 20, "resume": 16, "prune": 8, "export": 4, "convert": 12}
 
 pytestmark = [
     pytest.mark.slow,

@@ -205,6 +205,7 @@ def test_a_penalty_is_added_to_the_reported_loss_and_to_no_gradient(accumulation
     assert penalties[0] == weights(network()).square().sum()
     assert stats.loss == pytest.approx(cross_entropy.loss + torch.stack(penalties).mean().item(), abs=1e-5)
     assert (stats.correct, stats.images) == (cross_entropy.correct, cross_entropy.images)
+    assert isinstance(stats.correct, int)
 
 
 def test_a_batch_that_is_missing_moves_no_other_to_another_step() -> None:
