@@ -350,6 +350,8 @@ def test_a_package_is_evaluated_as_its_checkpoint_and_good_for_nothing_else(
         for one, precision in ((evaluated, "FP32"), (classified, "BF16" if model == best else "FP32")):
             by = "PyTorch" if model == best else "ONNX Runtime"
             assert f"Computed in {precision} by {by}" in one.stdout
+            told = "An exported file, which computes in FP32, would answer 0 of 120 images otherwise" in one.stdout
+            assert told == (precision == "BF16")
         rows = csv.reader((tmp_path / name / "result.csv").read_text().splitlines())
         found[name] = summary(tmp_path / name, "evaluate"), [row[:2] for row in rows]
     (ours, classes), (theirs, same_classes) = found.values()

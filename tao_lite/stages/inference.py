@@ -30,6 +30,9 @@ from tao_lite.training.embeddings import Embeddings, compute, refuse_deployed
 from tao_lite.training.trained import Trained, answer, most_probable
 from tao_lite.training.validation import evaluation_loader
 
+CLOSE = 0.1
+"""Of two probabilities, how near they are where 16 bits may take one for the other; they change by about 0.01."""
+
 Rows = list[tuple[Path, list[float]]]
 
 
@@ -83,6 +86,8 @@ def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> 
         "images_per_second": speed,
     }
     _say_end(run, len(rows), data.report)
+    if isinstance(trained, Trained) and trained.precision.name != "FP32" and not trained.tasks:
+        summary |= _compared_with_fp32(trained, rows, run)
     if found and extras.has_embeddings:
         summary |= _with_embeddings(run, found)
     if found and asked and others:
@@ -109,6 +114,20 @@ def _classified(trained: Trained | Deployment, data: Loader, run: Run) -> Rows:
             rows += zip(batch.paths, probabilities, strict=True)
             bar.advance(batch.number + 1)
     return rows
+
+
+def _compared_with_fp32(trained: Trained, rows: Rows, run: Run) -> Summary:
+    """How many answers are others than an exported file gives: of images where a rounded probability may decide."""
+    close = {path: values for path, values in rows if len(values) > 1 and np.diff(np.sort(values)[-2:]) < CLOSE}
+    others = 0
+    if close:
+        exact, report = trained.in_fp32(), LeftOut("images", is_logged=False)
+        full_scale = trained.experiment.dataset_config.full_scale
+        examples = tuple(Example(path, "", str(path), full_scale=full_scale) for path in close)
+        data = evaluation_loader(exact.experiment, DataSet(examples, ("",), report), run.world)
+        others = sum(np.argmax(values) != np.argmax(close[path]) for path, values in _classified(exact, data, run))
+    console.line(f"An exported file, which computes in FP32, would answer {others} of {len(rows)} images otherwise")
+    return {"other_answers_in_fp32": int(others)}
 
 
 def _with_embeddings(run: Run, found: Embeddings) -> Summary:

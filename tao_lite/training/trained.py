@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -104,6 +104,13 @@ class Trained:
     @cached_property
     def _folded(self) -> nn.Module:
         return folded(self.network)
+
+    def in_fp32(self) -> "Trained":
+        """The same network, as exported files compute it."""
+        experiment = pb.Experiment()
+        experiment.CopyFrom(self.experiment)
+        experiment.train_config.precision = pb.Precision.FP32
+        return replace(self, experiment=experiment)
 
     def set_threads(self, run: Run) -> None:
         """Let torch compute with the number of threads that is fastest for this network."""

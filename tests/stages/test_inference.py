@@ -6,8 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from tao_lite.machine import distributed
+from tao_lite.run import Run
+from tao_lite.stages.inference import _compared_with_fp32
+from tao_lite.training.trained import Trained
 from tests.test_pipeline import spec, summary, tao_lite, trained
 
 __all__ = ["spec", "trained"]  # fixtures
@@ -42,6 +47,16 @@ def test_every_readable_image_gets_its_class_and_probabilities(trained: Path, fo
         assert float(short[2]) == float(row["confidence"]) == max(probabilities)
     counts = json.loads((tmp_path / "out" / "inference.json").read_text())
     assert (counts["images"], counts["unread"], counts["per_class"]) == (2, 1, {"blue": 1, "green": 0, "red": 1})
+
+
+def test_answers_that_rounding_has_turned_are_counted(trained: Path, folder: Path, tmp_path: Path) -> None:
+    network = Trained.of(trained / "weights" / "best.pth", torch.device("cpu"))
+    run = Run(results=tmp_path / "out", world=distributed.start("cpu"))
+    red, blue = folder / "a.png", folder / "deep" / "b.PNG"
+    rows = [(red, [0.48, 0.02, 0.5]), (blue, [0.48, 0.02, 0.5])]
+    assert _compared_with_fp32(network, rows, run) == {"other_answers_in_fp32": 1}
+    # No rounding turns an answer so clear: it is not computed again.
+    assert _compared_with_fp32(network, [(blue, [0.1, 0.1, 0.8])], run) == {"other_answers_in_fp32": 0}
 
 
 def test_one_image_is_told_of_on_the_screen(trained: Path, folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,8 @@ class Wanted:
 
 def expected(trained: Trained, paths: Sequence[Path]) -> dict[Path, Answer]:
     """What the network says of each file in FP32, in the way of `tao-lite inference`; without those it can't read."""
-    experiment = pb.Experiment()
-    experiment.CopyFrom(trained.experiment)
-    experiment.train_config.precision = pb.Precision.FP32
-    experiment.dataset_config.cache = pb.Cache.OFF
-    exact, pipeline = replace(trained, experiment=experiment), trained.pipeline
+    exact, pipeline = trained.in_fp32(), trained.pipeline
+    exact.experiment.dataset_config.cache = pb.Cache.OFF
     digests = {}
     for path in paths:
         try:
@@ -73,7 +70,7 @@ def expected(trained: Trained, paths: Sequence[Path]) -> dict[Path, Answer]:
             continue
     examples = tuple(Example(path, "", str(path), full_scale=pipeline.full_scale) for path in digests)
     world = World(rank=0, world_size=1, local_rank=0, device=trained.device)
-    data = evaluation_loader(experiment, DataSet(examples, ("",), LeftOut("pictures", fail=True)), world)
+    data = evaluation_loader(exact.experiment, DataSet(examples, ("",), LeftOut("pictures", fail=True)), world)
     found: dict[Path, Answer] = {}
     with Progress() as progress:
         progress.begin("The network's answers", len(examples))
