@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import resource
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -68,7 +69,7 @@ def container_options(request: Request, engine: Engine) -> dict[str, Any]:
         "read_only": True,
         "network_mode": tao.get("network", request.network),
         "shm_size": tao.get("shm_size") or request.shm_size or SHM_SIZE,
-        "ulimits": [Ulimit(name=name, soft=value, hard=value) for name, value in tao.get("ulimits", {}).items()],
+        "ulimits": _ulimits(tao.get("ulimits", {}), engine),
         "device_requests": _device_requests(request.gpus, engine),
         "tty": request.has_terminal and tao.get("tty", True) is True,
         **_limits(request),
@@ -80,6 +81,15 @@ def container_options(request: Request, engine: Engine) -> dict[str, Any]:
         # Processes that train together look up the name of their machine, and nobody would answer.
         options |= {"hostname": request.name, "extra_hosts": {request.name: "127.0.0.1"}}
     return {name: value for name, value in options.items() if value is not None and value != []}
+
+
+def _ulimits(named: Mapping[str, int], engine: Engine) -> list[Ulimit]:
+    """The limits that are named. Podman, given any, would raise two others further than it may: they are given ours."""
+    found = dict(named)
+    if found and engine.is_podman:
+        for name, own in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
+            found.setdefault(name, resource.getrlimit(own)[1])
+    return [Ulimit(name=name, soft=value, hard=value) for name, value in found.items()]
 
 
 def cautions(request: Request, engine: Engine) -> Iterator[str]:

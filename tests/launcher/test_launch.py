@@ -3,6 +3,7 @@
 import compileall
 import logging
 import os
+import resource
 import subprocess
 import sys
 import zipfile
@@ -139,6 +140,15 @@ def test_options_of_a_mounts_file_are_taken_as_taos_launcher_takes_them() -> Non
     assert made["network_mode"] == "host"
     assert made["privileged"]
     assert not made["tty"]
+
+
+def test_podman_is_not_left_to_raise_the_limits_that_nobody_named() -> None:
+    tao = {"ulimits": {"stack": 67108864, "nproc": 100}}
+    made = options(engine=Engine(is_podman=True), tao_options=tao)["ulimits"]
+    limits = {one["Name"]: (one["Soft"], one["Hard"]) for one in made}
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert limits == {"stack": (67108864, 67108864), "nproc": (100, 100), "nofile": (hard, hard)}
+    assert "ulimits" not in options(engine=Engine(is_podman=True))
 
 
 def test_user_of_a_mounts_file_never_makes_files_somebody_elses(caplog: pytest.LogCaptureFixture) -> None:
