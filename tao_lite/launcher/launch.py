@@ -6,7 +6,6 @@ import os
 import resource
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from docker.types import DeviceRequest, Ulimit
@@ -19,11 +18,10 @@ from tao_lite.launcher import request as requests
 from tao_lite.launcher.engine import Engine
 from tao_lite.launcher.mounts_file import MountsFile
 from tao_lite.launcher.request import Choice, Command, Gpus, Request
+from tao_lite.machine.host import max_processes
 
 SHM_SIZE = "8g"
 """Shared memory, which processes on several GPUs exchange data through; the engine's own default is 64 MB."""
-
-_PID_MAX = Path("/proc/sys/kernel/pid_max")
 
 _log = logging.getLogger(__name__)
 
@@ -90,10 +88,7 @@ def _ulimits(named: Mapping[str, int], engine: Engine) -> list[Ulimit]:
     """The limits that are named. Podman, given any, would raise two others further than it may: they are given ours."""
     found = dict(named)
     if found and engine.is_podman:
-        # Podman's own limit of processes is pid_max at most.
-        found.setdefault("nofile", resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-        own, most = resource.getrlimit(resource.RLIMIT_NPROC)[1], int(_PID_MAX.read_text(encoding="ascii"))
-        found.setdefault("nproc", most if own == resource.RLIM_INFINITY else min(own, most))
+        found = {"nofile": resource.getrlimit(resource.RLIMIT_NOFILE)[1], "nproc": max_processes(), **found}
     return [Ulimit(name=name, soft=value, hard=value) for name, value in found.items()]
 
 

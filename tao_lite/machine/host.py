@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def usable_cores(root: Path = Path("/")) -> int:
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([affinity, *map(int, _quotas(root))]))
+
+
+def max_processes() -> int:
+    """How many processes a user may have here: the hard limit of this process, or the kernel's largest process id."""
+    own = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    most = int(_read(Path("/proc/sys/kernel/pid_max")) or 2**22)
+    return most if own == resource.RLIM_INFINITY else min(own, most)
 
 
 def set_threads() -> int:
