@@ -134,13 +134,13 @@ def report(
 def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, target: str) -> None:
     """Write the data sets of a spec in another format, read them back and compare.
 
-    Objects are cut out for image_folder and tfrecord; the other formats have the whole pictures and the boxes.
+    Objects are cut out for image_folder, tfrecord and multitask; the others have the whole pictures and the boxes.
 
     The folder gets train, val (held out as the spec says) and test. The same command goes on after an interruption.
     --to cache decodes the images as a training with the spec wants them, which then begins at full speed.
     """
     from tao_lite.data import left_out
-    from tao_lite.data.dataset import report_of
+    from tao_lite.data.asked import report_of
     from tao_lite.monitor import console
     from tao_lite.stages.dataset import cache, sources
     from tao_lite.stages.dataset import convert as dataset_convert

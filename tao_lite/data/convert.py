@@ -13,7 +13,7 @@ from tao_lite.data.decode import decode
 from tao_lite.data.example import Example
 from tao_lite.data.formats.tfrecord_example import encoded
 from tao_lite.data.formats.tfrecord_file import framed
-from tao_lite.data.frames import Frame, Item, for_each, make_ready, mapped, put, told, whole
+from tao_lite.data.frames import Frame, Item, make_ready, mapped, put, told, whole
 from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 from tao_lite.files.writing import csv_text
@@ -39,15 +39,7 @@ def write_image_folder(root: Path, pictures: Sequence[Frame], class_names: Seque
     for name in class_names:
         if name != Path(name).name or name.startswith("."):
             raise DataError(f"the class {name!r} can't be the name of a folder; rename it with class_mapping")
-    folders = {root / item.example.label for frame in pictures for item in frame}
-    make_ready(folders)
-    done = {path.stem for folder in folders for path in folder.iterdir()}
-
-    def write(frame: Frame) -> None:
-        for item, suffix, content in _contents([item for item in frame if item.name not in done], report):
-            put(root / item.example.label / f"{item.name}.{suffix}", content)
-
-    for_each(write, pictures)
+    _put_each(pictures, lambda example: root / example.label, report)
 
 
 def write_tfrecord(root: Path, pictures: Sequence[Frame], class_names: Sequence[str], report: LeftOut) -> None:
@@ -69,13 +61,7 @@ def write_multitask(root: Path, pictures: Sequence[Frame], _: Sequence[str], rep
     """root/images/number_name.suffix for each example, and root/labels.csv with its type and, of objects, occlusion."""
     folder = root / "images"
     make_ready([root, folder])
-    done = {path.stem for path in folder.iterdir()}
-
-    def write(frame: Frame) -> None:
-        for item, suffix, content in _contents([item for item in frame if item.name not in done], report):
-            put(folder / f"{item.name}.{suffix}", content)
-
-    for_each(write, pictures)
+    _put_each(pictures, lambda _: folder, report)
     names = {path.stem: path.name for path in folder.iterdir()}
     rows = [
         (f"{folder.name}/{names[item.name]}", task_labels(item.example))
@@ -102,6 +88,20 @@ TARGETS: Mapping[str, Callable[[Path, Sequence[Frame], Sequence[str], LeftOut], 
     "manifest": write_manifest,
     "multitask": write_multitask,
 }
+
+
+def _put_each(pictures: Sequence[Frame], folder_of: Callable[[Example], Path], report: LeftOut) -> None:
+    """A file for each example in its folder; what is there already stays."""
+    folders = {folder_of(item.example) for frame in pictures for item in frame}
+    make_ready(folders)
+    done = {path.stem for folder in folders for path in folder.iterdir()}
+
+    def write(frame: Frame) -> None:
+        for item, suffix, content in _contents([item for item in frame if item.name not in done], report):
+            put(folder_of(item.example) / f"{item.name}.{suffix}", content)
+
+    for _ in mapped(write, pictures):
+        pass
 
 
 def _contents(frame: Frame, report: LeftOut) -> Iterator[tuple[Item, str, bytes]]:

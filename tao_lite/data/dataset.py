@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,7 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from tao_lite.data import depth, look_alikes
-from tao_lite.data.example import Example, KittiOptions, MultitaskOptions, Options, Split, TfrecordOptions
+from tao_lite.data.asked import (
+    EVALUATION,
+    TRAIN,
+    VALIDATION,
+    format_of,
+    options_of,
+    report_of,
+    root_of,
+    validation_path,
+)
+from tao_lite.data.example import Example, Options
 from tao_lite.data.formats import split_folders, table
 from tao_lite.data.formats.class_names import read_classmap, refuse_unusable
 from tao_lite.data.formats.table import FORMATS, detect, split_names
@@ -29,19 +39,9 @@ __all__ = [
     "divide",
     "evaluation",
     "load",
-    "options_of",
-    "paths",
     "read_classmap",
-    "report_of",
-    "root_of",
     "splits",
 ]
-
-TRAIN = "train_config.train_dataset_path"
-VALIDATION = "train_config.val_dataset_path"
-EVALUATION = "eval_config.eval_dataset_path"
-
-_SPLITS: Mapping[str, Split] = {TRAIN: "train", VALIDATION: "val", EVALUATION: "test"}
 
 _FOR_THE_NETWORK = "; to teach a network another class, train with its checkpoint as train_config.pretrained_model_path"
 
@@ -133,7 +133,7 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     """
     eval_path, train = experiment.eval_config.eval_dataset_path, experiment.train_config
     on_training_data = bool(eval_path and train.train_dataset_path) and _same(eval_path, train.train_dataset_path)
-    on_training_data = on_training_data and not split_names(root_of(eval_path), _kind(experiment))
+    on_training_data = on_training_data and not split_names(root_of(eval_path), format_of(experiment))
     if not train.val_dataset_path and (on_training_data or (not eval_path and train.train_dataset_path)):
         _log.info("evaluated the examples of %s that are held out for validation", TRAIN)
         return splits(experiment, class_names)[1]
@@ -147,23 +147,10 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     return DataSet(tuple(examples), names, report, tasks.of(experiment, names))
 
 
-def validation_path(experiment: pb.Experiment) -> str:
-    """The path of the validation examples: the one named, else that of a manifest for training which says them.
-
-    Raises:
-        DataError: the manifest can't be read.
-    """
-    train = experiment.train_config
-    if train.val_dataset_path or not train.train_dataset_path:
-        return train.val_dataset_path
-    is_said = table.says_validation(root_of(train.train_dataset_path), _kind(experiment))
-    return train.train_dataset_path if is_said else ""
-
-
 def own_names(experiment: pb.Experiment, field: str, path: str, examples: Collection[Example]) -> tuple[str, ...]:
     """The classes of the data set that this field names, in its own order where it has one; all that it says it has."""
     labels = {label for example in examples for label in example.classes}
-    return table.class_names(root_of(path), _kind(experiment), options_of(experiment, field), labels)
+    return table.class_names(root_of(path), format_of(experiment), options_of(experiment, field), labels)
 
 
 def load(root: Path, kind: str, options: Options) -> list[Example]:
@@ -222,96 +209,12 @@ def divide(examples: Collection[Example], val_split: float) -> tuple[list[Exampl
     return training, validation
 
 
-def paths(experiment: pb.Experiment) -> dict[str, str]:
-    """The data sets that the spec names: field and path; a manifest may be named for training and say the validation.
-
-    Raises:
-        DataError: the manifest can't be read.
-    """
-    named = (
-        experiment.train_config.train_dataset_path,
-        validation_path(experiment),
-        experiment.eval_config.eval_dataset_path,
-    )
-    return {field: path for field, path in zip(_SPLITS, named, strict=True) if path}
-
-
-def options_of(experiment: pb.Experiment, field: str, report: LeftOut | None = None) -> Options:
-    """What a reader needs to know of the data set that this field names."""
-    config, kitti = experiment.dataset_config, experiment.dataset_config.kitti
-    multitask = config.multitask
-    return Options(
-        report=report or report_of(experiment, field),
-        name=field,
-        split=_SPLITS.get(field, "train"),
-        kitti=KittiOptions(
-            image_dir=kitti.image_dir,
-            label_dir=kitti.label_dir,
-            min_height_pixels=_decimal(kitti.min_height_pixels) if kitti.HasField("min_height_pixels") else None,
-            max_occlusion=kitti.max_occlusion,
-            max_truncation=_decimal(kitti.max_truncation),
-            margin=_decimal(kitti.margin),
-            square=kitti.square,
-            class_mapping=dict(kitti.class_mapping),
-            ignored_classes=frozenset(kitti.ignored_classes),
-        ),
-        tfrecord=TfrecordOptions(image_dir=config.tfrecord.image_dir, label_map=config.tfrecord.label_map),
-        multitask=MultitaskOptions(
-            image_dir=root_of(multitask.image_dir) if multitask.image_dir else None,
-            tasks=tuple(multitask.tasks),
-            multi_label=frozenset(multitask.multi_label),
-        ),
-        yolo_root=config.yolo_root,
-        coco_image_dir=config.coco_image_dir,
-        group_pattern=config.group_pattern,
-        full_scale=config.full_scale,
-        written=_if_relative(_written(experiment, field)),
-    )
-
-
-def report_of(experiment: pb.Experiment, name: str, *, is_logged: bool = True) -> LeftOut:
-    """What is told of bad examples and, as the spec says, counts them or ends the run at the first.
-
-    `name` is how messages call the data set.
-    """
-    config = experiment.dataset_config
-    return LeftOut(
-        name,
-        fail=config.on_bad_example == pb.BadExample.FAIL,
-        max_bad_share=_decimal(config.max_bad_share),
-        is_logged=is_logged,
-    )
-
-
-def root_of(path: str) -> Path:
-    """The path of a spec as an absolute one."""
-    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
-
-
-def _written(experiment: pb.Experiment, field: str) -> str:
-    block, _, name = field.partition(".")
-    return str(getattr(getattr(experiment, block), name)) if field in _SPLITS else ""
-
-
-def _if_relative(path: str) -> str:
-    return "" if Path(path).is_absolute() or path.startswith("~") else path
-
-
 def _examples(experiment: pb.Experiment, field: str, path: str, report: LeftOut) -> list[Example]:
     if not path:
         raise DataError(f"{field} is not set; it must be a folder of images")
-    examples = load(root_of(path), _kind(experiment), options_of(experiment, field, report))
+    examples = load(root_of(path), format_of(experiment), options_of(experiment, field, report))
     report.verify(Counter(example.label for example in examples))
     return examples
-
-
-def _kind(experiment: pb.Experiment) -> str:
-    return pb.DatasetFormat.Kind.Name(experiment.dataset_config.format)
-
-
-def _decimal(value: float) -> float:
-    """The number as written in the spec: the schema's float holds 0.7 as 0.699999988, less than a label's 0.70."""
-    return float(f"{value:.7g}")
 
 
 def _same(path: str, other: str) -> bool:

@@ -79,12 +79,6 @@ def make_ready(folders: Iterable[Path]) -> None:
         remove_dead(folder)
 
 
-def for_each(write: Callable[[Frame], None], pictures: Sequence[Frame]) -> None:
-    """Have each written, by several threads."""
-    for _ in mapped(write, pictures):
-        pass
-
-
 def mapped(function: Callable[[Frame], T], pictures: Sequence[Frame]) -> Iterator[T]:
     """As map, by several threads, a part after the other."""
     with ThreadPoolExecutor(usable_cores()) as pool:

@@ -3,9 +3,10 @@
 import logging
 from typing import Literal
 
+from tao_lite.data.asked import root_of
 from tao_lite.data.cache.folder import default_folder, room
 from tao_lite.data.cache.plan import Room, device_room, estimate_bytes, plan
-from tao_lite.data.dataset import DataSet, root_of
+from tao_lite.data.dataset import DataSet
 from tao_lite.data.geometry import AreaCrop, RandomBox, random_crop
 from tao_lite.data.loader import Cache, Geometry, Loader
 from tao_lite.data.pipeline import fixed_geometry
@@ -40,17 +41,6 @@ def loader(
     view = fixed_geometry(experiment, is_cropped=not is_training and crops.enable_center_crop)
     geometry: Geometry = "random_crop" if has_random_crop else view
     needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
-    dataset = experiment.dataset_config
-    folder = root_of(dataset.cache_dir) if dataset.cache_dir else default_folder()
-    kind, max_bytes = plan(
-        "OFF" if is_whole else pb.Cache.Mode.Name(dataset.cache),
-        needed,
-        Room(available_memory() // world.num_neighbours, room(folder), device_room(world.device)),
-        folder,
-        is_fixed=not has_random_crop,
-        is_read_once=split == "eval",
-    )
-    place = folder if kind == "DISK" else world.device if kind == "DEVICE" else None
     return Loader(
         data_set=data_set,
         sampler=Sampler(
@@ -72,9 +62,28 @@ def loader(
         bars=model.letterbox_value,
         report=data_set.report,
         total=world.sum_,
-        cache=Cache(max_bytes, place) if max_bytes else None,
+        cache=None
+        if is_whole
+        else _cache(
+            experiment.dataset_config, needed, world, is_fixed=not has_random_crop, is_read_once=split == "eval"
+        ),
         pin_memory=world.device.type == "cuda",
     )
+
+
+def _cache(config: pb.DatasetConfig, needed: int, world: World, *, is_fixed: bool, is_read_once: bool) -> Cache | None:
+    """Room for images that need so many bytes; the rest as for `plan`."""
+    folder = root_of(config.cache_dir) if config.cache_dir else default_folder()
+    kind, max_bytes = plan(
+        pb.Cache.Mode.Name(config.cache),
+        needed,
+        Room(available_memory() // world.num_neighbours, room(folder), device_room(world.device)),
+        folder,
+        is_fixed=is_fixed,
+        is_read_once=is_read_once,
+    )
+    place = folder if kind == "DISK" else world.device if kind == "DEVICE" else None
+    return Cache(max_bytes, place) if max_bytes else None
 
 
 def _random_box(train: pb.TrainConfig) -> RandomBox:

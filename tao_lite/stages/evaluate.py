@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from tao_lite import compat
-from tao_lite.data import dataset, left_out
+from tao_lite.data import asked, dataset, left_out
 from tao_lite.data.loader import Loader
 from tao_lite.errors import CheckpointError, SpecError
 from tao_lite.files import reading, writing
@@ -87,7 +87,7 @@ def _training(trained: Trained | Deployment, path: Path, run: Run) -> tuple[Trai
     if network.tasks:
         raise SpecError(f"--knn: {path} has several tasks, and images vote on one; leave it out")
     if not experiment.train_config.train_dataset_path:
-        raise SpecError(f"{dataset.TRAIN}: is not set; --knn compares with training images")
+        raise SpecError(f"{asked.TRAIN}: is not set; --knn compares with training images")
     examples, _ = dataset.splits(experiment, network.class_names)
     return network, evaluation_loader(experiment, examples, run.world)
 

@@ -13,7 +13,8 @@ from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tao_lite.data.dataset import DataSet, divide, evaluation, load, options_of, read_classmap, splits
+from tao_lite.data.asked import options_of
+from tao_lite.data.dataset import DataSet, divide, evaluation, load, read_classmap, splits
 from tao_lite.data.example import Example, KittiOptions, Options
 from tao_lite.data.formats import yolo_yaml
 from tao_lite.data.formats.class_names import read_label_map

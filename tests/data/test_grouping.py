@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tao_lite.data.dataset import load, options_of
+from tao_lite.data.asked import options_of
+from tao_lite.data.dataset import load
 from tao_lite.data.example import Example
 from tao_lite.data.grouping import grouped
 from tao_lite.errors import DataError

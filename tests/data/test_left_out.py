@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tao_lite.data.dataset import TRAIN, splits
+from tao_lite.data.asked import TRAIN
+from tao_lite.data.dataset import splits
 from tao_lite.data.left_out import SUFFIX, SYSTEM, UNREADABLE, WRONG_LABEL, LeftOut, lines
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tao_lite.data.cache.key import stamp
 from tao_lite.data.example import Example, Options
 from tao_lite.data.formats.coco_file import (
     ANNOTATION,
@@ -43,7 +44,7 @@ def read(root: Path, options: Options) -> list[Example]:
     """
     path = file_at(root, options)
     found = load(path, options.report)
-    _known_names[path] = _stamp(path), names_in_order(found)
+    _known_names[path] = stamp(path), names_in_order(found)
     num_images = len(found.images)
     chooser = Chooser(options)
     for category, number in found.crowds.items():
@@ -63,7 +64,7 @@ def is_at(root: Path) -> bool:
 
 
 # Categories stand at the end of files that may be of gigabytes.
-_known_names: dict[Path, tuple[tuple[int, int], tuple[str, ...]]] = {}
+_known_names: dict[Path, tuple[int, tuple[str, ...]]] = {}
 
 
 def class_names(root: Path, options: Options, labels: Collection[str]) -> tuple[str, ...]:
@@ -73,15 +74,10 @@ def class_names(root: Path, options: Options, labels: Collection[str]) -> tuple[
         DataError: the file can't be read.
     """
     path = file_at(root, options)
-    stamp, names = _known_names.get(path, (None, ()))
-    if stamp != _stamp(path):
+    known, names = _known_names.get(path, (None, ()))
+    if known != stamp(path):
         names = names_in_order(load(path, LeftOut(is_logged=False)))
     return renamed(names, labels, options.kitti)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
 
 
 class _Reader:

@@ -5,10 +5,12 @@ import math
 import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from tao_lite.data.cache.key import stamp
 from tao_lite.data.example import Example, Options, Split
 from tao_lite.data.formats import split_folders
 from tao_lite.data.formats.inside import Inside
@@ -97,6 +99,12 @@ def _splits(path: Path) -> Collection[Split]:
     Raises:
         DataError: a group or a picture is in several.
     """
+    return _splits_at(path, stamp(path))
+
+
+@lru_cache(maxsize=8)
+def _splits_at(path: Path, _: int) -> Collection[Split]:
+    """As `_splits`, for the file in the state of that stamp: who reads a manifest asks several times."""
     if "split" not in columns(path):
         return ()
     sides: dict[str, tuple[Split, str]] = {}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tao_lite.data.example import Example, MultitaskOptions, Options
 from tao_lite.data.formats.class_names import usable
+from tao_lite.data.formats.inside import Inside
 from tao_lite.data.formats.listing import SUFFIXES, suffix
 from tao_lite.data.formats.manifest_rows import delimiter
 from tao_lite.data.left_out import NO_LABEL, OUTSIDE, WRONG_LABEL
@@ -70,7 +71,7 @@ class _Reader:
         """columns: the tasks by the number of their column."""
         self._path, self._columns, self._options = path, columns, options
         given = options.multitask.image_dir
-        self._root = Path(os.path.normpath(given or path.parent))
+        self._inside = Inside(Path(os.path.normpath(given or path.parent)))
         self._lines: dict[str, str] = {}
         self._joined: Counter[str] = Counter()
 
@@ -89,15 +90,19 @@ class _Reader:
         except ValueError as error:
             report(row.place, str(error), WRONG_LABEL)
             return
-        picture = Path(os.path.normpath(self._root / name))
-        if not (name and picture.is_relative_to(self._root)):
-            report(row.place, f"{brief(name)} leads out of {self._root}", OUTSIDE)
-        elif not labels:
+        try:
+            picture = self._inside.path(name)
+        except ValueError as error:
+            report(row.place, str(error), OUTSIDE)
+            return
+        if not labels:
             report.count(NO_LABEL, place=row.place)
         elif not os.path.isfile(picture):  # noqa: PTH113 - Path.is_file raises for a name that is too long
             report(row.place, f"there is no picture {picture}; {_FIELD}.image_dir says where pictures are")
         else:
-            yield Example(picture, "", str(picture.relative_to(self._root)), labels=tuple(labels), place=row.place)
+            yield Example(
+                picture, "", str(picture.relative_to(self._inside.root)), labels=tuple(labels), place=row.place
+            )
 
     def verify(self, place: str, examples: Sequence[Example]) -> None:
         """Say what looks wrong in all lines together.

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tao_lite.data import dataset
+from tao_lite.data import asked, dataset
 from tao_lite.data.example import Example, Options, Split
 from tao_lite.data.formats import split_folders, table
 from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
 
-NAMES = {dataset.TRAIN: "train", dataset.VALIDATION: "val", dataset.EVALUATION: "test"}
+NAMES = {asked.TRAIN: "train", asked.VALIDATION: "val", asked.EVALUATION: "test"}
 
 Sides = Mapping[str, tuple[Example, ...]]
 Reports = Mapping[str, LeftOut]
@@ -47,15 +47,15 @@ def of_spec(experiment: pb.Experiment, *, is_logged: bool = True) -> list[Source
     """
     kind = pb.DatasetFormat.Kind.Name(experiment.dataset_config.format)
     sources: list[Source] = []
-    for field, path in dataset.paths(experiment).items():
-        report = dataset.report_of(experiment, field, is_logged=is_logged)
-        options = dataset.options_of(experiment, field, report)
-        source = Source(name=NAMES[field], root=dataset.root_of(path), kind=kind, options=options)
+    for field, path in asked.paths(experiment).items():
+        report = asked.report_of(experiment, field, is_logged=is_logged)
+        options = asked.options_of(experiment, field, report)
+        source = Source(name=NAMES[field], root=asked.root_of(path), kind=kind, options=options)
         is_divided = bool(table.split_names(source.root, kind))
         if not any(_is_same(source.root, other.root) and not is_divided for other in sources):
             sources.append(source)
     if not sources:
-        raise DataError(f"{dataset.TRAIN} is not set; it must be a folder of images")
+        raise DataError(f"{asked.TRAIN} is not set; it must be a folder of images")
     return sources
 
 
@@ -65,10 +65,10 @@ def of_path(root: Path, *, is_logged: bool = True) -> list[Source]:
     Raises:
         DataError: what says the splits can't be read.
     """
-    root = dataset.root_of(str(root))
+    root = asked.root_of(str(root))
 
     def options(name: str, split: Split = "train") -> Options:
-        report = dataset.report_of(pb.Experiment(), name, is_logged=is_logged)
+        report = asked.report_of(pb.Experiment(), name, is_logged=is_logged)
         return Options(report=report, name=name, split=split)
 
     if splits := table.split_names(root, "AUTO"):
@@ -104,7 +104,7 @@ def sides(experiment: pb.Experiment, sources: Iterable[Source]) -> Sides:
         DataError: a data set can't be read.
     """
     found = {source.name: tuple(source.read()) for source in sources}
-    named = {NAMES[field]: os.path.realpath(dataset.root_of(path)) for field, path in dataset.paths(experiment).items()}
+    named = {NAMES[field]: os.path.realpath(asked.root_of(path)) for field, path in asked.paths(experiment).items()}
     for name in named.keys() - found.keys():
         first = next(other for other in found if named[other] == named[name])
         if name == "val" or (first == "train" and "val" in named):

@@ -106,12 +106,12 @@ def make(trained: Trained, form: Form) -> Made:
     fed = _fed(trained.pipeline, form)
     plain = Deployed(trained.network, trained.pipeline, form.kind, fed, trained.tasks).eval()
     deployed = WithEmbedding(plain).eval() if form.has_embedding else plain
-    outputs = [*describe(trained, form).outputs, *([EMBEDDING] if form.has_embedding else [])]
+    description = describe(trained, form)
+    outputs = [*description.outputs, *([EMBEDDING] if form.has_embedding else [])]
     inputs = samples(form, trained.pipeline)
     file = _exported(deployed, inputs[0], form, outputs)
     if form.opset is not None:
         opset.refuse_other(file, form.opset, lambda other: _works(other.SerializeToString(), deployed, inputs))
-    description = describe(trained, form)
     for key, value in {"preprocess": description.to_text(), "spec": card.public_spec(trained.found)}.items():
         entry = file.metadata_props.add()
         entry.key, entry.value = key, value

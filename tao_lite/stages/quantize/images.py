@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from tao_lite.data import dataset
+from tao_lite.data import asked, dataset
 from tao_lite.data.balance import evenly
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example
@@ -84,8 +84,8 @@ def _of_training(experiment: pb.Experiment, class_names: Sequence[str]) -> DataS
 
 def _below(experiment: pb.Experiment, class_names: Sequence[str]) -> DataSet:
     """The images below the folder, of the class that their folder is called by, if any."""
-    root = dataset.root_of(experiment.quantize_config.image_dir)
-    report = dataset.report_of(experiment, str(root))
+    root = asked.root_of(experiment.quantize_config.image_dir)
+    report = asked.report_of(experiment, str(root))
     if not root.is_dir():
         raise DataError(f"{_FIELD}: {root} is no folder; name one with images")
     white = experiment.dataset_config.full_scale

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.data import dataset
+from tao_lite.data import asked
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example
 from tao_lite.errors import RunError
@@ -151,7 +151,7 @@ def roots(experiment: pb.Experiment) -> tuple[Path, Path]:
     """Where what is trained and what is validated on lies."""
     config = experiment.train_config
     paths = config.train_dataset_path, config.val_dataset_path or config.train_dataset_path
-    return dataset.root_of(paths[0]), dataset.root_of(paths[1])
+    return asked.root_of(paths[0]), asked.root_of(paths[1])
 
 
 def names(data: DataSet, root: Path) -> Iterator[str]:
