@@ -1199,6 +1199,52 @@ class LossScaleConfig(_message.Message):
 Global___LossScaleConfig: _TypeAlias = LossScaleConfig  # noqa: Y015
 
 @_typing.final
+class BestMetric(_message.Message):
+    """By which number of the validation an epoch is better than another. Of several tasks it is the mean over those that have
+    labels, but for LOSS.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[BestMetric._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TOP1: BestMetric._Kind.ValueType  # 0
+        """Share of the images that are right; mean average precision in a task of several labels."""
+        MACRO_F1: BestMetric._Kind.ValueType  # 1
+        """Mean F1 of the classes that have images."""
+        BALANCED_ACCURACY: BestMetric._Kind.ValueType  # 2
+        """Mean recall of the classes that have images. There is none in a task of several labels."""
+        LOSS: BestMetric._Kind.ValueType  # 3
+        """The validation loss, which is better where it is lower."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    TOP1: BestMetric.Kind.ValueType  # 0
+    """Share of the images that are right; mean average precision in a task of several labels."""
+    MACRO_F1: BestMetric.Kind.ValueType  # 1
+    """Mean F1 of the classes that have images."""
+    BALANCED_ACCURACY: BestMetric.Kind.ValueType  # 2
+    """Mean recall of the classes that have images. There is none in a task of several labels."""
+    LOSS: BestMetric.Kind.ValueType  # 3
+    """The validation loss, which is better where it is lower."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BestMetric: _TypeAlias = BestMetric  # noqa: Y015
+
+@_typing.final
 class CheckpointConfig(_message.Message):
     """Which checkpoints stay in results/weights. The best one always does."""
 
@@ -1207,6 +1253,7 @@ class CheckpointConfig(_message.Message):
     KEEP_LAST_FIELD_NUMBER: _builtins.int
     EVERY_N_EPOCHS_FIELD_NUMBER: _builtins.int
     INIT_EPOCH_FIELD_NUMBER: _builtins.int
+    BEST_METRIC_FIELD_NUMBER: _builtins.int
     keep_last: _builtins.int
     """Newest checkpoints kept."""
     every_n_epochs: _builtins.int
@@ -1215,16 +1262,19 @@ class CheckpointConfig(_message.Message):
     """Epoch to start at, from 1, with the checkpoint of the epoch before it; later ones move to weights/abandoned. 0: after
     the newest checkpoint.
     """
+    best_metric: Global___BestMetric.Kind.ValueType
+    """What makes an epoch the best one, which best.pth is and early_stopping waits for; prune and quantize measure by it."""
     def __init__(
         self,
         *,
         keep_last: _builtins.int | None = ...,
         every_n_epochs: _builtins.int | None = ...,
         init_epoch: _builtins.int | None = ...,
+        best_metric: Global___BestMetric.Kind.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["every_n_epochs", b"every_n_epochs", "init_epoch", b"init_epoch", "keep_last", b"keep_last"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["best_metric", b"best_metric", "every_n_epochs", b"every_n_epochs", "init_epoch", b"init_epoch", "keep_last", b"keep_last"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["every_n_epochs", b"every_n_epochs", "init_epoch", b"init_epoch", "keep_last", b"keep_last"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_metric", b"best_metric", "every_n_epochs", b"every_n_epochs", "init_epoch", b"init_epoch", "keep_last", b"keep_last"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1232,7 +1282,7 @@ Global___CheckpointConfig: _TypeAlias = CheckpointConfig  # noqa: Y015
 
 @_typing.final
 class EarlyStoppingConfig(_message.Message):
-    """Stop when validation accuracy no longer rises."""
+    """Stop when validation accuracy, or what checkpoint.best_metric says, gets no better."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1241,7 +1291,7 @@ class EarlyStoppingConfig(_message.Message):
     patience: _builtins.int
     """Epochs without improvement before the run stops."""
     min_delta: _builtins.float
-    """Smallest rise of the accuracy (0 to 1) that counts."""
+    """Smallest rise of the accuracy (0 to 1) that counts; with checkpoint.best_metric, of that (LOSS: the smallest fall)."""
     def __init__(
         self,
         *,
@@ -2505,7 +2555,9 @@ class PruneConfig(_message.Message):
     target_macs: _builtins.float
     """Share of multiply-accumulates to keep; the threshold is searched for. 0 is off."""
     max_accuracy_drop: _builtins.float
-    """Largest loss of validation top-1 (0 to 1) before retraining; the threshold is searched for. 0 is off."""
+    """Largest loss of validation top-1 (0 to 1), or of checkpoint.best_metric, before retraining; the threshold is searched
+    for. 0 is off.
+    """
     criterion_batches: _builtins.int
     """Training batches that TAYLOR looks at."""
     rounds: _builtins.int
@@ -2638,8 +2690,8 @@ class QuantizeConfig(_message.Message):
     target: Global___QuantizeTarget.Kind.ValueType
     """What the file is for."""
     max_accuracy_drop: _builtins.float
-    """Largest loss of validation top-1 (0 to 1) against FP32. Layers that lose most stay in float until it holds; a file
-    that does not hold it is not written.
+    """Largest loss of validation top-1 (0 to 1), or of checkpoint.best_metric, against FP32. Layers that lose most stay in
+    float until it holds; a file that does not hold it is not written.
     """
     num_images: _builtins.int
     """Images that ranges are found on, evenly from the classes. Fewer than are set are an error."""

@@ -22,7 +22,7 @@ from tao_lite.stages.train import agreement, phases, place, pretrained, restart
 from tao_lite.stages.train.epochs import Training
 from tao_lite.stages.train.fingerprint import Prints
 from tao_lite.stages.train.phases import Phases
-from tao_lite.stages.train.restart import Progress
+from tao_lite.stages.train.progress import Progress
 from tao_lite.stages.train.saver import Saver
 from tao_lite.training import optim, preparation, trial
 from tao_lite.training.interval import EpochStats
