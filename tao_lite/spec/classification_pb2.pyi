@@ -2326,6 +2326,38 @@ class MultitaskConfig(_message.Message):
 Global___MultitaskConfig: _TypeAlias = MultitaskConfig  # noqa: Y015
 
 @_typing.final
+class FoldConfig(_message.Message):
+    """One of several folds of the training data, in the place of val_split: it validates, and the others train. Groups stay
+    whole, and each fold has its part of each class. `tao-lite cross-validate` trains all of them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_FOLDS_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    num_folds: _builtins.int
+    """How many there are."""
+    number: _builtins.int
+    """Which one validates, from 1."""
+    seed: _builtins.int
+    """Which groups come into which fold."""
+    def __init__(
+        self,
+        *,
+        num_folds: _builtins.int | None = ...,
+        number: _builtins.int | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["num_folds", b"num_folds", "number", b"number", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_folds", b"num_folds", "number", b"number", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FoldConfig: _TypeAlias = FoldConfig  # noqa: Y015
+
+@_typing.final
 class DatasetConfig(_message.Message):
     """How the data sets are read."""
 
@@ -2346,6 +2378,7 @@ class DatasetConfig(_message.Message):
     GROUP_PATTERN_FIELD_NUMBER: _builtins.int
     FULL_SCALE_FIELD_NUMBER: _builtins.int
     MULTITASK_FIELD_NUMBER: _builtins.int
+    FOLD_FIELD_NUMBER: _builtins.int
     format: Global___DatasetFormat.Kind.ValueType
     """Layout on disk."""
     val_split: _builtins.float
@@ -2403,6 +2436,10 @@ class DatasetConfig(_message.Message):
     def multitask(self) -> Global___MultitaskConfig:
         """MULTITASK options."""
 
+    @_builtins.property
+    def fold(self) -> Global___FoldConfig:
+        """A fold that validates, where val_dataset_path is unset; what a manifest says of validation is left out then."""
+
     def __init__(
         self,
         *,
@@ -2421,10 +2458,11 @@ class DatasetConfig(_message.Message):
         group_pattern: _builtins.str | None = ...,
         full_scale: _builtins.float | None = ...,
         multitask: Global___MultitaskConfig | None = ...,
+        fold: Global___FoldConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "fold", b"fold", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "fold", b"fold", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,11 +2,12 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tao_lite.errors import RunError, TaoLiteError
+from tao_lite.metrics.counts import Evaluation
 from tao_lite.metrics.joint import JointEvaluation
 from tao_lite.stages.dataset import sources, stats
 from tao_lite.stages.report import network as report_network
@@ -28,6 +29,16 @@ class Subject:
     tasks: JointEvaluation | None = None  # in its place, of a network of several tasks
     data: dict[str, Any] | None = None  # as `dataset_stats.stats`, and more where `dataset report` was run
     missing: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooled:
+    """What the runs of one data set's folds say together: in words, as a table, and of all images."""
+
+    words: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    evaluation: Evaluation
 
 
 def of(record: Record, *, read_data: bool) -> Subject:

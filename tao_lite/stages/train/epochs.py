@@ -11,7 +11,7 @@ import torch
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.errors import Interrupted, RunError, SpecError
+from tao_lite.errors import DivergedError, Interrupted, RunError, SpecError
 from tao_lite.files import writing
 from tao_lite.machine import energy
 from tao_lite.metrics.best import Metric
@@ -191,7 +191,7 @@ class Training:
 
     def _finish_epoch(self, result: Result, watch: Watch, bar: console.Progress, seconds: float) -> None:
         if not math.isfinite(result.loss):
-            raise RunError(self._broken(f"the validation loss is {result.loss}"))
+            raise DivergedError(self._broken(f"the validation loss is {result.loss}"))
         self.run.check_held()
         self._sum_over_processes()
         progress, stats = self.progress, self.progress.stats
