@@ -50,7 +50,7 @@ def dealt(examples: Collection[Example], num_folds: int, seed: int) -> dict[str,
     for example in examples:
         counts[example.group].update(example.classes)
     _refuse_few(counts, num_folds)
-    totals = sum(counts.values(), Counter[str]())
+    totals = Counter(label for example in examples for label in example.classes)
     # In squares, so that a class counts by its shares, whether it is common or rare.
     weights = {label: 1 / count**2 for label, count in totals.items()}
     held = [Counter[str]() for _ in range(num_folds)]

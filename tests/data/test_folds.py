@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tao_lite.data import asked
@@ -33,6 +33,7 @@ def by_fold(found: dict[str, int], every: list[Example]) -> list[Counter[str]]:
     return [Counter(one.label for one in every if found[one.group] == fold) for fold in sorted(set(found.values()))]
 
 
+@settings(max_examples=40)
 @given(
     st.dictionaries(st.sampled_from("abcdef"), st.integers(2, 40), min_size=2),
     st.integers(2, 10),
@@ -54,6 +55,7 @@ def test_single_examples_are_dealt_out_evenly_in_each_class_and_in_all(
     assert max(sizes) - min(sizes) <= 1
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 12)), min_size=30, max_size=60), st.integers(2, 6))
 def test_groups_of_one_class_differ_by_the_largest_of_the_class_at_most(
     sizes: list[tuple[str, int]], num_folds: int
@@ -171,3 +173,15 @@ def test_a_fold_that_is_not_there_and_a_validation_set_beside_it_are_refused() -
         ),
         ("dataset_config.fold.number", "found 4, must be <= num_folds, 3"),
     }
+
+
+def test_images_of_several_tasks_are_dealt_out_by_the_classes_of_each() -> None:
+    every = [
+        Example(Path(f"{number}.png"), "", str(number), labels=(f"color/{color}", f"size/{number % 2}"))
+        for number, color in enumerate(["red"] * 12 + ["blue"] * 8)
+    ]
+    for number in range(1, 5):
+        _, held_out = Fold(num_folds=4, number=number, seed=0).divide(every)
+        classes = Counter(label for one in held_out for label in one.classes)
+        assert (classes["color/red"], classes["color/blue"]) == (3, 2)
+        assert {classes["size/0"], classes["size/1"]} == {2, 3}

@@ -145,6 +145,7 @@ def test_the_allowed_drop_of_accuracy_is_kept(prepared: Prepared) -> None:
     assert all(one["ratio"] >= found["pruning_ratio"] or before - one["val_accuracy"] > 0.1 for one in tried)
 
 
+@pytest.mark.slow
 def test_the_allowed_drop_is_of_what_the_best_epoch_is_chosen_by(
     prepared: Prepared, capsys: pytest.CaptureFixture[str]
 ) -> None:

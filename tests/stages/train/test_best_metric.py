@@ -24,6 +24,7 @@ def written(run: Run) -> dict[str, object]:
     return content
 
 
+@pytest.mark.slow
 def test_by_the_loss_the_best_network_is_the_one_with_the_least(
     colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
