@@ -82,5 +82,5 @@ def show(found: Found) -> None:
 
 
 def _heads(found: Found) -> list[str]:
-    names = {"top1": "top-1", "top_k": f"top-{found.pooled.k}"}
+    names = {"top1": "top-1", "top_k": f"top-{found.pooled.k}", "macro_f1": "macro F1"}
     return [names.get(name, name.replace("_", " ")) for name in of_fold(found.folds[0])]
