@@ -20,9 +20,8 @@ def cross_validate(spec: Spec, run: Run, num_folds: int) -> Summary:
         if run.is_main and spec.experiment.train_config.val_dataset_path:
             console.line("train_config.val_dataset_path is not read: the folds are of the training images")
         trainings.run_all(ours, run)
-        found = _concluded(ours, run) if run.is_main else {}
-        run.world.barrier()
-    return found
+        # The other processes leave, for they would not be waited for as long as this may take.
+        return _concluded(ours, run) if run.is_main else {}
 
 
 def _concluded(spec: Spec, run: Run) -> Summary:
