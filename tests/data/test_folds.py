@@ -163,6 +163,12 @@ def test_what_a_manifest_says_of_validation_is_left_out(tmp_path: Path) -> None:
     assert not any(name.startswith("0.") for name in names)
 
 
+def test_a_share_beside_a_fold_has_no_effect() -> None:
+    ours = experiment("dataset_config { val_split: 0.3 fold { num_folds: 3 } }")
+    said = [one.text for one in rules.warnings(ours, "train") if one.path == "dataset_config.val_split"]
+    assert said == ["has no effect: dataset_config.fold says what validates"]
+
+
 def test_a_fold_that_is_not_there_and_a_validation_set_beside_it_are_refused() -> None:
     ours = experiment('train_config { val_dataset_path: "val" } dataset_config { fold { num_folds: 3 number: 4 } }')
     said = {(one.path, one.text) for one in rules.violations(ours, {}, "evaluate") if ".fold" in one.path}

@@ -34,6 +34,7 @@ def spec_of(spec: Spec, num_folds: int) -> Spec:
     fold.seed = fold.seed if fold.HasField("seed") else train_config.random_seed
     fold.num_folds, fold.number = num_folds, 1
     train_config.ClearField("val_dataset_path")
+    experiment.dataset_config.ClearField("val_split")
     if train_config.HasField("checkpoint"):
         train_config.checkpoint.ClearField("init_epoch")
     return replace(spec, experiment=experiment)
