@@ -17,7 +17,9 @@ _ELSEWHERE = "choose another folder with -r"
 
 
 def spec_of(spec: Spec, num_folds: int) -> Spec:
-    """The spec with its training data in so many folds, the first of which validates; its random_seed deals them out.
+    """The spec with its training data in so many folds, the first of which validates.
+
+    They are dealt out by the seed of the spec's own fold, where it has one, else by its random_seed.
 
     Raises:
         SpecError: its data has several tasks.
@@ -29,13 +31,12 @@ def spec_of(spec: Spec, num_folds: int) -> Spec:
         )
     experiment = pb.Experiment()
     experiment.CopyFrom(spec.experiment)
-    train_config = experiment.train_config
-    fold = experiment.dataset_config.fold
-    fold.seed = fold.seed if fold.HasField("seed") else train_config.random_seed
-    fold.num_folds, fold.number = num_folds, 1
+    train_config, data = experiment.train_config, experiment.dataset_config
+    seed = data.fold.seed if data.HasField("fold") else train_config.random_seed
+    data.fold.CopyFrom(pb.FoldConfig(num_folds=num_folds, number=1, seed=seed))
     train_config.ClearField("val_dataset_path")
-    experiment.dataset_config.ClearField("val_split")
-    if train_config.HasField("checkpoint"):
+    data.ClearField("val_split")
+    if train_config.checkpoint.init_epoch:
         train_config.checkpoint.ClearField("init_epoch")
     return replace(spec, experiment=experiment)
 
