@@ -111,10 +111,17 @@ def of(command: Command, listed: MountsFile) -> Request:
         groups=sorted({*os.getgroups()} - {os.getgid()}),
         mounts=mounts.plan(needed.reads, needed.writes | needed.caches | files, listed.mounts),
         environment={**environment, **listed.environment},
-        network=None if needed.downloads else "none",
+        network=_network(command, needed),
         has_terminal=sys.stdout.isatty() and sys.stderr.isatty(),
         tao_options=listed.options,
     )
+
+
+def _network(command: Command, needed: needs.Needs) -> str | None:
+    # Ranks of several machines open connections to each other at ports of their own choice.
+    if command.options.get("rdzv_endpoint"):
+        return "host"
+    return None if needed.downloads else "none"
 
 
 def gpus(asked: Gpus | None, num_processes: int | None, engine: Engine) -> Gpus | None:

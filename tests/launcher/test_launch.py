@@ -23,6 +23,7 @@ from tao_lite.launcher import image, launch, request
 from tao_lite.launcher.engine import Engine
 from tao_lite.launcher.launch import container_options
 from tao_lite.launcher.mounts import Mount
+from tao_lite.launcher.mounts_file import MountsFile
 from tao_lite.launcher.request import Choice, Command, Gpus, Request
 from tests.conftest import ROOT
 
@@ -322,6 +323,17 @@ def test_digest_covers_every_file_of_the_wheel_and_is_the_same_where_that_is_ins
         assert image.source_digest(package) != digest, path
         path.write_bytes(content)
     assert image.source_digest(package) == digest
+
+
+def test_only_ranks_of_several_machines_have_the_machines_network(tmp_path: Path) -> None:
+    spec = tmp_path / "a.cfg"
+    spec.write_text('model_config { arch: "resnet" }')
+
+    def network(**options: object) -> str | None:
+        command = Command(stage="train", options=options, arguments=[], results=tmp_path / "results", source=spec)
+        return request.of(command, MountsFile()).network
+
+    assert [network(rdzv_endpoint=None), network(rdzv_endpoint="first:29400")] == ["none", "host"]
 
 
 def test_privileged_container_has_to_be_allowed_on_the_command_line(tmp_path: Path) -> None:
