@@ -43,7 +43,7 @@ def in_epochs(factor: Callable[[int], float]) -> Formula:
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     rates = []
     for _ in range(50):
-        rates.append(scheduler.get_last_lr()[0])
+        rates.append(float(scheduler.get_last_lr()[0]))
         optimizer.step()
         scheduler.step()
     return lambda p: rates[int(p * STEPS + 0.5) * 50 // STEPS]
@@ -127,7 +127,8 @@ def test_the_penalty_of_multitask_is_on_kernels_alone(kind: str) -> None:
     network = nn.Sequential(nn.Conv2d(3, 10, 5), nn.BatchNorm2d(10), nn.Flatten(), nn.Linear(10, 25))
     penalty = optim.make_penalty(config, network)
     assert penalty is not None
-    kernels = np.concatenate([network[at].weight.detach().numpy().ravel() for at in (0, 3)]).astype(np.float64)
+    tensors = [network.get_parameter(f"{at}.weight").detach() for at in (0, 3)]
+    kernels = np.concatenate([tensor.numpy().ravel() for tensor in tensors]).astype(np.float64)
     assert len(kernels) == STEPS
     assert penalty().item() == pytest.approx(0.01 * (abs(kernels) if kind == "L1" else kernels**2).sum(), rel=1e-5)
 
