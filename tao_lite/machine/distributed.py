@@ -317,6 +317,8 @@ def _agent(arguments: list[str]) -> int:
 
     # torchrun reports what the ranks have already said or what is logged below.
     logging.disable(logging.ERROR)
+    # The thread that beats for a machine may be the last to know its timer, which then can't wait for the thread's end.
+    sys.unraisablehook = lambda lost: _log.debug("%r in %r", lost.exc_value, lost.object)
     given = run.parse_args(arguments)  # type: ignore[no-untyped-call]
     try:
         run.run(given)  # type: ignore[no-untyped-call]
