@@ -79,6 +79,16 @@ class Run:
         return self.results / "events"
 
     @property
+    def trackers_log(self) -> Path:
+        """What the libraries of trackers say."""
+        return self.results / "trackers.log"
+
+    @property
+    def trackers(self) -> Path:
+        """The runs of trackers that this run is in."""
+        return self.results / "trackers.json"
+
+    @property
     def traces(self) -> Path:
         """Where TensorBoard looks for traces of training steps."""
         return self.events / "plugins" / "profile"

@@ -102,6 +102,7 @@ OPENERS = {
     "machine/usage.py": "/proc",
     "monitor/console.py": "/dev/null",
     "monitor/events.py": "TensorBoard's file, new and appended to",
+    "monitor/mirror.py": "its own output, by number",
     "spec/reference.py": "our own meanings.json",
     "stages/export/clients/tao_deploy_verify.py": "leaves the house: it reads answers of another program",
     "stages/export/clients/triton_classify.py": "leaves the house: it sends pictures to a server",
