@@ -10,7 +10,7 @@ from tao_lite.data import look_alikes
 from tao_lite.data.example import Example
 from tao_lite.errors import DataError
 from tao_lite.stages.dataset.pictures import ERROR, REMARK, Observation, depths, pictures
-from tao_lite.stages.dataset.sources import Reports, Source
+from tao_lite.stages.dataset.sources import Reports, Source, verify
 from tao_lite.stages.dataset.sources import reports as left_out_of
 
 
@@ -38,6 +38,8 @@ def check(sources: Sequence[Source]) -> Result:
             examples[source.name] = source.read()
         except DataError as error:
             observations.append(Observation(ERROR, "dataset", str(source.root), str(error)))
+    if len(examples) == len(sources):
+        observations += _of_corrections(sources)
     frames: dict[Path, list[Example]] = {}
     for example in (example for side in examples.values() for example in side):
         frames.setdefault(example.path, []).append(example)
@@ -87,6 +89,13 @@ def labels(
         if name in ("train", "data") and len(names) == 1:
             words = f"holds one class only ({', '.join(names)}), and training needs two"
             yield Observation(ERROR, "dataset", name, words)
+
+
+def _of_corrections(sources: Sequence[Source]) -> Iterator[Observation]:
+    try:
+        verify(sources)
+    except DataError as error:
+        yield Observation(ERROR, "dataset", "corrections", str(error))
 
 
 def _named(example: Example) -> str:
