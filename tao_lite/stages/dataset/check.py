@@ -9,7 +9,8 @@ from typing import Any
 from tao_lite.data import look_alikes
 from tao_lite.data.example import Example
 from tao_lite.errors import DataError
-from tao_lite.stages.dataset.pictures import ERROR, REMARK, Observation, depths, pictures
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.stages.dataset.pictures import ERROR, REMARK, Observation, depths, doubtful, pictures
 from tao_lite.stages.dataset.sources import Reports, Source, verify
 from tao_lite.stages.dataset.sources import reports as left_out_of
 
@@ -28,8 +29,8 @@ class Result:
         return sum(observation.severity == ERROR for observation in self.findings)
 
 
-def check(sources: Sequence[Source]) -> Result:
-    """Look at every example of these data sets."""
+def check(sources: Sequence[Source], experiment: pb.Experiment | None = None) -> Result:
+    """Look at every example of these data sets, and at their size for the network of the spec, if there is one."""
     reports = left_out_of(sources)
     observations: list[Observation] = []
     examples: dict[str, list[Example]] = {}
@@ -45,6 +46,7 @@ def check(sources: Sequence[Source]) -> Result:
         frames.setdefault(example.path, []).append(example)
     found = dict(zip(frames, pictures(list(frames.values())), strict=True))
     observations += [observation for picture in found.values() for observation in picture.observations]
+    observations += doubtful(frames.values(), found.values(), input_size(experiment))
     observations += labels(examples, reports, {path for path, picture in found.items() if not picture.size})
     for name, side in examples.items():
         looked_at = [found[path] for path in dict.fromkeys(example.path for example in side)]
@@ -59,6 +61,13 @@ def check(sources: Sequence[Source]) -> Result:
         num_examples=num_examples,
         num_pictures=len(found),
     )
+
+
+def input_size(experiment: pb.Experiment | None) -> tuple[int, int] | None:
+    """Height and width that the spec's network reads; None where no spec says it."""
+    text = experiment.model_config.input_image_size if experiment else ""
+    _, height, width = (int(number) for number in text.split(",")) if text else (0, 0, 0)
+    return (height, width) if height and width else None
 
 
 def labels(
