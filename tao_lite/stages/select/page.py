@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader
 from PIL import Image
@@ -20,18 +20,15 @@ MAX_SHOWN = 500
 _SIDE = 224
 
 
-class Shown(Protocol):
-    """An image with the reason and the score by which it was chosen."""
+class Chosen(NamedTuple):
+    """An image that was chosen: why, in words, and by what score, the higher the better."""
 
-    @property
-    def path(self) -> Path: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def score(self) -> float: ...
+    path: Path
+    reason: str
+    score: float
 
 
-def page(chosen: Sequence[Shown], title: str, full_scale: float) -> str:
+def page(chosen: Sequence[Chosen], title: str, full_scale: float) -> str:
     """The first of the chosen images, in their order, as one HTML text; full_scale: as of `decode`."""
     folder = Path(__file__).parent
     environment = Environment(

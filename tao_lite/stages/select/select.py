@@ -15,7 +15,7 @@ from tao_lite.metrics import selection
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.tasks import Task, Tasks
-from tao_lite.stages.select.page import page
+from tao_lite.stages.select.page import Chosen, page
 
 FEW_LABELS = 20
 """Labels per class, on average, below which typical images teach more than unsure ones; the bound is ours. Source of
@@ -45,7 +45,7 @@ class Seen(NamedTuple):
     """What a network says of images: probabilities [N, outputs] and, where its layers were asked, features [N, d].
 
     `known` [M, d] are features of images that need no label any more. `labels` is how many the network was trained
-    with, of all classes; 0 where that is not known.
+    with, of all classes; 0 where that is not known. `full_scale` is of their pictures, as of `decode`.
     """
 
     paths: Sequence[Path]
@@ -54,15 +54,6 @@ class Seen(NamedTuple):
     known: Tensor | None = None
     labels: int = 0
     full_scale: float = 0
-    """What is white in their pictures, as of `decode`."""
-
-
-class Chosen(NamedTuple):
-    """An image that was chosen: why, in words, and by what score, the higher the better."""
-
-    path: Path
-    reason: str
-    score: float
 
 
 def select(wish: Wish, seen: Seen, class_names: Sequence[str], tasks: Tasks, run: Run) -> Summary:

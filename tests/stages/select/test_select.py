@@ -16,8 +16,8 @@ from tao_lite.run import Run
 from tao_lite.spec.load import Spec
 from tao_lite.spec.tasks import Task
 from tao_lite.stages.inference import Extras, inference
-from tao_lite.stages.select.page import MAX_SHOWN, page
-from tao_lite.stages.select.select import By, Chosen, Seen, Wish, select
+from tao_lite.stages.select.page import MAX_SHOWN, Chosen, page
+from tao_lite.stages.select.select import By, Seen, Wish, select
 from tests.stages.report.test_report import Page, browser
 from tests.test_pipeline import spec, tao_lite, trained
 from tests.training.test_deployed import experiment, exported, pictures
