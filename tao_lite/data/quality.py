@@ -84,7 +84,7 @@ def findings(frames: Iterable[Frame], input_size: tuple[int, int] | None = None)
     """What is doubtful about the examples of these pictures; `input_size`, the network's height and width, if known."""
     frames = list(frames)
     for frame in frames:
-        yield from _too_small(frame, input_size)
+        yield from _too_small(frame, *input_size) if input_size else ()
         yield from _cut(frame)
         yield from _covered(frame)
     yield from _unlike_the_others(
@@ -92,13 +92,12 @@ def findings(frames: Iterable[Frame], input_size: tuple[int, int] | None = None)
     )
 
 
-def _too_small(frame: Frame, input_size: tuple[int, int] | None) -> Iterator[Finding]:
-    for one in frame.examples if input_size else ():
+def _too_small(frame: Frame, input_height: int, input_width: int) -> Iterator[Finding]:
+    for one in frame.examples:
         left, top, right, bottom = one.box or (0, 0, *frame.size)
         width, height = right - left, bottom - top
-        needed_height, needed_width = input_size or (0, 0)
-        if width * MAX_ENLARGED < needed_width and height * MAX_ENLARGED < needed_height:
-            text = f"{width} x {height} pixels, where the network reads {needed_width} x {needed_height}"
+        if width * MAX_ENLARGED < input_width and height * MAX_ENLARGED < input_height:
+            text = f"{width} x {height} pixels, where the network reads {input_width} x {input_height}"
             yield Finding(one.path, one.box, "small", text)
 
 
