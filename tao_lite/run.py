@@ -138,6 +138,15 @@ class Run:
         return self.results / "neighbours.csv"
 
     @property
+    def selected_csv(self) -> Path:
+        """The images that are worth a label, the best first."""
+        return self.results / "selected.csv"
+
+    @property
+    def selected_page(self) -> Path:
+        return self.results / "selected.html"
+
+    @property
     def class_mapping(self) -> Path:
         """The classes of several tasks, in TAO's form."""
         return self.results / "class_mapping.json"

@@ -20,7 +20,7 @@ FLOORS = (
     ("stages/prune",),
     ("stages/train", "stages/report", "stages/benchmark", "stages/quantize"),
     ("stages/evaluate", "stages/export", "stages/inference", "stages/preflight"),
-    ("training", "stages/dataset"),
+    ("training", "stages/dataset", "stages/select"),
     ("monitor", "checkpoint", "compat"),
     ("data", "metrics", "models", "launcher", "run", "schedule"),
     ("machine", "pruning", "spec"),

@@ -2360,6 +2360,8 @@ class DatasetConfig(_message.Message):
     GROUP_PATTERN_FIELD_NUMBER: _builtins.int
     FULL_SCALE_FIELD_NUMBER: _builtins.int
     MULTITASK_FIELD_NUMBER: _builtins.int
+    EXCLUDE_FIELD_NUMBER: _builtins.int
+    RELABEL_FIELD_NUMBER: _builtins.int
     format: Global___DatasetFormat.Kind.ValueType
     """Layout on disk."""
     val_split: _builtins.float
@@ -2401,6 +2403,18 @@ class DatasetConfig(_message.Message):
     """The value that is white in pictures of more than 8 bits, such as 4095 for 12 bits in files of 16 (grey, or colour in
     PNG). 0: the largest of the file's type, 1 for floating point. It doesn't touch pictures of 8 bits.
     """
+    exclude: _builtins.str
+    """CSV file of examples to leave out of training and validation: path (as the data set has it, absolute or below
+    train_dataset_path), box (left top right bottom in pixels, empty for all of a picture) and decision. Rows with decision
+    accept or unsure count, all where there is no such column; those that relabel accepts of the same file are kept. An
+    eval_dataset_path of its own is read as it is; the held-out part of the training data, and val_dataset_path, are
+    evaluated as they were validated. Not for MULTITASK.
+    """
+    relabel: _builtins.str
+    """CSV file of examples that are of another class than the data say: path and box as of exclude, label (what the data
+    say, which is compared), likely (the class that it gets, one of the data's) and decision. Rows with decision accept
+    count, all where there is no such column. Where it holds: as exclude.
+    """
     @_builtins.property
     def kitti(self) -> Global___KittiConfig:
         """KITTI options."""
@@ -2435,10 +2449,12 @@ class DatasetConfig(_message.Message):
         group_pattern: _builtins.str | None = ...,
         full_scale: _builtins.float | None = ...,
         multitask: Global___MultitaskConfig | None = ...,
+        exclude: _builtins.str | None = ...,
+        relabel: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "exclude", b"exclude", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "relabel", b"relabel", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "exclude", b"exclude", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "relabel", b"relabel", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
