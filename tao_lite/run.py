@@ -79,6 +79,16 @@ class Run:
         return self.results / "events"
 
     @property
+    def trackers_log(self) -> Path:
+        """What the libraries of trackers say."""
+        return self.results / "trackers.log"
+
+    @property
+    def trackers(self) -> Path:
+        """The runs of trackers that this run is in."""
+        return self.results / "trackers.json"
+
+    @property
     def traces(self) -> Path:
         """Where TensorBoard looks for traces of training steps."""
         return self.events / "plugins" / "profile"
@@ -135,6 +145,15 @@ class Run:
     @property
     def neighbours_csv(self) -> Path:
         return self.results / "neighbours.csv"
+
+    @property
+    def selected_csv(self) -> Path:
+        """The images that are worth a label, the best first."""
+        return self.results / "selected.csv"
+
+    @property
+    def selected_page(self) -> Path:
+        return self.results / "selected.html"
 
     @property
     def class_mapping(self) -> Path:

@@ -123,7 +123,9 @@ def changed(path: Path, target: Path, change: Callable[[onnx.ModelProto], object
     return target
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", ["image", *(pytest.param(one, marks=pytest.mark.slow) for one in FORMS if one != "image")]
+)
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_a_deployed_network_answers_as_its_checkpoint(
     exported: Callable[[str], Path], pictures: Path, tmp_path: Path, form: str, runtime: str

@@ -15,8 +15,10 @@ from tao_lite.models import architectures
 from tao_lite.monitor import diagrams, graph
 from tao_lite.monitor.events import Events
 from tao_lite.monitor.monitor import EpochRow, Monitor
+from tao_lite.monitor.trackers import NONE, Wish
 from tao_lite.spec import resolved
 from tao_lite.spec.load import Spec
+from tao_lite.spec.trackers import asked
 from tao_lite.stages.train.answers import (
     MAX_CLASSES,
     NUM_WORST,
@@ -164,6 +166,12 @@ class Watch:
 def _metrics(spec: Spec) -> Sequence[str]:
     metric = best_metric(spec.experiment.train_config)
     return (*METRICS, *((f"val/{metric.key}", f"best/{metric.key}") if metric.extra else ()))
+
+
+def wish(spec: Spec) -> Wish:
+    """The trackers that the spec turns on, and what they have to know."""
+    trackers = asked(spec.experiment.train_config.visualizer)
+    return Wish(trackers=trackers, settings=_settings(spec), key=spec.wandb_key) if trackers else NONE
 
 
 def _settings(spec: Spec) -> dict[str, float | str]:
