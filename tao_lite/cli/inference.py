@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     "--neighbours", type=PATH, help="Folder of images: write the nearest to each image to neighbours.csv too."
 )
 @click.option("--num_neighbours", type=click.IntRange(1), default=5, help="How many of them.  [default: 5]")
+@click.option("--heat_maps", is_flag=True, help="Write each image under what speaks for its class to heat_maps/ too.")
 @common
 def inference(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
     """Classify images: the class and its probability for each, in result.csv."""
     has_embeddings, neighbours, number = (rest.pop(name) for name in ("embeddings", "neighbours", "num_neighbours"))
+    has_heat_maps = rest.pop("heat_maps")
     images = [path for path in (rest.pop("image"), rest.pop("image_dir")) if path]
     if len(images) != 1:
         raise click.UsageError("give one image with -i or a folder with -d")
@@ -40,7 +42,9 @@ def inference(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
         from tao_lite.stages.inference import Extras
         from tao_lite.stages.inference import inference as inference_stage
 
-        extras = Extras(has_embeddings=has_embeddings, neighbours=neighbours, num_neighbours=number)
+        extras = Extras(
+            has_embeddings=has_embeddings, neighbours=neighbours, num_neighbours=number, has_heat_maps=has_heat_maps
+        )
         return inference_stage(spec, run, images[0], extras)
 
     fields = {"eval_config.model_path": model, "eval_config.batch_size": rest.pop("batch_size")}

@@ -24,7 +24,7 @@ from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.spec.tasks import OF, Tasks
-from tao_lite.training import deployed
+from tao_lite.training import deployed, heat_map_files, heat_maps
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.embeddings import Embeddings, compute, refuse_deployed
 from tao_lite.training.trained import Trained, answer, most_probable
@@ -43,6 +43,7 @@ class Extras:
     has_embeddings: bool = False  # embeddings.npz
     neighbours: Path | None = None  # image or folder, of which the nearest ones to each image go to neighbours.csv
     num_neighbours: int = 5
+    has_heat_maps: bool = False  # heat_maps/, pictures under what speaks for their class
 
 
 def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> Summary:
@@ -60,6 +61,7 @@ def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> 
     trained = deployed.opened(path, run.device, spec.experiment)
     needs_layers = extras.has_embeddings or extras.neighbours is not None
     asked = refuse_deployed(trained, path, "--embeddings or --neighbours") if needs_layers else None
+    maps = heat_maps.heat_maps(refuse_deployed(trained, path, "--heat_maps")) if extras.has_heat_maps else None
     data = _images(trained, source, run)
     others = _images(trained, extras.neighbours, run) if extras.neighbours else None
     trained.set_threads(run)
@@ -93,6 +95,8 @@ def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> 
     if found and asked and others:
         among, _ = compute(asked, others, run, "Neighbours")
         summary |= _with_neighbours(run, found, among, extras.num_neighbours)
+    if maps:
+        summary |= heat_map_files.write(maps, rows, run)
     console.computed(trained.precision.name, trained.runtime, speed)
     writing.write_json(run.summary("inference"), summary)
     return summary
