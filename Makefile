@@ -19,6 +19,8 @@ IMAGE     := $(or $(TAO_LITE_IMAGE),tao-lite:$(VERSION))
 RUN       := RUNNER=$(RUNNER) VENV=$(VENV) TAO_LITE_IMAGE=$(IMAGE) containers/run
 COMPOSE   := TAO_LITE_IMAGE=$(IMAGE) PORT=$(PORT) containers/compose
 COMPILE   := uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --no-annotate --no-header
+# All that runs here; trackers are installed by who has them.
+EXTRAS  := train import export openvino pretrained report sign
 PORT    ?= 6006
 PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 
@@ -147,9 +149,9 @@ $(LAUNCHER): pyproject.toml containers/launcher.lock
 	@touch $@
 
 lock: ## Pin the newest and the oldest versions that pyproject.toml allows (needs uv)
-	$(COMPILE) pyproject.toml --all-extras --group build -o requirements.lock
+	$(COMPILE) pyproject.toml $(addprefix --extra ,$(EXTRAS) test dev) --group build -o requirements.lock
 	$(COMPILE) --group bench --excludes requirements.lock -o tests/bench/requirements.txt
 	$(COMPILE) pyproject.toml --group build -c requirements.lock -o containers/launcher.lock
-	$(COMPILE) pyproject.toml $(addprefix --extra ,train import export openvino pretrained report sign) --group build --excludes containers/base.txt \
+	$(COMPILE) pyproject.toml $(addprefix --extra ,$(EXTRAS)) --group build --excludes containers/base.txt \
 	  -c requirements.lock -o containers/image.lock
-	$(COMPILE) pyproject.toml --all-extras --group build --resolution lowest-direct -o tests/oldest.txt
+	$(COMPILE) pyproject.toml $(addprefix --extra ,$(EXTRAS) test dev) --group build --resolution lowest-direct -o tests/oldest.txt

@@ -79,6 +79,16 @@ class Run:
         return self.results / "events"
 
     @property
+    def trackers_log(self) -> Path:
+        """What the libraries of trackers say."""
+        return self.results / "trackers.log"
+
+    @property
+    def trackers(self) -> Path:
+        """The runs of trackers that this run is in."""
+        return self.results / "trackers.json"
+
+    @property
     def traces(self) -> Path:
         """Where TensorBoard looks for traces of training steps."""
         return self.events / "plugins" / "profile"
@@ -136,6 +146,15 @@ class Run:
     def groups_csv(self) -> Path:
         """How the network does in each group of images."""
         return self.results / "groups.csv"
+
+    @property
+    def selected_csv(self) -> Path:
+        """The images that are worth a label, the best first."""
+        return self.results / "selected.csv"
+
+    @property
+    def selected_page(self) -> Path:
+        return self.results / "selected.html"
 
     @property
     def class_mapping(self) -> Path:

@@ -128,6 +128,7 @@ def test_each_of_our_loaders_gives_every_image(name: str, view: str, tmp_path: P
     assert [sum(epochs(number)) for number in range(2)] == [20, 20]
 
 
+@pytest.mark.slow
 def test_a_peer_learns_three_colours(colours: Path, tmp_path: Path) -> None:
     job = peers.Job(
         size=32,
@@ -172,6 +173,7 @@ def test_a_process_is_measured_with_its_children() -> None:
         end_to_end.measured([sys.executable, "-c", "import sys; print('too bad', file=sys.stderr); sys.exit(3)"], {})
 
 
+@pytest.mark.slow
 def test_a_training_is_measured_with_tensorboard_and_without() -> None:
     sizes = {"images": 40, "size": 32, "batch_size": 8, "epochs": 1, "rounds": 1, "threads": 1, "gpu": False}
     rounds = monitor.compare(argparse.Namespace(**sizes))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -114,6 +115,38 @@ def test_evaluate_gives_each_task_its_scores(root: Path, trained: Path, tmp_path
     assert "Task side\n" in said
     cells = [row for row in table(tmp_path / "confusion_matrices.csv") if row["task"] == "side"]
     assert sum(int(row["images"]) for row in cells) == known["side"]
+
+
+def test_scores_are_those_of_a_hand_computation_where_cells_are_empty(
+    root: Path, trained: Path, tmp_path: Path
+) -> None:
+    rows, random = table(root / "val.csv"), np.random.default_rng(3)
+    for row in rows:
+        row |= {task: "" for task in ("color", "side", "tags") if random.random() < 0.3}
+    with (tmp_path / "val.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    path = f"eval_config.eval_dataset_path={tmp_path / 'val.csv'}"
+    network = ("-e", root / "a.cfg", "-m", trained / "weights" / "best.pth", "-r", tmp_path)
+    tao("evaluate", *network, "--set", path)
+    tao("inference", *network, "-d", root / "images")
+    probable = {Path(row["path"]).name: row for row in table(tmp_path / "predictions.csv")}
+    found = json.loads((tmp_path / "evaluate.json").read_text())
+    losses = []
+    for task in ("color", "side"):
+        known = [(row[task], probable[row["fname"]]) for row in rows if row[task]]
+        assert len(known) < len(rows)
+        assert found["tasks"][task]["top1"] == sum(name == values[task] for name, values in known) / len(known)
+        losses += [-math.log(float(values[f"{task}/{name}"])) for name, values in known]
+    for row in rows:
+        if row["tags"]:
+            shares = {tag: float(probable[row["fname"]][f"tags/{tag}"]) for tag in ("bottom", "top")}
+            is_there = {tag: tag in row["tags"].split("|") for tag in shares}
+            losses.append(-sum(math.log(p if is_there[tag] else 1 - p) for tag, p in shares.items()) / 2)
+    assert found["loss"] == pytest.approx(
+        sum(losses) / len([row for row in rows if any(list(row.values())[1:])]), rel=1e-3
+    )
 
 
 def test_inference_and_a_program_give_a_class_and_a_probability_for_each_task(

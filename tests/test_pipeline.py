@@ -212,6 +212,7 @@ def wait_for(condition: str, path: Path, process: subprocess.Popen[str]) -> None
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_another_folder_from_a_checkpoint_of_its_own(
     spec: Path, trained: Path, tmp_path: Path
 ) -> None:

@@ -50,7 +50,8 @@ def check(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...],
     """Decode every picture of a data set, at PATH or named by a spec, and list what is wrong. Exit code 2 if anything.
 
     Errors: what training would leave out or refuse, and equal pictures under different classes. Remarks: pictures that
-    are read, but not as one may expect.
+    are read, but not as one may expect, and examples that are small for the network, cut by the frame, covered by
+    another, blurred, too dark or too bright.
     """
     import dataclasses
 
@@ -59,7 +60,7 @@ def check(path: Path | None, spec_file: Path | None, overrides: tuple[str, ...],
     from tao_lite.stages.dataset.pictures import REMARK
 
     log_to()
-    result = check_stage(_sources(path, spec_file, overrides, is_logged=False)[0])
+    result = check_stage(*_sources(path, spec_file, overrides, is_logged=False))
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(result), indent=2))
     else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tao_lite.cli.log import log_to
 from tao_lite.errors import RunError
 from tao_lite.machine import distributed, host
+from tao_lite.machine.nodes import ALONE, Nodes
 from tao_lite.run import Run, Summary, best_of
 from tao_lite.spec.load import Spec, load_text, read
 from tao_lite.spec.paths import is_deployed
@@ -39,6 +40,7 @@ class Options:
     num_processes: int | None
     log_file: Path | None
     verbose: bool
+    nodes: Nodes = ALONE
 
     @property
     def count(self) -> int:
@@ -62,10 +64,11 @@ def start(stage_name: str, stage: Stage, options: Options, *, spec_file: Path | 
     network = spec.experiment.eval_config.model_path if stage_name == "evaluate" else ""
     if network and is_deployed(Path(network)) and (num_processes > 1 or distributed.launched()):
         raise RunError(f"{network}: a deployed network runs in one process; leave -np out, and --gpus above 1")
-    if num_processes > 1 and not distributed.launched():
-        return distributed.launch(num_processes, options.arguments)
+    timeout = spec.experiment.train_config.communication_timeout_seconds
+    if (num_processes > 1 or not options.nodes.is_one) and not distributed.launched():
+        return distributed.launch(num_processes, options.arguments, nodes=options.nodes, timeout_seconds=timeout)
     is_gpu_wanted = False if options.gpus == 0 else bool(options.gpus or options.gpu_index) or None
-    world = start_world(is_gpu_wanted, spec.experiment.train_config.communication_timeout_seconds)
+    world = start_world(is_gpu_wanted, timeout)
     with world.together():
         if world.is_main:
             if options.key:

@@ -8,6 +8,7 @@ import click
 from tao_lite.cli.arguments import PATH, spec_file
 from tao_lite.cli.options import common, compat, options
 from tao_lite.cli.session import start
+from tao_lite.machine import nodes
 
 if TYPE_CHECKING:
     from tao_lite.run import Run, Summary
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 @click.option("--resume", type=PATH, help="Checkpoint of a run elsewhere, to go on from where the folder has none.")
 @click.option("--same_data", is_flag=True, help="Refuse to go on with a data set that has changed.")
 @click.option("--use_amp", is_flag=True, help="FP16 with loss scaling, unless the spec sets train_config.precision.")
+@click.option("--nnodes", default="1", metavar="N", help="Machines that train together, or the least and most: 2:4.")
+@click.option("--rdzv_endpoint", metavar="HOST:PORT", help="Where they meet: one of them, and a free port there.")
+@click.option(
+    "--max_restarts",
+    type=click.IntRange(0),
+    default=0,
+    help="How often those that are left go on from the last checkpoint where a process is lost.",
+)
 @compat
 @common
 def train(spec_file: Path, classmap: Path | None, init_epoch: int | None, use_amp: bool, **rest: Any) -> int:
@@ -46,4 +55,5 @@ def train(spec_file: Path, classmap: Path | None, init_epoch: int | None, use_am
         "train_config.checkpoint.init_epoch": init_epoch,
         "compat": rest.pop("compat"),
     }
+    rest["nodes"] = nodes.parse(*(rest.pop(name) for name in ("nnodes", "rdzv_endpoint", "max_restarts")))
     return start("train", stage, options(rest, fields), spec_file=spec_file, model=None)

@@ -22,6 +22,7 @@ from tao_lite.data.asked import (
     root_of,
     validation_path,
 )
+from tao_lite.data.corrections import Corrections
 from tao_lite.data.example import Example, Options
 from tao_lite.data.formats import split_folders, table
 from tao_lite.data.formats.class_names import read_classmap, refuse_unusable
@@ -98,6 +99,8 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
     train_report, val_report = (report_of(experiment, field) for field in (TRAIN, VALIDATION))
     training = _examples(experiment, TRAIN, train_path, train_report)
     names = tuple(class_names or own_names(experiment, TRAIN, train_path, training))
+    corrections = Corrections.of(experiment)
+    training = corrections.applied(training, train_report, names)
     _compare_classes(TRAIN, training, names, "the class map")
     labels = sorted({label for example in training for label in example.classes})
     several = tasks.of(experiment, names)
@@ -109,10 +112,13 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
         )
     if val_path:
         validation = _examples(experiment, VALIDATION, val_path, val_report)
+        validation = corrections.applied(validation, val_report, names)
         # Of one data.yaml, they are different parts.
         if _same(train_path, val_path) and not set(training).isdisjoint(validation):
             _log.warning("%s is the training folder too: validation measured what was learned by heart", VALIDATION)
+        corrections.verify()
     else:
+        corrections.verify()
         training, validation = divide(training, experiment.dataset_config.val_split)
     _compare_classes(VALIDATION, validation, names, "the training data")
     _log.info("%d examples for training, %d for validation; %d classes", len(training), len(validation), len(names))
@@ -143,6 +149,8 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     report = report_of(experiment, field)
     examples = _examples(experiment, field, eval_path or train.val_dataset_path, report)
     names = tuple(class_names or own_names(experiment, field, eval_path or train.val_dataset_path, examples))
+    if field == VALIDATION:
+        examples = Corrections.of(experiment).applied(examples, report, names)
     _compare_classes(field, examples, names, "the network", _FOR_THE_NETWORK)
     return DataSet(tuple(examples), names, report, tasks.of(experiment, names))
 

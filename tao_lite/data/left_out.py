@@ -46,6 +46,7 @@ NO_LABEL = Reason("no_label", "without a label in any task")
 OUTSIDE = Reason("outside", "links out of their folder")
 SYSTEM = Reason("system", "of systems and programs", is_meant=True)
 DONT_CARE = Reason("dont_care", "DontCare", is_meant=True)
+EXCLUDED = Reason("excluded", "excluded by a list", "dataset_config.exclude", is_meant=True)
 IGNORED = Reason("ignored", "of ignored classes", "dataset_config.kitti.ignored_classes", is_meant=True)
 
 

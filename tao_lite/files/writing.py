@@ -19,6 +19,7 @@ from tao_lite.errors import RunError
 
 _PART = re.compile(r"\.tao_lite-[0-9a-f]{16}\.part")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how what a spreadsheet computes begins
 
 
 @contextlib.contextmanager
@@ -109,6 +110,11 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
     return text.getvalue()
 
 
+def as_meant(word: str) -> str:
+    """The word that csv_text has written as this one."""
+    return word[1:] if word.startswith("'") and word[1:].startswith(_FORMULA) else word
+
+
 def _cell(value: object) -> object:
     if isinstance(value, int | float):
         return value
@@ -116,7 +122,7 @@ def _cell(value: object) -> object:
     with contextlib.suppress(ValueError):
         float(word)
         return word
-    return f"'{word}" if word.startswith(("=", "+", "-", "@", "\t", "\r")) else word
+    return f"'{word}" if word.startswith(_FORMULA) else word
 
 
 def link(alias: Path, target: Path) -> None:

@@ -17,6 +17,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import paths
 from tao_lite.spec.paths import Replaced, path_fields
 from tao_lite.spec.stages import STAGES
+from tao_lite.spec.trackers import NAMES, asked
 
 # Options that name what is written; every other path of the command line is read.
 _WRITTEN_OPTIONS = ("output_path", "output_file")
@@ -36,7 +37,7 @@ OnHost = Callable[[Path], Path]
 class Needs:
     """Absolute paths, as the container sees them. `writes` and `caches` are folders; a run can do without the latter.
 
-    `log` is a file that is appended to. `downloads`: weights may have to be fetched.
+    `log` is a file that is appended to. `downloads`: weights may have to be fetched. `tells`: trackers get the numbers.
     """
 
     reads: set[Path]
@@ -44,6 +45,7 @@ class Needs:
     caches: set[Path] = field(default_factory=set)
     log: Path | None = None
     downloads: bool = False
+    tells: bool = False
 
 
 def of_command(
@@ -62,6 +64,11 @@ def of_command(
     # What belongs to an OpenVINO IR lies beside it.
     needs.reads |= {path.parent for path in needs.reads if path.suffix.lower() == ".xml"}
     return needs
+
+
+def of_trackers() -> set[str]:
+    """Environment variables that the trackers' libraries read."""
+    return {name for name in os.environ if name.startswith(tuple(f"{one.upper()}_" for one in NAMES))}
 
 
 def variables(replaced: Replaced) -> set[str]:
@@ -108,6 +115,7 @@ def _add_spec(needs: Needs, stage: str, experiment: pb.Experiment, on_host: OnHo
             needs.downloads = row.trains
         elif not paths.is_published(text):
             needs.reads.add(absolute(Path(text)))
+    needs.tells = row.trains and bool(asked(experiment.train_config.visualizer))
     if needs.downloads:
         names = {"TORCH_HOME": "torch", "HF_HOME": "huggingface"}
         needs.caches |= {Path(os.environ.get(name) or cache_home() / folder) for name, folder in names.items()}

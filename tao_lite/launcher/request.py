@@ -22,7 +22,7 @@ from tao_lite.spec.load import Examined, examine, read
 # Variables that mean the same inside. Proxies and tokens only where something is to be downloaded.
 _PASSED_ON = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NO_COLOR", "FORCE_COLOR", "TERM", "COLORTERM", "NCCL_DEBUG")
 _FOLDERS = ("TORCH_HOME", "HF_HOME")
-_FOR_DOWNLOADS = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HF_TOKEN")
+_FOR_NETWORK = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,12 @@ def of(command: Command, listed: MountsFile) -> Request:
     report = _spec(command, on_host)
     experiment = report.experiment
     needed = needs.of_command(command.stage, command.options, experiment, mounts.absolute(command.results), on_host)
-    passed_on = (*_PASSED_ON, *_FOLDERS, *(_FOR_DOWNLOADS if needed.downloads else ()))
-    environment = _environment({*passed_on, *needs.variables(report.replaced)})
+    passed_on = {*_PASSED_ON, *_FOLDERS, *needs.variables(report.replaced)}
+    if needed.downloads or needed.tells:
+        passed_on |= {*_FOR_NETWORK, *(["HF_TOKEN"] if needed.downloads else ())}
+    if needed.tells:
+        passed_on |= needs.of_trackers()
+    environment = _environment(passed_on)
     _make(needed, on_host)
     files = {needed.log} if needed.log else set()
     return Request(
@@ -111,10 +115,17 @@ def of(command: Command, listed: MountsFile) -> Request:
         groups=sorted({*os.getgroups()} - {os.getgid()}),
         mounts=mounts.plan(needed.reads, needed.writes | needed.caches | files, listed.mounts),
         environment={**environment, **listed.environment},
-        network=None if needed.downloads else "none",
+        network=_network(command, needed),
         has_terminal=sys.stdout.isatty() and sys.stderr.isatty(),
         tao_options=listed.options,
     )
+
+
+def _network(command: Command, needed: needs.Needs) -> str | None:
+    # Ranks of several machines open connections to each other at ports of their own choice.
+    if command.options.get("rdzv_endpoint"):
+        return "host"
+    return None if needed.downloads or needed.tells else "none"
 
 
 def gpus(asked: Gpus | None, num_processes: int | None, engine: Engine) -> Gpus | None:

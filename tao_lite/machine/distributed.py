@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tao_lite.errors import USER_ERROR, Interrupted, RunError
 from tao_lite.machine import signals
+from tao_lite.machine.nodes import ALONE, Nodes
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,6 @@ TIMEOUT_SECONDS = 300
 """How long ranks wait for one that does not answer, where no spec says it."""
 
 _PARENT = "TAO_LITE_PARENT_PROCESS"
-_LOOPBACK = "127.0.0.1"
 # Seconds after which it is said what is waited for.
 _PATIENCE = 10
 
@@ -184,18 +183,25 @@ def start(device_kind: str, timeout_seconds: int = TIMEOUT_SECONDS) -> World:
     return World(**place._asdict(), device=device, peers=peers)
 
 
-def launch(num_processes: int, arguments: Sequence[str], *, module: str = "tao_lite.cli") -> int:
-    """Run `python -m module arguments` as that many ranks on this machine; their exit code.
+def launch(
+    num_processes: int,
+    arguments: Sequence[str],
+    *,
+    module: str = "tao_lite.cli",
+    nodes: Nodes = ALONE,
+    timeout_seconds: int = TIMEOUT_SECONDS,
+) -> int:
+    """Run `python -m module arguments` as that many ranks on this machine, beside those of other nodes; its exit code.
 
     SIGINT, SIGTERM and SIGHUP are passed on; the ranks then have torchrun's 30 seconds to save.
+
+    Raises:
+        RunError: the machine where the nodes meet can't be reached.
     """
-    # As --standalone, by number: the machine's own name and localhost need not resolve.
-    rendezvous = ["--rdzv_backend", "c10d", "--rdzv_endpoint", f"{_LOOPBACK}:0", "--rdzv_id", str(uuid.uuid4())]
-    here = ["--nnodes", "1", "--nproc_per_node", str(num_processes), *rendezvous, "--local_addr", _LOOPBACK]
+    here = ["--nproc_per_node", str(num_processes), *nodes.words(timeout_seconds)]
     torchrun = [*here, "-m", module, *arguments]
     threads = max(1, len(os.sched_getaffinity(0)) // num_processes)
-    # gloo would look for the address of the machine's own name.
-    own = {"OMP_NUM_THREADS": str(threads), **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {})}
+    own = {"OMP_NUM_THREADS": str(threads), **nodes.environment()}
     environment = {**own, **os.environ, _PARENT: str(os.getpid())}
     # A session of its own: Ctrl-C at the terminal would reach the agent twice, and a second signal means "now".
     agent = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
@@ -307,11 +313,15 @@ def _agent(arguments: list[str]) -> int:
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous.api import RendezvousError
 
     # torchrun reports what the ranks have already said or what is logged below.
     logging.disable(logging.ERROR)
+    # The thread that beats for a machine may be the last to know its timer, which then can't wait for the thread's end.
+    sys.unraisablehook = lambda lost: _log.debug("%r in %r", lost.exc_value, lost.object)
+    given = run.parse_args(arguments)  # type: ignore[no-untyped-call]
     try:
-        run.run(run.parse_args(arguments))  # type: ignore[no-untyped-call]
+        run.run(given)  # type: ignore[no-untyped-call]
     except SignalException as error:
         return 128 + signals.STOPPING.get(error.sigval, error.sigval)
     except ChildFailedError as error:
@@ -320,6 +330,14 @@ def _agent(arguments: list[str]) -> int:
             if code < 0 and -code not in signals.STOPPING:
                 _log.critical("rank %d was killed by %s", rank, signal.Signals(-code).name)
         return _shell_code(max(codes.values(), key=_weight))
+    except RendezvousError as error:
+        patience = dict(one.split("=") for one in given.rdzv_conf.split(",") if one).get("join_timeout", "600")
+        _log.critical(
+            "%s machines have not met at %s within %s s (%s); start the same command on each of them, and check that "
+            "all can reach this address and port",
+            *(given.nnodes, given.rdzv_endpoint, patience, str(error) or type(error).__name__),
+        )
+        return USER_ERROR
     return 0
 
 

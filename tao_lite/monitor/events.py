@@ -34,7 +34,8 @@ class Events:
         self._event: Any = Event
         self._summary: Any = summary
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / _next_name(folder)).open("xb")
+        self.path = folder / _next_name(folder)
+        self._file = self.path.open("xb")
         self._records = RecordWriter(self._file)
         # The session log makes readers forget what an earlier run wrote from this step on.
         first_step = resumed_step + 1 if resumed_step else 0

@@ -16,6 +16,7 @@ from tao_lite.errors import RunError, TaoLiteError
 from tao_lite.files import reading, writing
 from tao_lite.monitor.console import clock
 from tao_lite.monitor.events import Events
+from tao_lite.monitor.trackers import NONE, Trackers, Wish
 from tao_lite.run import Run
 
 _log = logging.getLogger(__name__)
@@ -58,17 +59,25 @@ class Monitor:
     After a resume the numbers after resumed_epoch leave training.csv, those after resumed_step leave TensorBoard.
     """
 
-    def __init__(self, run: Run, *, max_epochs: int, resumed_epoch: int = 0, resumed_step: int = 0) -> None:
+    def __init__(
+        self, run: Run, *, max_epochs: int, resumed_epoch: int = 0, resumed_step: int = 0, wish: Wish = NONE
+    ) -> None:
+        """wish: the trackers that get what TensorBoard gets."""
         self._run = run
         self._max_epochs = max_epochs
         self._resumed_epoch = resumed_epoch
         self._resumed_step = resumed_step
-        self._off: set[Path] = set() if run.is_main else {run.training_csv, run.status, run.events, run.traces}
+        files = {run.training_csv, run.status, run.events, run.traces, run.trackers_log}
+        self._off: set[Path] = set() if run.is_main else files
         self._events: Events | None = None
+        self._wish = wish
+        self._trackers: Trackers | None = None
         self._rows: list[list[str]] = []
 
     def __enter__(self) -> Self:
         self.attempt(self._run.events, self._open_events)
+        if self._wish.trackers and self._events:
+            self.attempt(self._run.trackers_log, self._open_trackers)
         if self._resumed_epoch:
             self.attempt(self._run.training_csv, self._read_rows)
         self.status("STARTED", Message.START)
@@ -81,6 +90,8 @@ class Monitor:
             self.status("FAILURE", str(error) or type(error).__name__)
         if self._events:
             self._events.close()
+        if self._trackers:
+            self._trackers.close()
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Points of TensorBoard curves, by tag ("batch/loss"); step counts over all epochs."""
@@ -124,6 +135,10 @@ class Monitor:
 
     def _open_events(self) -> None:
         self._events = Events(self._run.events, self._resumed_step)
+
+    def _open_trackers(self) -> None:
+        assert self._events
+        self._trackers = Trackers(self._run, self._events.path, self._wish, is_resumed=self._resumed_step > 0)
 
     def _read_rows(self) -> None:
         if self._run.training_csv.exists():

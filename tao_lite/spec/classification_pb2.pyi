@@ -902,7 +902,7 @@ Global___RegConfig: _TypeAlias = RegConfig  # noqa: Y015
 
 @_typing.final
 class WandBConfig(_message.Message):
-    """Weights & Biases, read by other TAO tasks."""
+    """Weights & Biases, which gets TensorBoard's numbers and pictures. Needs tao-lite[wandb]."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -913,7 +913,7 @@ class WandBConfig(_message.Message):
     class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[WandBConfig._Mode.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         ONLINE: WandBConfig._Mode.ValueType  # 0
-        """Live."""
+        """Live, unless the variable WANDB_MODE says otherwise."""
         OFFLINE: WandBConfig._Mode.ValueType  # 1
         """Files only."""
         DISABLED: WandBConfig._Mode.ValueType  # 2
@@ -923,7 +923,7 @@ class WandBConfig(_message.Message):
         """Connection."""
 
     ONLINE: WandBConfig.Mode.ValueType  # 0
-    """Live."""
+    """Live, unless the variable WANDB_MODE says otherwise."""
     OFFLINE: WandBConfig.Mode.ValueType  # 1
     """Files only."""
     DISABLED: WandBConfig.Mode.ValueType  # 2
@@ -942,15 +942,15 @@ class WandBConfig(_message.Message):
     enabled: _builtins.bool
     """Switch."""
     key: _builtins.str
-    """Login key."""
+    """Login key; better in the variable WANDB_API_KEY. It is in none of the run's files."""
     project: _builtins.str
-    """Project."""
+    """Project. Unset: tao_lite."""
     entity: _builtins.str
     """Team."""
     reinit: _builtins.bool
     """Several runs in one process."""
     name: _builtins.str
-    """Run name."""
+    """Run name. Unset: that of the results folder."""
     wandb_dir: _builtins.str
     """Folder."""
     notes: _builtins.str
@@ -985,7 +985,7 @@ Global___WandBConfig: _TypeAlias = WandBConfig  # noqa: Y015
 
 @_typing.final
 class ClearMLConfig(_message.Message):
-    """ClearML, read by other TAO tasks."""
+    """ClearML, which gets TensorBoard's numbers and pictures. Needs tao-lite[clearml]."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -996,9 +996,9 @@ class ClearMLConfig(_message.Message):
     CONTINUE_LAST_TASK_FIELD_NUMBER: _builtins.int
     DEFERRED_INIT_FIELD_NUMBER: _builtins.int
     project: _builtins.str
-    """Project."""
+    """Project. Unset: tao_lite."""
     task: _builtins.str
-    """Task name."""
+    """Task name. Unset: that of the results folder."""
     reuse_last_task_id: _builtins.bool
     """Continue in the last task."""
     continue_last_task: _builtins.bool
@@ -1028,8 +1028,66 @@ class ClearMLConfig(_message.Message):
 Global___ClearMLConfig: _TypeAlias = ClearMLConfig  # noqa: Y015
 
 @_typing.final
+class MlflowConfig(_message.Message):
+    """MLflow, which gets TensorBoard's numbers and pictures. Needs tao-lite[mlflow]."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str | None = ...,
+            value: _builtins.str | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TRACKING_URI_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_NAME_FIELD_NUMBER: _builtins.int
+    RUN_NAME_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    tracking_uri: _builtins.str
+    """Server or folder, such as http://host:5000 or file:///runs. Unset: the variable MLFLOW_TRACKING_URI, else mlruns in the
+    results folder.
+    """
+    experiment_name: _builtins.str
+    """Experiment. Unset: tao_lite."""
+    run_name: _builtins.str
+    """Run name. Unset: that of the results folder."""
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Tags."""
+
+    def __init__(
+        self,
+        *,
+        tracking_uri: _builtins.str | None = ...,
+        experiment_name: _builtins.str | None = ...,
+        run_name: _builtins.str | None = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["experiment_name", b"experiment_name", "run_name", b"run_name", "tags", b"tags", "tracking_uri", b"tracking_uri"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment_name", b"experiment_name", "run_name", b"run_name", "tags", b"tags", "tracking_uri", b"tracking_uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MlflowConfig: _TypeAlias = MlflowConfig  # noqa: Y015
+
+@_typing.final
 class VisualizerConfig(_message.Message):
-    """What TensorBoard shows beside the curves."""
+    """What TensorBoard shows beside the curves, and who gets its numbers and pictures too."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1039,6 +1097,7 @@ class VisualizerConfig(_message.Message):
     WANDB_CONFIG_FIELD_NUMBER: _builtins.int
     CLEARML_CONFIG_FIELD_NUMBER: _builtins.int
     PROFILE_STEPS_FIELD_NUMBER: _builtins.int
+    MLFLOW_CONFIG_FIELD_NUMBER: _builtins.int
     enabled: _builtins.bool
     """Pictures, precision-recall curves and the network's graph. TAO's code never reads it."""
     num_images: _builtins.int
@@ -1055,6 +1114,10 @@ class VisualizerConfig(_message.Message):
     def clearml_config(self) -> Global___ClearMLConfig:
         """ClearML."""
 
+    @_builtins.property
+    def mlflow_config(self) -> Global___MlflowConfig:
+        """MLflow."""
+
     def __init__(
         self,
         *,
@@ -1064,10 +1127,11 @@ class VisualizerConfig(_message.Message):
         wandb_config: Global___WandBConfig | None = ...,
         clearml_config: Global___ClearMLConfig | None = ...,
         profile_steps: _builtins.int | None = ...,
+        mlflow_config: Global___MlflowConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clearml_config", b"clearml_config", "enabled", b"enabled", "num_images", b"num_images", "profile_steps", b"profile_steps", "wandb_config", b"wandb_config", "weight_histograms", b"weight_histograms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clearml_config", b"clearml_config", "enabled", b"enabled", "mlflow_config", b"mlflow_config", "num_images", b"num_images", "profile_steps", b"profile_steps", "wandb_config", b"wandb_config", "weight_histograms", b"weight_histograms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clearml_config", b"clearml_config", "enabled", b"enabled", "num_images", b"num_images", "profile_steps", b"profile_steps", "wandb_config", b"wandb_config", "weight_histograms", b"weight_histograms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clearml_config", b"clearml_config", "enabled", b"enabled", "mlflow_config", b"mlflow_config", "num_images", b"num_images", "profile_steps", b"profile_steps", "wandb_config", b"wandb_config", "weight_histograms", b"weight_histograms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2296,6 +2360,8 @@ class DatasetConfig(_message.Message):
     GROUP_PATTERN_FIELD_NUMBER: _builtins.int
     FULL_SCALE_FIELD_NUMBER: _builtins.int
     MULTITASK_FIELD_NUMBER: _builtins.int
+    EXCLUDE_FIELD_NUMBER: _builtins.int
+    RELABEL_FIELD_NUMBER: _builtins.int
     format: Global___DatasetFormat.Kind.ValueType
     """Layout on disk."""
     val_split: _builtins.float
@@ -2337,6 +2403,18 @@ class DatasetConfig(_message.Message):
     """The value that is white in pictures of more than 8 bits, such as 4095 for 12 bits in files of 16 (grey, or colour in
     PNG). 0: the largest of the file's type, 1 for floating point. It doesn't touch pictures of 8 bits.
     """
+    exclude: _builtins.str
+    """CSV file of examples to leave out of training and validation: path (as the data set has it, absolute or below
+    train_dataset_path), box (left top right bottom in pixels, empty for all of a picture) and decision. Rows with decision
+    accept or unsure count, all where there is no such column; those that relabel accepts of the same file are kept. An
+    eval_dataset_path of its own is read as it is; the held-out part of the training data, and val_dataset_path, are
+    evaluated as they were validated. Not for MULTITASK.
+    """
+    relabel: _builtins.str
+    """CSV file of examples that are of another class than the data say: path and box as of exclude, label (what the data
+    say, which is compared), likely (the class that it gets, one of the data's) and decision. Rows with decision accept
+    count, all where there is no such column. Where it holds: as exclude.
+    """
     @_builtins.property
     def kitti(self) -> Global___KittiConfig:
         """KITTI options."""
@@ -2371,10 +2449,12 @@ class DatasetConfig(_message.Message):
         group_pattern: _builtins.str | None = ...,
         full_scale: _builtins.float | None = ...,
         multitask: Global___MultitaskConfig | None = ...,
+        exclude: _builtins.str | None = ...,
+        relabel: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "exclude", b"exclude", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "relabel", b"relabel", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "exclude", b"exclude", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "relabel", b"relabel", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -50,6 +50,7 @@ class Spec:
     notes: tuple[str, ...] = ()
     places: Places = field(default_factory=dict, compare=False)
     replaced: paths.Replaced = field(default_factory=dict, compare=False)
+    wandb_key: str = field(default="", repr=False, compare=False)
 
     @property
     def written(self) -> pb.Experiment:
@@ -140,7 +141,11 @@ def load_text(
         raise SpecError("\n".join([*found.lines(problems[:MAX_SHOWN]), *more]))
     blockers = [replace(one, text=f"{stage} would stop here: {one.text}") for one in found.blockers]
     warnings = found.lines(_in_order([*found.warnings, *blockers]))
-    return Spec(found.experiment, path, warnings, found.lines(found.notes), found.places, found.replaced)
+    key = found.experiment.train_config.visualizer.wandb_config.key
+    if key:
+        # No file of a run may have it.
+        found.experiment.train_config.visualizer.wandb_config.ClearField("key")
+    return Spec(found.experiment, path, warnings, found.lines(found.notes), found.places, found.replaced, key)
 
 
 def examine(

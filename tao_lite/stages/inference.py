@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example
@@ -24,6 +25,7 @@ from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.spec.tasks import OF, Tasks
+from tao_lite.stages.select.select import By, Seen, Wish, select
 from tao_lite.training import deployed, heat_map_files, heat_maps
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.embeddings import Embeddings, compute, refuse_deployed
@@ -44,6 +46,7 @@ class Extras:
     neighbours: Path | None = None  # image or folder, of which the nearest ones to each image go to neighbours.csv
     num_neighbours: int = 5
     has_heat_maps: bool = False  # heat_maps/, pictures under what speaks for their class
+    wish: Wish | None = None  # selected.csv and selected.html; what is near `neighbours` is known already
 
 
 def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> Summary:
@@ -62,6 +65,8 @@ def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> 
     needs_layers = extras.has_embeddings or extras.neighbours is not None
     asked = refuse_deployed(trained, path, "--embeddings or --neighbours") if needs_layers else None
     maps = heat_maps.heat_maps(refuse_deployed(trained, path, "--heat_maps")) if extras.has_heat_maps else None
+    if extras.wish and extras.wish.by != By.UNCERTAINTY:
+        asked = refuse_deployed(trained, path, f"--select by {extras.wish.by}, unlike --by UNCERTAINTY,")
     data = _images(trained, source, run)
     others = _images(trained, extras.neighbours, run) if extras.neighbours else None
     trained.set_threads(run)
@@ -92,11 +97,14 @@ def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> 
         summary |= _compared_with_fp32(trained, rows, run)
     if found and extras.has_embeddings:
         summary |= _with_embeddings(run, found)
+    among = None
     if found and asked and others:
         among, _ = compute(asked, others, run, "Neighbours")
         summary |= _with_neighbours(run, found, among, extras.num_neighbours)
     if maps:
         summary |= heat_map_files.write(maps, rows, run)
+    if extras.wish:
+        summary |= select(extras.wish, _seen(trained, rows, found, among), trained.class_names, trained.tasks, run)
     console.computed(trained.precision.name, trained.runtime, speed)
     writing.write_json(run.summary("inference"), summary)
     return summary
@@ -156,6 +164,19 @@ def _with_neighbours(run: Run, found: Embeddings, among: Embeddings, k: int) -> 
     writing.write(run.neighbours_csv, writing.csv_text(rows))
     console.line(f"Wrote {run.neighbours_csv}: the nearest of {len(among.paths)} images to each")
     return {"neighbours_csv": str(run.neighbours_csv)}
+
+
+def _seen(trained: Trained | Deployment, rows: Rows, found: Embeddings | None, known: Embeddings | None) -> Seen:
+    """What the network says of the images, as it is chosen by."""
+    data = trained.found.training.get("data") if isinstance(trained, Trained) else None
+    return Seen(
+        [path for path, _ in rows],
+        torch.tensor([values for _, values in rows]),
+        found.values if found else None,
+        known.values if known else None,
+        sum(data["train"]["counts"]) if data else 0,
+        trained.experiment.dataset_config.full_scale,
+    )
 
 
 def _paths(source: Path, report: LeftOut) -> list[Path]:

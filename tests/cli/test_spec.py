@@ -369,13 +369,15 @@ def test_a_spec_of_another_family_is_shown_and_compared_as_ours(spec: Run) -> No
 
 
 def test_what_has_no_field_here_is_listed_with_what_happens_instead(spec: Run) -> None:
-    Path("a.yaml").write_text("model: {backbone: resnet_34}\nkey: k\ntrain: {qat: true, wandb: {name: a, tags: [b]}}\n")
+    Path("a.yaml").write_text(
+        "model: {backbone: resnet_34}\nkey: k\ntrain: {qat: true, wandb: {name: a, tags: [b], run_id: c}}\n"
+    )
     _, _, said = spec("upgrade", "a.yaml")
     assert said.splitlines() == [
         "a.yaml:1:1: classification_tf2 is the family of this file; tao-lite spec upgrade writes it in our words",
         "a.yaml:2:1: key: classification_tf2: no field here: no file is encrypted",
         "a.yaml:3:9: train.qat: classification_tf2: has no effect: there is no quantization-aware training here",
-        "a.yaml:3:28: train.wandb: classification_tf2: name, tags: no field here: TensorBoard's files are written",
+        "a.yaml:3:48: train.wandb: classification_tf2: run_id: no field here: the numbers are TensorBoard's",
     ]
 
 

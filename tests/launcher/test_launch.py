@@ -23,6 +23,7 @@ from tao_lite.launcher import image, launch, request
 from tao_lite.launcher.engine import Engine
 from tao_lite.launcher.launch import container_options
 from tao_lite.launcher.mounts import Mount
+from tao_lite.launcher.mounts_file import MountsFile
 from tao_lite.launcher.request import Choice, Command, Gpus, Request
 from tests.conftest import ROOT
 
@@ -322,6 +323,29 @@ def test_digest_covers_every_file_of_the_wheel_and_is_the_same_where_that_is_ins
         assert image.source_digest(package) != digest, path
         path.write_bytes(content)
     assert image.source_digest(package) == digest
+
+
+@pytest.mark.parametrize(
+    ("options", "network", "is_told"),
+    [
+        ({}, "none", False),
+        ({"visualizer": "visualizer { mlflow_config { } }"}, None, True),
+        # Ranks of several machines open connections to each other.
+        ({"endpoint": "first:29400"}, "host", False),
+    ],
+)
+def test_a_container_has_the_network_that_its_training_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str], network: str | None, is_told: bool
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    spec = tmp_path / "a.cfg"
+    spec.write_text(f"train_config {{ {options.get('visualizer', '')} }}")
+    given = {"spec_file": spec, "rdzv_endpoint": options.get("endpoint")}
+    made = request.of(
+        Command(stage="train", options=given, arguments=[], results=tmp_path / "results", source=spec), MountsFile()
+    )
+    assert made.network == network
+    assert ("MLFLOW_TRACKING_URI" in made.environment) == is_told
 
 
 def test_privileged_container_has_to_be_allowed_on_the_command_line(tmp_path: Path) -> None:

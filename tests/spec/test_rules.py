@@ -105,7 +105,7 @@ TRAIN_WARNINGS = [
         ["has no effect: linear_probe trains the head alone, on features computed once"] * 2,
     ),
     ("unfreeze_at_epoch: 5", ["has no effect: neither freeze_blocks nor linear_probe freezes anything"]),
-    ("visualizer { wandb_config { } }", ["has no effect: tao_lite writes TensorBoard files only"]),
+    ("visualizer { wandb_config { reinit: true } }", ["has no effect: each training has a process of its own for it"]),
     (
         "model_parallelism: 0.5",
         ["has no effect: networks of this size need no model parallelism; --gpus trains data-parallel"],

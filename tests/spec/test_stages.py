@@ -23,9 +23,12 @@ def test_every_stage_that_is_named_is_a_row() -> None:
     assert asked_as < named < set(STAGES)
 
 
+_PATHS = ("_path", "_dir", "_root", "label_map", "exclude", "relabel")
+
+
 def test_every_field_that_is_named_as_a_path_says_what_it_leads_to_and_who_reads_it() -> None:
     for field in all_fields(schema.EXPERIMENT):
-        rule, is_named = schema.rule(field), field.name.endswith(("_path", "_dir", "_root", "label_map"))
+        rule, is_named = schema.rule(field), field.name.endswith(_PATHS)
         holder = field.containing_type
         is_path = is_named and holder is not None and holder.name != "WandBConfig"  # no field of which is read
         assert (rule.HasField("path"), bool(rule.read_by)) == (is_path, is_path), field.full_name

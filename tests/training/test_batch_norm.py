@@ -88,6 +88,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Sequence[dict[str, Tensor]]
     return [{name: torch.tensor(values) for name, values in json.loads(text).items()} for text in texts]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_the_joint_batch(two: Sequence[dict[str, Tensor]]) -> None:
     alone = network()
     before = copy.deepcopy(alone.state_dict())

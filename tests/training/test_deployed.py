@@ -133,7 +133,9 @@ def test_what_needs_the_layers_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", ["image", *(pytest.param(one, marks=pytest.mark.slow) for one in FORMS if one != "image")]
+)
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_a_deployed_network_answers_as_its_checkpoint(
     exported: Callable[[str], Path], pictures: Path, tmp_path: Path, form: str, runtime: str

@@ -5,7 +5,7 @@ import itertools
 import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +48,17 @@ def rows(path: Path, report: LeftOut) -> Iterator[Row]:
                 yield Row(place, filled)
 
 
+def is_json(path: Path) -> bool:
+    """Whether the file has JSON lines.
+
+    Raises:
+        DataError: the file can't be read.
+        ReadError: it can't be read now.
+    """
+    with closing(reading.text_lines(path, DataError)) as lines:
+        return _is_json(next(lines, ""))
+
+
 def columns(path: Path) -> Collection[str]:
     """The columns that there are, in their order.
 
@@ -74,15 +85,19 @@ def check_columns(path: Path) -> None:
     others = [name for name in names if name and name not in COLUMNS]
     for needed in NEEDED:
         if needed not in names:
-            near = nearest(needed, others)
-            remedy = f"; if {brief(near)} is meant, name it {needed}" if near else f"; name one {needed}"
-            found = listed(map(brief, names)) or "nothing"
-            if "fname" in names:  # as TAO calls it
-                remedy = "; for a column for each of several tasks, set dataset_config.format: MULTITASK"
-            raise DataError(f"{path}:1: has no column {needed}; it has {found}{remedy}")
+            # As TAO calls it.
+            tasks = "for a column for each of several tasks, set dataset_config.format: MULTITASK"
+            raise no_column(path, needed, names, others, tasks if "fname" in names else "")
     for name in others:
         hint = did_you_mean(name, set(COLUMNS).difference(names))
         _log.log(logging.WARNING if hint else logging.INFO, "%s:1: column %s is not read%s", path, brief(name), hint)
+
+
+def no_column(path: Path, needed: str, names: Collection[str], others: Iterable[str], remedy: str = "") -> DataError:
+    """That the column is not there; one of the `others` may be meant."""
+    near = nearest(needed, others)
+    remedy = remedy or (f"if {brief(near)} is meant, name it {needed}" if near else f"name one {needed}")
+    return DataError(f"{path}:1: has no column {needed}; it has {listed(map(brief, names)) or 'nothing'}; {remedy}")
 
 
 _Cells = Iterator[tuple[str, Mapping[str, str]]]

@@ -5,6 +5,7 @@ Source of names and of what its code reads: NVIDIA's public source of 2023.
 
 from collections.abc import Iterator
 
+from tao_lite.spec import schema
 from tao_lite.spec.families.marks import MULTITASK
 from tao_lite.spec.families.source import Source
 from tao_lite.spec.families.table import Family, Made, elsewhere, lost, made, made_of, moved
@@ -125,6 +126,11 @@ FAMILY = Family(
         *(
             moved(f"{_TRAIN}.visualizer.{name}", f"train_config.visualizer.{name}")
             for name in ("enabled", "num_images", "weight_histograms")
+        ),
+        *(
+            moved(f"{_TRAIN}.visualizer.{name}_config.{one}", f"train_config.visualizer.{name}_config.{one}")
+            for name, message in (("wandb", "WandBConfig"), ("clearml", "ClearMLConfig"))
+            for one in schema.fields(schema.message(message))
         ),
         elsewhere(f"{_TRAIN}.visualizer", "no field here: TensorBoard's files are written"),
         *(

@@ -33,7 +33,7 @@ _ROWS = (
     elsewhere("dataset.sampler", "no field here: every image once an epoch"),
     elsewhere("dataset.pipeline", "no field here: that of dataset.data.train counts"),
     moved("train.exp_config.manual_seed", "train_config.random_seed"),
-    elsewhere("train.exp_config", "no field here: torchrun has options for several machines"),
+    elsewhere("train.exp_config", "no field here: --nnodes N --rdzv_endpoint HOST:PORT"),
     moved(LENGTH, "train_config.n_epochs", default="20"),
     elsewhere(f"{TRAIN}.runner", "no field here: there is one loop, of epochs"),
     moved(f"{TRAIN}.checkpoint_config.interval", "train_config.checkpoint.every_n_epochs"),

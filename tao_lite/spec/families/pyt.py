@@ -123,7 +123,7 @@ _TRAIN = (
     elsewhere("train.checkpointer", "no field here: the best checkpoint by validation accuracy is always kept"),
     elsewhere("train.resume_training_checkpoint_path", "no field here: the same command goes on where it stopped"),
     made("train.pretrained_model_path", "train_config.pretrained_model_path", steps.weights),
-    elsewhere("train.num_nodes", "no field here: --num_processes, or torchrun", "1"),
+    elsewhere("train.num_nodes", "no field here: --nnodes N --rdzv_endpoint HOST:PORT", "1"),
     elsewhere("train.cudnn", "no field here: a run is repeatable but for the order of sums on a GPU"),
     elsewhere(
         "train.tensorboard", "no field here: visualizer says what TensorBoard shows; curves are always written", "true"

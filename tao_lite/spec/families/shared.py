@@ -3,13 +3,33 @@
 from collections.abc import Iterator, Sequence
 
 from tao_lite.spec.families.source import Source
-from tao_lite.spec.families.table import Made, Row, elsewhere, leaf, made_of, said
+from tao_lite.spec.families.table import Made, Row, elsewhere, leaf, made_of, moved, said
 from tao_lite.spec.findings import Finding, Level
 from tao_lite.spec.text.nodes import Leaf, Sequenced
 
 _CHECKPOINTS = ("evaluate.checkpoint", "inference.checkpoint")
 _MAX_STAIRS = 1_000
 _ENGINE = "no field here: TensorRT builds an engine from the exported ONNX file"
+
+_VISUALIZER = "train_config.visualizer"
+
+
+def tracked(wandb: str, clearml: str) -> tuple[Row, ...]:
+    """The blocks of trackers, by their paths."""
+    return (
+        moved(f"{wandb}.enable", f"{_VISUALIZER}.wandb_config.enabled"),
+        *(
+            moved(f"{wandb}.{name}", f"{_VISUALIZER}.wandb_config.{name}")
+            for name in ("project", "entity", "name", "tags", "notes")
+        ),
+        elsewhere(wandb, "no field here: the numbers are TensorBoard's"),
+        *(
+            moved(f"{clearml}.{name}", f"{_VISUALIZER}.clearml_config.{name}")
+            for name in ("project", "task", "tags", "reuse_last_task_id", "continue_last_task", "deferred_init")
+        ),
+        elsewhere(clearml, "no field here: the numbers are TensorBoard's"),
+    )
+
 
 AROUND: tuple[Row, ...] = (
     elsewhere("results_dir", "no field here: -r FOLDER, and results/NAME of NAME.yaml without it"),
@@ -18,8 +38,7 @@ AROUND: tuple[Row, ...] = (
         for stage in ("train", "evaluate", "inference", "prune", "export", "gen_trt_engine", "distill", "quantize")
     ),
     elsewhere("encryption_key", "no field here: no file is encrypted"),
-    elsewhere("wandb", "no field here: TensorBoard's files are written"),
-    elsewhere("clearml", "no field here: TensorBoard's files are written"),
+    *tracked("wandb", "clearml"),
     elsewhere("model_name", "no field here: the file's name is the run's"),
     elsewhere("num_gpus", "no field here: --gpus N", "1"),
     elsewhere("gpu_ids", "no field here: --gpu_index N", "0"),

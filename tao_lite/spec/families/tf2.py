@@ -59,8 +59,7 @@ _TRAIN = (
     made(f"{PENALTY}.weight_decay", "train_config.reg_config.weight_decay", steps.penalty, default="0.000015"),
     moved("train.bn_config.momentum", "model_config.batch_norm_config.momentum"),
     moved("train.bn_config.epsilon", "model_config.batch_norm_config.epsilon"),
-    elsewhere("train.wandb", "no field here: TensorBoard's files are written"),
-    elsewhere("train.clearml", "no field here: TensorBoard's files are written"),
+    *shared.tracked("train.wandb", "train.clearml"),
 )
 _MODEL = (
     made(

@@ -9,8 +9,9 @@ from typing import Any
 from tao_lite.data import look_alikes
 from tao_lite.data.example import Example
 from tao_lite.errors import DataError
-from tao_lite.stages.dataset.pictures import ERROR, REMARK, Observation, depths, pictures
-from tao_lite.stages.dataset.sources import Reports, Source
+from tao_lite.spec import classification_pb2 as pb
+from tao_lite.stages.dataset.pictures import ERROR, REMARK, Observation, depths, doubtful, pictures
+from tao_lite.stages.dataset.sources import Reports, Source, verify
 from tao_lite.stages.dataset.sources import reports as left_out_of
 
 
@@ -28,8 +29,8 @@ class Result:
         return sum(observation.severity == ERROR for observation in self.findings)
 
 
-def check(sources: Sequence[Source]) -> Result:
-    """Look at every example of these data sets."""
+def check(sources: Sequence[Source], experiment: pb.Experiment | None = None) -> Result:
+    """Look at every example of these data sets, and at their size for the network of the spec, if there is one."""
     reports = left_out_of(sources)
     observations: list[Observation] = []
     examples: dict[str, list[Example]] = {}
@@ -38,11 +39,14 @@ def check(sources: Sequence[Source]) -> Result:
             examples[source.name] = source.read()
         except DataError as error:
             observations.append(Observation(ERROR, "dataset", str(source.root), str(error)))
+    if len(examples) == len(sources):
+        observations += _of_corrections(sources)
     frames: dict[Path, list[Example]] = {}
     for example in (example for side in examples.values() for example in side):
         frames.setdefault(example.path, []).append(example)
     found = dict(zip(frames, pictures(list(frames.values())), strict=True))
     observations += [observation for picture in found.values() for observation in picture.observations]
+    observations += doubtful(frames.values(), found.values(), input_size(experiment))
     observations += labels(examples, reports, {path for path, picture in found.items() if not picture.size})
     for name, side in examples.items():
         looked_at = [found[path] for path in dict.fromkeys(example.path for example in side)]
@@ -57,6 +61,13 @@ def check(sources: Sequence[Source]) -> Result:
         num_examples=num_examples,
         num_pictures=len(found),
     )
+
+
+def input_size(experiment: pb.Experiment | None) -> tuple[int, int] | None:
+    """Height and width that the spec's network reads; None where no spec says it."""
+    text = experiment.model_config.input_image_size if experiment else ""
+    _, height, width = (int(number) for number in text.split(",")) if text else (0, 0, 0)
+    return (height, width) if height and width else None
 
 
 def labels(
@@ -87,6 +98,13 @@ def labels(
         if name in ("train", "data") and len(names) == 1:
             words = f"holds one class only ({', '.join(names)}), and training needs two"
             yield Observation(ERROR, "dataset", name, words)
+
+
+def _of_corrections(sources: Sequence[Source]) -> Iterator[Observation]:
+    try:
+        verify(sources)
+    except DataError as error:
+        yield Observation(ERROR, "dataset", "corrections", str(error))
 
 
 def _named(example: Example) -> str:

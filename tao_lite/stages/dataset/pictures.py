@@ -9,10 +9,12 @@ from itertools import combinations, islice
 
 from PIL import Image
 
+from tao_lite.data import quality
 from tao_lite.data.decode import decode, depth, header, picture_bytes
 from tao_lite.data.deep import Depth
 from tao_lite.data.depth import remark
 from tao_lite.data.example import Example
+from tao_lite.data.quality import Measures
 from tao_lite.data.similar import Fingerprint, fingerprint
 from tao_lite.errors import DataError
 from tao_lite.machine.host import usable_cores
@@ -48,7 +50,8 @@ _MAX_COMPARED = 200
 class Observation:
     """Something about one place.
 
-    kind: dataset, broken, label or mislabelled, which are errors; suffix, mode or double, which are remarks.
+    kind: dataset, broken, label or mislabelled, which are errors; suffix, mode, double or a reason of
+    `quality.Finding`, which are remarks.
     """
 
     severity: str
@@ -62,7 +65,7 @@ class Picture:
     """What was found in one picture; unless it is broken, a digest of its bytes, its width and height.
 
     fingerprints: one for each of its examples, None for a box that reaches outside; empty where none were asked for.
-    depth: of one of more than 8 bits.
+    measures: likewise, and always there. depth: of one of more than 8 bits.
     """
 
     observations: tuple[Observation, ...]
@@ -70,12 +73,27 @@ class Picture:
     size: tuple[int, int] | None = None
     fingerprints: tuple[Fingerprint | None, ...] = ()
     depth: Depth | None = None
+    measures: tuple[Measures | None, ...] = ()
 
 
 def depths(found: Iterable[Picture], full_scale: float, place: str) -> Iterator[Observation]:
     """What the pictures of more than 8 bits make of their range, all together."""
     if text := remark([picture.depth for picture in found if picture.depth], full_scale):
         yield Observation(REMARK, "depth", place, text)
+
+
+def doubtful(
+    frames: Iterable[Sequence[Example]], found: Iterable[Picture], input_size: tuple[int, int] | None
+) -> Iterator[Observation]:
+    """What `quality.findings` says of these groups of examples, the picture of each looked at."""
+    looked_at = [
+        quality.Frame(examples, picture.size, picture.measures)
+        for examples, picture in zip(frames, found, strict=True)
+        if picture.size
+    ]
+    for one in quality.findings(looked_at, input_size):
+        box = f"the box {one.box}: " if one.box else ""
+        yield Observation(REMARK, one.reason, str(one.path), f"{box}{one.detail}")
 
 
 def pictures(frames: Sequence[Sequence[Example]], *, with_fingerprints: bool = False) -> Iterator[Picture]:
@@ -115,13 +133,16 @@ def _look(with_fingerprints: bool, examples: Sequence[Example]) -> Picture:
         for example in examples
         if _is_outside(example, width, height)
     ]
-    fingerprints: tuple[Fingerprint | None, ...] = ()
-    if with_fingerprints:
-        image = Image.fromarray(pixels)
-        fingerprints = tuple(
-            None if _is_outside(example, width, height) else fingerprint(image, example.box) for example in examples
-        )
-    return Picture((*observations, *_contradictions(examples)), digest, (width, height), fingerprints, deep)
+    image = Image.fromarray(pixels) if with_fingerprints else None
+    inside = [None if _is_outside(example, width, height) else example for example in examples]
+    return Picture(
+        observations=(*observations, *_contradictions(examples)),
+        digest=digest,
+        size=(width, height),
+        fingerprints=tuple(fingerprint(image, one.box) if one else None for one in inside) if image else (),
+        depth=deep,
+        measures=tuple(quality.measure(pixels, one.box) if one else None for one in inside),
+    )
 
 
 def _is_outside(example: Example, width: int, height: int) -> bool:

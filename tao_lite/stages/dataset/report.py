@@ -9,9 +9,9 @@ from tao_lite.data.balance import class_weights, weights_by_count
 from tao_lite.data.dataset import DataSet
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.dataset import advice, stats
-from tao_lite.stages.dataset.check import labels
+from tao_lite.stages.dataset.check import input_size, labels
 from tao_lite.stages.dataset.duplicates import Entry, Fingerprints, duplicates, leakage
-from tao_lite.stages.dataset.pictures import Observation, Picture, depths, pictures
+from tao_lite.stages.dataset.pictures import Observation, Picture, depths, doubtful, pictures
 from tao_lite.stages.dataset.sources import Reports, Sides
 
 _WEIGHTINGS = {"BALANCED": pb.ClassWeighting.BALANCED, "EFFECTIVE_NUMBER": pb.ClassWeighting.EFFECTIVE_NUMBER}
@@ -29,7 +29,7 @@ def report(sides: Sides, reports: Reports | None = None, experiment: pb.Experime
         SpecError: a class weight of the spec is wrong.
     """
     entries = [Entry(name, example) for name, side in sides.items() for example in side]
-    observations, sizes, prints = _looked_at(entries)
+    observations, sizes, prints = _looked_at(entries, input_size(experiment))
     reports = reports or {}
     broken = {entry.example.path for entry, size in zip(entries, sizes, strict=True) if size is None}
     observations |= set(labels(sides, reports, broken))
@@ -51,7 +51,9 @@ def report(sides: Sides, reports: Reports | None = None, experiment: pb.Experime
     return {**values, "advice": advice.advice(values, experiment)}
 
 
-def _looked_at(entries: list[Entry]) -> tuple[set[Observation], list[tuple[int, int] | None], Fingerprints]:
+def _looked_at(
+    entries: list[Entry], input_size: tuple[int, int] | None
+) -> tuple[set[Observation], list[tuple[int, int] | None], Fingerprints]:
     """Observations in the pictures; of each entry the size, None if its picture is broken, and what is compared."""
     frames: dict[Path, list[int]] = {}
     for index, entry in enumerate(entries):
@@ -59,13 +61,15 @@ def _looked_at(entries: list[Entry]) -> tuple[set[Observation], list[tuple[int, 
     examples = [[entries[index].example for index in indices] for indices in frames.values()]
     observations: set[Observation] = set()
     deep: dict[str, list[Picture]] = {}
+    looked_at: list[Picture] = []
     sizes: list[tuple[int, int] | None] = [None] * len(entries)
     prints = Fingerprints(len(entries))
     for indices, cut, picture in zip(
         frames.values(), examples, pictures(examples, with_fingerprints=True), strict=True
     ):
         observations.update(picture.observations)
-        deep.setdefault(entries[indices[0]].split, []).append(dataclasses.replace(picture, fingerprints=()))
+        looked_at.append(dataclasses.replace(picture, fingerprints=()))
+        deep.setdefault(entries[indices[0]].split, []).append(looked_at[-1])
         prints.put(indices, cut, picture)
         for index, example in zip(indices, cut, strict=True):
             left, top, right, bottom = example.box or (0, 0, *(picture.size or (0, 0)))
@@ -73,6 +77,7 @@ def _looked_at(entries: list[Entry]) -> tuple[set[Observation], list[tuple[int, 
     full_scale = entries[0].example.full_scale if entries else 0
     for name, found in deep.items():
         observations.update(depths(found, full_scale, name))
+    observations.update(doubtful(examples, looked_at, input_size))
     return observations, sizes, prints
 
 

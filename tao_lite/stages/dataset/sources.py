@@ -3,10 +3,11 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tao_lite.data import asked, dataset
+from tao_lite.data.corrections import Corrections
 from tao_lite.data.example import Example, Options, Split
 from tao_lite.data.formats import split_folders, table
 from tao_lite.data.left_out import LeftOut
@@ -23,34 +24,45 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One data set: what it is called (train, val, test or data), where it is, its format and how it is read."""
+    """One data set: what it is called (train, val, test or data), where it is, its format and how it is read.
+
+    `corrections` are those that the spec has for training and validation, one object for both.
+    """
 
     name: str
     root: Path
     kind: str
     options: Options
+    corrections: Corrections = field(default_factory=Corrections)
 
     def read(self) -> list[Example]:
         """Its examples.
 
         Raises:
-            DataError: it can't be read.
+            DataError: it can't be read, or not be corrected as asked.
         """
-        return dataset.load(self.root, self.kind, self.options)
+        found = dataset.load(self.root, self.kind, self.options)
+        if not self.corrections:
+            return found
+        labels = {example.label for example in found}
+        names = table.class_names(self.root, self.kind, self.options, labels)
+        return self.corrections.applied(found, self.options.report, names)
 
 
 def of_spec(experiment: pb.Experiment, *, is_logged: bool = True) -> list[Source]:
     """The data sets that a spec names, each once. Problems in them are logged, unless is_logged is false.
 
     Raises:
-        DataError: it names none.
+        DataError: it names none, or a list of corrections that can't be used.
     """
     kind = pb.DatasetFormat.Kind.Name(experiment.dataset_config.format)
     sources: list[Source] = []
-    for field, path in asked.paths(experiment).items():
-        report = asked.report_of(experiment, field, is_logged=is_logged)
-        options = asked.options_of(experiment, field, report)
-        source = Source(name=NAMES[field], root=asked.root_of(path), kind=kind, options=options)
+    corrections = Corrections.of(experiment)
+    for name, path in asked.paths(experiment).items():
+        report = asked.report_of(experiment, name, is_logged=is_logged)
+        options = asked.options_of(experiment, name, report)
+        own = corrections if name != asked.EVALUATION else Corrections()
+        source = Source(name=NAMES[name], root=asked.root_of(path), kind=kind, options=options, corrections=own)
         is_divided = bool(table.split_names(source.root, kind))
         if not any(_is_same(source.root, other.root) and not is_divided for other in sources):
             sources.append(source)
@@ -89,6 +101,16 @@ def _is_same(root: Path, other: Path) -> bool:
     return os.path.realpath(root) == os.path.realpath(other)
 
 
+def verify(sources: Iterable[Source]) -> None:
+    """Compare the corrections with what has been read of all of these data sets.
+
+    Raises:
+        DataError: as of Corrections.verify.
+    """
+    for corrections in {id(source.corrections): source.corrections for source in sources}.values():
+        corrections.verify()
+
+
 def reports(sources: Iterable[Source]) -> Reports:
     """What was left out of these data sets when they were read, by their names."""
     return {source.name: source.options.report for source in sources}
@@ -104,6 +126,7 @@ def sides(experiment: pb.Experiment, sources: Iterable[Source]) -> Sides:
         DataError: a data set can't be read.
     """
     found = {source.name: tuple(source.read()) for source in sources}
+    verify(sources)
     named = {NAMES[field]: os.path.realpath(asked.root_of(path)) for field, path in asked.paths(experiment).items()}
     for name in named.keys() - found.keys():
         first = next(other for other in found if named[other] == named[name])

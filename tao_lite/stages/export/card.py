@@ -28,7 +28,7 @@ from tao_lite.models import architectures
 from tao_lite.pruning import sizes
 from tao_lite.run import summary_beside
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import paths
+from tao_lite.spec import paths, trackers
 
 UNKNOWN = "unknown"
 
@@ -233,8 +233,8 @@ def public_spec(found: Checkpoint) -> str:
     """The spec that the network was trained with, less keys of services; of absolute paths, the last name."""
     experiment = text_format.Parse(found.spec, pb.Experiment())
     if experiment.train_config.HasField("visualizer"):
-        experiment.train_config.visualizer.ClearField("wandb_config")
-        experiment.train_config.visualizer.ClearField("clearml_config")
+        for name in trackers.NAMES:
+            experiment.train_config.visualizer.ClearField(f"{name}_config")  # type: ignore[arg-type]
     for field in list(paths.path_fields(experiment)):
         if field.value.startswith("/"):
             setattr(field.block, field.name, Path(field.value).name)

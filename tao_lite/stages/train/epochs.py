@@ -21,7 +21,7 @@ from tao_lite.monitor.monitor import EpochRow, Message, Monitor
 from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages.train import phases
+from tao_lite.stages.train import phases, watching
 from tao_lite.stages.train import summary as training_summary
 from tao_lite.stages.train.fingerprint import Prints
 from tao_lite.stages.train.phases import Phase, Phases
@@ -81,7 +81,7 @@ class Training:
         resumed = {"resumed_epoch": progress.epoch, "resumed_step": self._step(progress.stats.batches)}
         steps = {"step": resumed["resumed_step"], "num_steps": max_epochs * self.steps_per_epoch}
         with (
-            Monitor(self.run, max_epochs=max_epochs, **resumed) as monitor,
+            Monitor(self.run, max_epochs=max_epochs, wish=watching.wish(self.spec), **resumed) as monitor,
             Watch(self.spec, self.phases, monitor, **steps) as watch,
         ):
             with self.saver, console.Progress(is_main=self.run.is_main) as bar:

@@ -169,7 +169,7 @@ def _hashes(names: Iterable[str]) -> _Numbers:
 
 
 def _name(example: Example, above: str) -> str:
-    path = f"/{str(example.path).removeprefix(above)}".replace(f"/{example.label}/", "/", 1)
+    path = f"/{str(example.path).removeprefix(above)}".replace(f"/{example.annotated or example.label}/", "/", 1)
     return "\0".join((path, str(example.box), *example.labels))
 
 

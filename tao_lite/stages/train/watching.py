@@ -15,8 +15,10 @@ from tao_lite.models import architectures
 from tao_lite.monitor import diagrams, graph
 from tao_lite.monitor.events import Events
 from tao_lite.monitor.monitor import EpochRow, Monitor
+from tao_lite.monitor.trackers import NONE, Wish
 from tao_lite.spec import resolved
 from tao_lite.spec.load import Spec
+from tao_lite.spec.trackers import asked
 from tao_lite.stages.train.answers import (
     MAX_CLASSES,
     NUM_WORST,
@@ -158,6 +160,12 @@ class Watch:
         gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
         events.histograms(step, ((f"weights/{name}", parameter) for name, parameter in parameters.items()))
         events.histograms(step, ((f"gradients/{name}", gradient) for name, gradient in gradients.items()))
+
+
+def wish(spec: Spec) -> Wish:
+    """The trackers that the spec turns on, and what they have to know."""
+    trackers = asked(spec.experiment.train_config.visualizer)
+    return Wish(trackers=trackers, settings=_settings(spec), key=spec.wandb_key) if trackers else NONE
 
 
 def _settings(spec: Spec) -> dict[str, float | str]:

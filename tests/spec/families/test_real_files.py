@@ -1,9 +1,12 @@
 """Every stored YAML of NVIDIA's: its family, the stages that it is for, and what `spec upgrade` makes of it."""
 
+import itertools
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from tao_lite.models.architectures import input_shape
 from tao_lite.spec import resolved
 from tao_lite.spec.families.marks import MULTITASK, OPENMMLAB, PYT, TF2
 from tao_lite.spec.findings import Finding
@@ -11,7 +14,9 @@ from tao_lite.spec.load import Examined, examine, read
 from tao_lite.spec.text import forms
 from tao_lite.spec.upgrade import upgraded
 from tao_lite.stages import preflight
-from tests.conftest import ROOT
+from tests import commands
+from tests.conftest import EVERYTHING, ROOT
+from tests.test_pipeline import environment
 
 SPECS = ROOT.parent / "shared" / "specs_yaml"
 FILES = sorted(path for path in SPECS.rglob("*") if path.is_file() and path.name != "INDEX.md")
@@ -23,6 +28,9 @@ STAGES = {
     **dict.fromkeys(("evaluate", "eval", "eval_config"), "evaluate"),
     **{name: name for name in ("prune", "export", "inference")},
 }
+TRAINING = [
+    path for path in YAML if {"train", "train_config"} & {entry.name for entry in forms.named(read(path), path).entries}
+]
 # Of what a file needs, what only its user can give.
 GIVEN = ("train_config.train_dataset_path", "train_config.val_dataset_path", "eval_config.eval_dataset_path")
 WEIGHTS = ("train_config.pretrained_model_path", "eval_config.model_path", "prune_config.model_path")
@@ -76,6 +84,31 @@ def test_it_passes_for_the_stages_that_it_is_for(path: Path, tmp_path: Path) -> 
         wrong = [one for one in (*found.problems, *found.blockers) if not is_a_right_refusal(one, arch)]
         assert found.lines(wrong) == (), stage
         assert all(FAMILIES[path.parent.name] in one.text for one in found.findings), stage
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", TRAINING if EVERYTHING else TRAINING[::9], ids=named)
+def test_it_trains_for_an_epoch(path: Path, tmp_path: Path) -> None:
+    found = checked(path, "train", tmp_path)
+    channels, _, _ = input_shape(found.experiment.model_config)
+    for split, name in itertools.product(("train", "val"), ("a", "b", "c")):
+        (tmp_path / split / name).mkdir(parents=True)
+        Image.new("RGB" if channels == 3 else "L", (40, 30), 90).save(tmp_path / split / name / "1.png")
+    settings = {
+        "train_config.train_dataset_path": tmp_path / "train",
+        "train_config.val_dataset_path": tmp_path / "val",
+        "train_config.pretrained_model_path": "",
+        "train_config.n_epochs": 1,
+        "train_config.batch_size_per_gpu": 2,
+        "dataset_config.classmap_path": "",
+    }
+    overrides = [text for name, value in settings.items() for text in ("--set", f"{name}={value}")]
+    ran = commands.run(["train", "-e", str(path), "-r", str(tmp_path / "results"), *overrides], environment())
+    if any(is_a_right_refusal(one, found.experiment.model_config.arch) for one in found.findings):
+        assert ran.returncode == 2
+    else:
+        assert ran.returncode == 0, ran.stderr
+        assert (tmp_path / "results" / "weights" / "best.pth").exists()
 
 
 @pytest.mark.parametrize("path", YAML, ids=named)

@@ -223,3 +223,22 @@ def test_range_of_deep_pictures_is_a_remark(tmp_path: Path, capsys: pytest.Captu
     assert exit_code("dataset", "report", tmp_path, "--json") == 0
     problems = json.loads(capsys.readouterr().out)["problems"]
     assert [one["text"] for one in problems if one["kind"] == "depth"] == [text]
+
+
+def test_doubtful_examples_are_remarks_of_check_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pictures of 16 x 12 are enlarged more than 8 times for 224 x 224; one of 21 is black."""
+    for number in range(20):
+        noise(tmp_path / f"data/{'cat' if number % 2 else 'dog'}/{number}.png", number)
+    Image.new("RGB", (16, 12)).save(tmp_path / "data/cat/black.png")
+    black = "dark: 100% of it are black or nearly so"
+    code, found = check(capsys, tmp_path / "data")
+    assert (code, kinds(found, "remark")) == (0, {"black.png": black})
+    spec = tmp_path / "ours.cfg"
+    network = 'model_config { arch: "resnet" n_layers: 18 input_image_size: "3,224,224" }'
+    spec.write_text(f'train_config {{ train_dataset_path: "{tmp_path}/data" }} {network}')
+    _, found = check(capsys, "-e", spec)
+    small = [one["text"] for one in found["findings"] if one["kind"] == "small"]
+    assert small == ["16 x 12 pixels, where the network reads 224 x 224"] * 21
+    assert exit_code("dataset", "report", "-e", spec, "--json") == 0
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    assert [one["kind"] for one in problems if one["severity"] == "remark"] == ["dark", *["small"] * 21]

@@ -182,7 +182,10 @@ def test_nvinfer_feeds_the_file_so_that_it_answers_as_pytorch(
 
 
 @pytest.mark.parametrize("has_boxes", [True, pytest.param(False, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("mode", "fill"), [("CENTRE_CROP", 0), ("SQUEEZE", 0), ("LETTERBOX", 0), ("LETTERBOX", 114)])
+@pytest.mark.parametrize(
+    ("mode", "fill"),
+    [("CENTRE_CROP", 0), ("SQUEEZE", 0), pytest.param("LETTERBOX", 0, marks=pytest.mark.slow), ("LETTERBOX", 114)],
+)
 def test_the_graph_cuts_and_resizes_as_inference_does(
     tmp_path: Path, run: Run, mode: str, fill: int, has_boxes: bool
 ) -> None:

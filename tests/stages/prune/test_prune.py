@@ -229,6 +229,7 @@ def test_rounds_need_what_training_needs(prepared: Prepared) -> None:
     assert files(run.results) == set()
 
 
+@pytest.mark.slow
 def test_all_criteria_are_compared_at_one_size(prepared: Prepared, capsys: pytest.CaptureFixture[str]) -> None:
     _, run = spec_and_run = prepared(pruning_threshold=0.7, retrain_epochs=1, criterion_batches=2)
     compare(*spec_and_run)

@@ -60,10 +60,10 @@ def dtypes(values: Mapping[str, Tensor]) -> set[torch.dtype]:
 @pytest.mark.parametrize(
     ("level", "kept", "more"),
     [
-        ("O2", torch.float32, ""),
+        pytest.param("O2", torch.float32, "", marks=pytest.mark.slow),
         ("O2", torch.float32, "ema_decay: 0.9"),
         ("O3", torch.float16, "loss_scale { }"),
-        ("O3", torch.float16, "ema_decay: 0.9"),
+        pytest.param("O3", torch.float16, "ema_decay: 0.9", marks=pytest.mark.slow),
     ],
 )
 def test_a_training_goes_on_exactly_where_it_was(
