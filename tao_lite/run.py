@@ -147,6 +147,16 @@ class Run:
         return self.results / "neighbours.csv"
 
     @property
+    def heat_maps(self) -> Path:
+        """Folder of pictures under their heat maps, and heat_maps.csv, which says whose they are."""
+        return self.results / "heat_maps"
+
+    @property
+    def groups_csv(self) -> Path:
+        """How the network does in each group of images."""
+        return self.results / "groups.csv"
+
+    @property
     def selected_csv(self) -> Path:
         """The images that are worth a label, the best first."""
         return self.results / "selected.csv"

@@ -152,7 +152,7 @@ def test_scores_are_those_of_a_hand_computation_where_cells_are_empty(
 def test_inference_and_a_program_give_a_class_and_a_probability_for_each_task(
     root: Path, trained: Path, tmp_path: Path
 ) -> None:
-    tao("inference", "-m", trained / "weights" / "best.pth", "-d", root / "images", "-r", tmp_path)
+    tao("inference", "-m", trained / "weights" / "best.pth", "-d", root / "images", "-r", tmp_path, "--heat_maps")
     rows, full = table(tmp_path / "result.csv"), table(tmp_path / "predictions.csv")
     assert list(rows[0]) == [
         "path",
@@ -164,6 +164,13 @@ def test_inference_and_a_program_give_a_class_and_a_probability_for_each_task(
     assert float(rows[0]["color_confidence"]) == max(colours)
     found = [name for name in ("bottom", "top") if float(full[0][f"tags/{name}"]) > 0.5]
     assert rows[0]["tags"] == "|".join(found)
+    maps = table(tmp_path / "heat_maps" / "heat_maps.csv")
+    assert [(one["path"], one["task"]) for one in maps[:4]] == [
+        *((rows[0]["path"], task) for task in ("color", "side", "tags")),
+        (rows[1]["path"], "color"),
+    ]
+    assert [one["class"] for one in maps if one["task"] == "color"] == [row["color"] for row in rows]
+    assert len({one["heat_map"] for one in maps if (tmp_path / "heat_maps" / one["heat_map"]).is_file()}) == 3 * 64
     said = tao("inference", "-m", trained / "weights" / "best.pth", "-i", rows[0]["path"], "-r", tmp_path)
     assert f"{rows[0]['path']}: color {rows[0]['color']}, with confidence " in said
     network = tao_lite.load(trained / "weights" / "best.pth", "cpu")

@@ -22,17 +22,24 @@ if TYPE_CHECKING:
 @click.option("-i", "--image_dir", type=PATH, help="Images to evaluate.  [default: the spec's]")
 @click.option("-b", "--batch_size", type=click.IntRange(1), help="Images per step.  [default: the spec's]")
 @click.option("--knn", type=click.IntRange(1), help="The accuracy too that K nearest training images vote for.")
+@click.option("--groups", is_flag=True, help="Find groups of images that it is weak in, by all that is known of them.")
+@click.option(
+    "--group_by", multiple=True, metavar="FILE:COLUMN", help="The same by a column of a CSV file that has one of paths."
+)
 @compat
 @common
 def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, knn: int | None, **rest: Any) -> int:
     """Evaluate a checkpoint or a deployed network: top-1, top-k, scores per class, confusion matrix."""
+    has_groups, tables = rest.pop("groups"), rest.pop("group_by")
 
     def stage(spec: "Spec", run: "Run") -> "Summary":
         if classmap and run.is_main:
             click.echo(f"-cm {classmap} is not needed: the checkpoint knows its classes", err=True)
         from tao_lite.stages.evaluate import evaluate as evaluate_stage
+        from tao_lite.training.weak_groups import Wish
 
-        return evaluate_stage(spec, run, knn)
+        wish = Wish(has_own=has_groups, tables=tables) if has_groups or tables else None
+        return evaluate_stage(spec, run, knn, wish)
 
     fields = {
         "eval_config.model_path": model,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     "--neighbours", type=PATH, help="Folder of images: write the nearest to each image to neighbours.csv too."
 )
 @click.option("--num_neighbours", type=click.IntRange(1), default=5, help="How many of them.  [default: 5]")
+@click.option("--heat_maps", is_flag=True, help="Write each image under what speaks for its class to heat_maps/ too.")
 @click.option("--select", type=click.IntRange(1), help="How many images to choose for labelling: selected.csv, .html.")
 @click.option(
     "--by",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 def inference(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
     """Classify images: the class and its probability for each, in result.csv."""
     has_embeddings, neighbours, number = (rest.pop(name) for name in ("embeddings", "neighbours", "num_neighbours"))
+    has_heat_maps = rest.pop("heat_maps")
     select, by = rest.pop("select"), rest.pop("by")
     if by and not select:
         raise click.UsageError("--by says how --select chooses; give --select NUMBER too")
@@ -55,6 +57,7 @@ def inference(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
             neighbours=neighbours,
             num_neighbours=number,
             wish=Wish(number=select, by=By(by or "BOTH")) if select else None,
+            has_heat_maps=has_heat_maps,
         )
         return inference_stage(spec, run, images[0], extras)
 

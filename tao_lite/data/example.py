@@ -34,8 +34,9 @@ class Example:
     white where the picture has more than 8 bits, 0 for what its type says. `weight` is how much its loss counts, above
     0. `pixels` is the picture itself where it is in memory, as `decode` gives it. `labels` are those of a picture with
     several tasks, in the place of `label`: TASK/CLASS each, TASK/ where it is known to have no class of a task. `place`
-    is path:line of the label, where one file has many. `occluded` is KITTI's state of an object, -1 where it is not
-    annotated. `annotated` is the label in the data where a list of the spec has corrected it.
+    is path:line of the label, where one file has many. `occluded` and `truncated` are KITTI's state of an object and
+    how much of it lies outside its frame, -1 where it is not annotated. `annotated` is the label in the data where a
+    list of the spec has corrected it.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Example:
     labels: tuple[str, ...] = ()
     place: str = field(default="", compare=False, repr=False)
     occluded: float = field(default=-1, compare=False)
+    truncated: float = field(default=-1, compare=False)
     annotated: str = field(default="", compare=False, repr=False)
 
     @property

@@ -22,6 +22,7 @@ from tao_lite.spec.trackers import NAMES, asked
 # Options that name what is written; every other path of the command line is read.
 _WRITTEN_OPTIONS = ("output_path", "output_file")
 _LOG, _RESULTS, _SPEC = "log_file", "results_dir", "spec_file"
+_TABLES = "group_by"  # FILE:COLUMN each
 
 # What a container has its own of.
 _OWN_INSIDE = re.compile(r"PATH|HOME|SHELL|LD_.*|PYTHON.*")
@@ -57,6 +58,7 @@ def of_command(
         written.append(absolute(paths["model"]).parent)
     not_read = (*_WRITTEN_OPTIONS, _LOG, _RESULTS)
     needs = Needs({absolute(path) for name, path in paths.items() if name not in not_read}, {results, *written})
+    needs.reads |= {absolute(Path(file)) for one in options.get(_TABLES, ()) if (file := one.rpartition(":")[0])}
     needs.log = absolute(paths[_LOG]) if _LOG in paths else None
     _add_spec(needs, stage, experiment, on_host)
     # What belongs to an OpenVINO IR lies beside it.

@@ -2,7 +2,7 @@
 
 import logging
 
-from torch import nn
+from torch import fx, nn
 from torch.fx.experimental import optimization
 
 _log = logging.getLogger(__name__)
@@ -18,6 +18,8 @@ def folded(network: nn.Module) -> nn.Module:
     convolution, its factor goes into the kernel and its summand into the bias.
     """
     network.eval()
+    if isinstance(network, fx.GraphModule):  # it is folded
+        return network
     try:
         return optimization.fuse(network)
     except _FAILURES as error:

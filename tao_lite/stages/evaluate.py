@@ -13,19 +13,22 @@ from tao_lite.metrics.neighbours import nearest, vote
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
-from tao_lite.training import deployed, optim
+from tao_lite.training import deployed, optim, weak_groups
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.embeddings import compute, refuse_deployed
+from tao_lite.training.observer import Observer
 from tao_lite.training.trained import Trained
 from tao_lite.training.validation import evaluate_network, evaluation_loader, penalised
+from tao_lite.training.weak_groups import Wish
 
 CONFUSION = ("task", "true", "predicted", "images")
 
 
-def evaluate(spec: Spec, run: Run, knn: int | None = None) -> Summary:
+def evaluate(spec: Spec, run: Run, knn: int | None = None, groups: Wish | None = None) -> Summary:
     """Evaluate eval_config.model_path, else the best checkpoint of the results folder; the summary is evaluate.json.
 
     knn: how many of the nearest training images vote on each image's class, besides; in one process only.
+    groups: by what groups of images are told apart, in which the network may be weak: groups.csv.
 
     Raises:
         TaoLiteError: the network or the data can't be used.
@@ -37,17 +40,20 @@ def evaluate(spec: Spec, run: Run, knn: int | None = None) -> Summary:
     data = evaluation_loader(experiment, data_set, run.world, is_whole=trained.takes_whole)
     trained.set_threads(run)
     training = _training(trained, path, run) if knn else None
+    columns = weak_groups.given_columns(groups, data_set) if groups else []
+    observer = Observer(trained, data) if groups else None
     started = time.perf_counter()
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Evaluation", len(data))
         result = evaluate_network(
-            trained.network,
+            observer.network if observer else trained.network,
             data,
             k=experiment.eval_config.top_k,
             preprocess=trained.preprocess,
             precision=trained.precision,
             world=run.world,
             each_batch=bar.advance,
+            watch=observer.add if observer else None,
         )
     speed = result.num_images / (time.perf_counter() - started)
     if compat.is_exact(experiment):
@@ -61,6 +67,7 @@ def evaluate(spec: Spec, run: Run, knn: int | None = None) -> Summary:
         "images_per_second": speed,
         "left_out": data.report.values(),
     }
+    observed = observer.result(run.world) if observer else None
     if run.is_main:
         if isinstance(result, JointEvaluation):
             console.joint_evaluation(result)
@@ -76,6 +83,9 @@ def evaluate(spec: Spec, run: Run, knn: int | None = None) -> Summary:
             console.line(line)
         if knn and training:
             summary |= _by_neighbours(*training, data, run, knn)
+        if groups and observed:
+            found = weak_groups.find(data_set, observed, columns, has_own=groups.has_own)
+            summary |= weak_groups.written(found, run)
         writing.write_json(run.summary("evaluate"), summary)
     return summary
 

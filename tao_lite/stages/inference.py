@@ -26,7 +26,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.spec.tasks import OF, Tasks
 from tao_lite.stages.select.select import By, Seen, Wish, select
-from tao_lite.training import deployed
+from tao_lite.training import deployed, heat_map_files, heat_maps
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.embeddings import Embeddings, compute, refuse_deployed
 from tao_lite.training.trained import Trained, answer, most_probable
@@ -45,6 +45,7 @@ class Extras:
     has_embeddings: bool = False  # embeddings.npz
     neighbours: Path | None = None  # image or folder, of which the nearest ones to each image go to neighbours.csv
     num_neighbours: int = 5
+    has_heat_maps: bool = False  # heat_maps/, pictures under what speaks for their class
     wish: Wish | None = None  # selected.csv and selected.html; what is near `neighbours` is known already
 
 
@@ -63,6 +64,7 @@ def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> 
     trained = deployed.opened(path, run.device, spec.experiment)
     needs_layers = extras.has_embeddings or extras.neighbours is not None
     asked = refuse_deployed(trained, path, "--embeddings or --neighbours") if needs_layers else None
+    maps = heat_maps.heat_maps(refuse_deployed(trained, path, "--heat_maps")) if extras.has_heat_maps else None
     if extras.wish and extras.wish.by != By.UNCERTAINTY:
         asked = refuse_deployed(trained, path, f"--select by {extras.wish.by}, unlike --by UNCERTAINTY,")
     data = _images(trained, source, run)
@@ -99,6 +101,8 @@ def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> 
     if found and asked and others:
         among, _ = compute(asked, others, run, "Neighbours")
         summary |= _with_neighbours(run, found, among, extras.num_neighbours)
+    if maps:
+        summary |= heat_map_files.write(maps, rows, run)
     if extras.wish:
         summary |= select(extras.wish, _seen(trained, rows, found, among), trained.class_names, trained.tasks, run)
     console.computed(trained.precision.name, trained.runtime, speed)

@@ -1,5 +1,7 @@
 """Which arithmetic a run computes in: what the spec asks for against what the hardware has."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -60,3 +62,14 @@ def set_tf32(*, allowed: bool) -> None:
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed
     torch.backends.cudnn.conv.fp32_precision = "tf32" if allowed else "ieee"  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def without_tf32() -> Iterator[None]:
+    """Float32 is computed as float32 inside the block; behind it as before."""
+    was_allowed = torch.get_float32_matmul_precision() != "highest"
+    set_tf32(allowed=False)
+    try:
+        yield
+    finally:
+        set_tf32(allowed=was_allowed)

@@ -102,7 +102,8 @@ class Trained:
         return Precision.of(self.experiment.train_config, self.device)
 
     @cached_property
-    def _folded(self) -> nn.Module:
+    def folded(self) -> nn.Module:
+        """The network with fewer operations, for predictions."""
         return folded(self.network)
 
     def in_fp32(self) -> "Trained":
@@ -118,16 +119,14 @@ class Trained:
 
     def probabilities(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[list[float]]]]:
         """Each batch, and for each of its images the probabilities in the order of the class names."""
-        for batch, _, logits in predict(self._folded, batches, preprocess=self.preprocess, precision=self.precision):
+        for batch, _, logits in predict(self.folded, batches, preprocess=self.preprocess, precision=self.precision):
             yield batch, torch.cat(probabilities(self.tasks, logits), dim=1).tolist()
 
     def features(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[list[float]], Tensor]]:
         """As `probabilities`, with what the head reads of each image: float32 [B, d] on the host."""
-        layer = self._folded.get_submodule(head.find(self.network))
+        layer = self.folded.get_submodule(head.find(self.network))
         with head.reading(layer) as inputs:
-            for batch, _, logits in predict(
-                self._folded, batches, preprocess=self.preprocess, precision=self.precision
-            ):
+            for batch, _, logits in predict(self.folded, batches, preprocess=self.preprocess, precision=self.precision):
                 rows = torch.cat(probabilities(self.tasks, logits), dim=1).tolist()
                 yield batch, rows, head.pooled(inputs.pop(), layer).cpu()
 

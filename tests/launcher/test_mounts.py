@@ -242,6 +242,11 @@ def test_pictures_of_a_coco_file_are_seen_with_it(place: Path) -> None:
     assert {place / "data", place / "pictures"} <= needs.of_command("train", {}, spec, place, same).reads
 
 
+def test_a_table_by_which_images_are_grouped_is_seen(place: Path) -> None:
+    options = {"group_by": (f"{place / 'a:b.csv'}:weather", ":camera"), "groups": True}
+    assert needs.of_command("evaluate", options, experiment(), place / "results", same).reads == {place / "a:b.csv"}
+
+
 def test_published_weights_need_a_network_and_their_cache(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(place / "torch"))
     spec = experiment(train_config={"pretrained_model_path": "torchvision://IMAGENET1K_V1"})

@@ -25,7 +25,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec, load_text
 from tao_lite.stages.evaluate import evaluate
 from tao_lite.stages.export.export import Form, export
-from tao_lite.stages.inference import inference
+from tao_lite.stages.inference import Extras, inference
 from tao_lite.training import deployed
 from tao_lite.training.deployed import Deployment, _Network
 from tao_lite.training.runtimes import Computed, Port, import_openvino
@@ -121,6 +121,16 @@ def changed(path: Path, target: Path, change: Callable[[onnx.ModelProto], object
     change(message)
     target.write_bytes(message.SerializeToString())
     return target
+
+
+@pytest.mark.parametrize("extras", [Extras(has_embeddings=True), Extras(has_heat_maps=True)], ids=str)
+def test_what_needs_the_layers_is_refused(
+    exported: Callable[[str], Path], pictures: Path, tmp_path: Path, extras: Extras
+) -> None:
+    run = Run(results=tmp_path, world=distributed.start("cpu"))
+    with pytest.raises(RunError, match=r"whose layers can't be asked; --.* needs the checkpoint"):
+        inference(Spec(experiment(exported("tensor")), Path("a.cfg")), run, pictures, extras)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ class Chooser:
         )
         self._names: set[str] = set()
         self._numbers: dict[int, int] = {}
+        self._shares: dict[float, float] = {}
 
     def label(self, name: str, place: str) -> str:
         """The class that a name means in the network; empty if it is one to ignore, which is counted."""
@@ -137,10 +138,11 @@ class Chooser:
                     [label],
                 )
             else:
-                # Equal sides are one number: millions of boxes take a seventh less memory.
+                # Equal numbers are one: millions of boxes take a seventh less memory.
                 left, top, right, bottom = (self._numbers.setdefault(side, side) for side in box)
+                occluded, truncated = (self._shares.setdefault(one, one) for one in (found.occluded, found.truncated))
                 sides = left, top, right, bottom
-                examples.append(replace(frame, label=label, box=sides, occluded=found.occluded))
+                examples.append(replace(frame, label=label, box=sides, occluded=occluded, truncated=truncated))
         return examples
 
 

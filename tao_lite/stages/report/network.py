@@ -1,26 +1,34 @@
 """The best network of a run: its size, and how it does on the validation images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from tao_lite.data.batch import Batch
+from tao_lite.data.loader import Loader
 from tao_lite.errors import DataError
 from tao_lite.metrics import calibration
 from tao_lite.metrics.calibration import Calibration
 from tao_lite.metrics.counts import Evaluation
+from tao_lite.metrics.groups import Group
 from tao_lite.metrics.joint import JointEvaluation, Result
 from tao_lite.metrics.mistakes import Mistake, Mistakes
 from tao_lite.models import architectures
 from tao_lite.monitor import console
 from tao_lite.pruning import sizes
+from tao_lite.stages.report import pictures
+from tao_lite.stages.report.pictures import Wrong
 from tao_lite.stages.report.record import Record
+from tao_lite.training import weak_groups
+from tao_lite.training.observer import Observer
 from tao_lite.training.trained import Trained
 from tao_lite.training.validation import evaluate_network, validation_loader
 
 NUM_MISTAKES = 12
 """Of each kind: those with the least probability of the true class, and those with the most of another."""
+MAX_GROUPS = 10
+"""Weak groups of which pictures are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +50,8 @@ class Judged:
     calibration: Calibration
     calibrated: Calibration
     mistakes: tuple[Mistake, ...]  # least probability of the true class first
+    groups: tuple[Group, ...]  # as `groups.find` has them
+    wrong: Mapping[int, Wrong]  # those that the weak groups name
 
 
 def load(record: Record) -> Network:
@@ -67,13 +77,19 @@ def judge(network: Network, record: Record) -> Judged:
         SpecError: the spec names no data.
     """
     sample, mistakes = calibration.Sample(), Mistakes(NUM_MISTAKES)
+    trained, world = network.trained, record.run.world
+    data = validation_loader(trained.experiment, trained.class_names, world)
+    observer = Observer(trained, data)
 
     def watch(batch: Batch, labels: Tensor, logits: Tensor) -> None:
         sample.add(logits, labels)
         mistakes.add(batch.images, labels, logits, batch.paths)
+        observer.add(batch, labels, logits)
 
-    evaluation = _evaluated(network, record, watch)
+    evaluation = _evaluated(network, record, data, watch)
     assert isinstance(evaluation, Evaluation)
+    groups = weak_groups.find(data.data_set, observer.result(world), (), has_own=True)
+    named = sorted({index for group in groups[:MAX_GROUPS] if group.is_weak for index in group.wrong})
     logits, labels = sample.result()
     temperature = calibration.best_temperature(logits, labels)
     return Judged(
@@ -83,6 +99,8 @@ def judge(network: Network, record: Record) -> Judged:
         calibration=calibration.measure(logits, labels),
         calibrated=calibration.measure(logits, labels, temperature),
         mistakes=_joined(mistakes),
+        groups=groups,
+        wrong=pictures.wrong(trained, data.data_set, named, world),
     )
 
 
@@ -92,20 +110,20 @@ def judge_tasks(network: Network, record: Record) -> JointEvaluation:
     Raises:
         DataError, SpecError: as judge.
     """
-    found = _evaluated(network, record)
+    trained = network.trained
+    found = _evaluated(network, record, validation_loader(trained.experiment, trained.class_names, record.run.world))
     assert isinstance(found, JointEvaluation)
     return found
 
 
 def _evaluated(
-    network: Network, record: Record, watch: Callable[[Batch, Tensor, Tensor], None] | None = None
+    network: Network, record: Record, data: Loader, watch: Callable[[Batch, Tensor, Tensor], None] | None = None
 ) -> Result:
     trained, world = network.trained, record.run.world
-    data = validation_loader(trained.experiment, trained.class_names, world)
     with console.Progress() as bar:
         bar.begin(f"Evaluation of {record.name}", len(data))
         evaluation = evaluate_network(
-            trained.network,
+            trained.folded,
             data,
             k=trained.experiment.eval_config.top_k,
             preprocess=trained.preprocess,

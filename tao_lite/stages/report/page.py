@@ -16,8 +16,9 @@ from torch import Tensor
 from tao_lite.metrics.counts import Evaluation
 from tao_lite.stages.report import charts, rows
 from tao_lite.stages.report.curves import curves
-from tao_lite.stages.report.network import Judged
+from tao_lite.stages.report.network import MAX_GROUPS, Judged
 from tao_lite.stages.report.subject import Pooled, Subject
+from tao_lite.training.heat_maps import coloured
 
 MAX_CLASSES = 20
 """Of a confusion matrix; of more classes, those with the most mistakes are shown."""
@@ -43,7 +44,7 @@ def page(subjects: Sequence[Subject], device: torch.device, pooled: Pooled | Non
         lstrip_blocks=True,
         undefined=ChainableUndefined,  # Summaries of other versions may lack something.
     )
-    environment.filters.update(number=rows.number, png=png, matrix=matrix, reliability=reliability)
+    environment.filters.update(number=rows.number, png=png, heat=heat, matrix=matrix, reliability=reliability)
     return environment.get_template("report.html").render(
         subjects=subjects,
         title=_title(subjects, pooled),
@@ -56,7 +57,9 @@ def page(subjects: Sequence[Subject], device: torch.device, pooled: Pooled | Non
         environment=rows.environment(subjects),
         machine=rows.machine(device),
         num_pairs=NUM_PAIRS,
+        has_chosen=any(one.chosen or "chosen" in one.missing for one in subjects),
         max_rows=MAX_ROWS,
+        max_groups=MAX_GROUPS,
     )
 
 
@@ -67,8 +70,17 @@ def _title(subjects: Sequence[Subject], pooled: Pooled | None) -> str:
 def png(image: Tensor) -> str:
     """The picture, uint8 [C, H, W] with C 1 or 3, as a data: address."""
     pixels = image.permute(1, 2, 0).numpy()
+    return _address(Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels))
+
+
+def heat(values: Tensor) -> str:
+    """A heat map [h, w] in colours to lie over its picture, as a data: address; the browser makes it as large."""
+    return _address(Image.fromarray(coloured(values)))
+
+
+def _address(image: Image.Image) -> str:
     file = io.BytesIO()
-    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+    image.save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

@@ -4,15 +4,21 @@ import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from tao_lite.errors import RunError, TaoLiteError
 from tao_lite.metrics.counts import Evaluation
 from tao_lite.metrics.joint import JointEvaluation
 from tao_lite.stages.dataset import sources, stats
 from tao_lite.stages.report import network as report_network
+from tao_lite.stages.report import pictures
 from tao_lite.stages.report.network import Judged, Network
+from tao_lite.stages.report.pictures import Chosen
 from tao_lite.stages.report.record import Record
+from tao_lite.training.heat_maps import HeatMaps, heat_maps
 
 _NO_DATA = "--no_data was given, so no image was read"
 
@@ -27,6 +33,9 @@ class Subject:
     network: Network | None = None
     judged: Judged | None = None
     tasks: JointEvaluation | None = None  # in its place, of a network of several tasks
+    chosen: Sequence[Chosen] = ()
+    maps: HeatMaps | None = None
+    heats: Sequence[Tensor] = ()  # of the mistakes, then of what is chosen
     data: dict[str, Any] | None = None  # as `dataset_stats.stats`, and more where `dataset report` was run
     missing: dict[str, str]
 
@@ -41,13 +50,21 @@ class Pooled:
     evaluation: Evaluation
 
 
-def of(record: Record, *, read_data: bool) -> Subject:
-    """The run with all that can be found out about it."""
+def of(record: Record, *, read_data: bool, images: Sequence[Path] = ()) -> Subject:
+    """The run with all that can be found out about it, and the network's answers to these images."""
     subject = Subject(record=record, missing={})
     with _noted(subject, "network"):
         subject.network = report_network.load(record)
     with _noted(subject, "judged"):
         _judge(subject, read_data=read_data)
+    with _noted(subject, "chosen"):
+        if images:
+            subject.chosen = tuple(pictures.chosen(_network(subject).trained, images, record.run.world))
+    with _noted(subject, "heats"):
+        mistakes = subject.judged.mistakes if subject.judged else ()
+        if mistakes or subject.chosen:
+            maps = subject.maps = heat_maps(_network(subject).trained)
+            subject.heats = [*pictures.heats(maps, mistakes), *pictures.heats(maps, subject.chosen)]
     with _noted(subject, "data"):
         subject.data = _data(subject, read_data=read_data)
     return subject
@@ -66,13 +83,18 @@ def _noted(subject: Subject, part: str) -> Iterator[None]:
 def _judge(subject: Subject, *, read_data: bool) -> None:
     if not read_data:
         raise RunError(_NO_DATA)
-    if not subject.network:
-        raise RunError(subject.missing["network"])
-    if subject.network.trained.tasks:
-        subject.tasks = report_network.judge_tasks(subject.network, subject.record)
+    network = _network(subject)
+    if network.trained.tasks:
+        subject.tasks = report_network.judge_tasks(network, subject.record)
         subject.missing["judged"] = "it is not measured for several tasks"
     else:
-        subject.judged = report_network.judge(subject.network, subject.record)
+        subject.judged = report_network.judge(network, subject.record)
+
+
+def _network(subject: Subject) -> Network:
+    if not subject.network:
+        raise RunError(subject.missing["network"])
+    return subject.network
 
 
 def _data(subject: Subject, *, read_data: bool) -> dict[str, Any]:

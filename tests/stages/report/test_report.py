@@ -1,5 +1,7 @@
 """The report: what it shows is what the run did, it needs nothing but itself, and nothing that is missing stops it."""
 
+import base64
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -7,9 +9,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from PIL import Image
 
+import tao_lite
 from tao_lite.cli.main import main
 from tao_lite.files import writing
 from tao_lite.machine import distributed
@@ -45,7 +51,7 @@ dataset_config { val_split: 0.3 }
 prune_config { target_ratio: 0.5 }
 """
 WORLD = distributed.start("cpu")
-EMPTY_TAGS = ("meta", "img", "br", "line", "rect", "path", "use")
+EMPTY_TAGS = ("meta", "img", "br", "line", "rect", "path", "use", "input")
 
 
 class Page(HTMLParser):
@@ -84,6 +90,10 @@ class Page(HTMLParser):
     def row(self, head: str) -> list[str]:
         """The cells after the first row's head that says this."""
         return next(cells[1:] for cells in self.rows if cells[0] == head)
+
+    def pictures(self) -> list[dict[str, str]]:
+        """Images, without the heat maps that lie over them."""
+        return [one for one in self.all("img") if one.get("class") != "heat"]
 
     def all(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.tags if name == tag]
@@ -153,8 +163,9 @@ def test_the_page_needs_nothing_but_itself(page: Page) -> None:
 def test_pictures_have_texts_in_their_place(trained: Path, page: Page) -> None:
     evaluated = summary(trained, "evaluate")
     num_mistakes = round((1 - evaluated["top1"]) * evaluated["num_images"])
-    assert NUM_MISTAKES <= len(page.all("img")) <= min(num_mistakes, 2 * NUM_MISTAKES)
-    for image in page.all("img"):
+    mistakes = [one for one in page.pictures() if " taken for " in one["alt"]]
+    assert NUM_MISTAKES <= len(mistakes) <= min(num_mistakes, 2 * NUM_MISTAKES)
+    for image in mistakes:
         label, predicted = image["alt"].split(" with ")[0].split(" taken for ")
         assert {label, predicted} < set(COLOURS)
         assert f"/{label}/" in image["alt"], "the path, which tells the true class in this data set"
@@ -168,6 +179,63 @@ def test_pictures_have_texts_in_their_place(trained: Path, page: Page) -> None:
 def rows(folder: Path, column: str) -> list[float]:
     lines = [line.split(",") for line in (folder / "training.csv").read_text().splitlines()]
     return [float(line[lines[0].index(column)]) for line in lines[1:]]
+
+
+def heat(address: str) -> npt.NDArray[np.uint8]:
+    """The pixels in a data: address."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
+
+
+def test_a_heat_map_lies_over_each_mistake(page: Page) -> None:
+    maps = [one for one in page.all("img") if one.get("class") == "heat"]
+    assert len(maps) == len([one for one in page.pictures() if " taken for " in one["alt"]])
+    assert "Heat maps by Grad-CAM: " in page.text
+    for one in maps:
+        pixels = heat(one["src"])
+        assert pixels.shape == (2, 2, 4)
+        assert pixels[..., 3].max() == 153, "the hottest place covers the picture by 0.6"
+
+
+def test_a_weak_group_is_shown_with_what_is_wrong_in_it(trained: Path, colours: Path, tmp_path: Path) -> None:
+    """What is called blue at night is green."""
+    planted, run = tmp_path / "planted", shutil.copytree(trained, tmp_path / "run")
+    shutil.copytree(colours, planted)
+    shutil.copytree(planted / "green", planted / "blue" / "<night>")
+    line = f'train_dataset_path: "{colours}"'
+    text = (run / "spec.cfg").read_text()
+    assert line in text
+    (run / "spec.cfg").write_text(text.replace(line, f'{line} val_dataset_path: "{planted}"'))
+    page = made(run)
+    name, images, *_ = page.row("folder blue/<night>")
+    assert (name, images) == ("blue", "40")
+    shown = [one["alt"] for one in page.pictures() if "of the group folder blue/<night>" in one["alt"]]
+    assert len(shown) >= 6
+    assert all(text.startswith("blue, wrong, ") and f"{planted}/blue/<night>/" in text for text in shown)
+
+
+def test_images_that_are_named_are_shown_with_each_networks_answer(
+    trained: Path, copied: Path, colours: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "r.html"
+    named = [colours / "red" / "000.png", colours / "blue" / "000.png"]
+    words = [word for path in named for word in ("-i", str(path))]
+    with pytest.raises(SystemExit) as end:
+        main(["report", "-r", str(trained), "-r", str(copied), "-o", str(output), "--no_data", *words])
+    assert end.value.code == 0
+    page = Page(output)
+    network = tao_lite.load(trained / "weights" / "best.pth", "cpu")
+    assert [one["alt"] for one in page.pictures()] == [
+        f"{name} with probability {probability:.2f}, {path}"
+        for (name, probability), path in zip(network.predict(named), named, strict=True)
+    ]
+    assert len(page.all("img")) == 4
+    assert page.text.count(f"Not there: {copied}/weights/best.pth: no such file") == 1
+
+
+def test_an_image_that_is_not_there_is_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["report", "-r", str(trained), "-i", "none.png"])
+    assert (end.value.code, capsys.readouterr().err) == (2, "Error: none.png: no such image; check the path\n")
 
 
 def test_runs_stand_side_by_side_with_what_differs(trained: Path, copied: Path) -> None:
@@ -207,7 +275,7 @@ def test_data_that_has_moved_is_named(trained: Path, tmp_path: Path) -> None:
     path = next(line.split('"')[1] for line in text.splitlines() if "train_dataset_path" in line)
     (moved / "spec.cfg").write_text(text.replace(path, "/nowhere/colours"))
     page = made(moved)
-    assert page.text.count("Not there: train_config.train_dataset_path: /nowhere/colours can't be read") == 5
+    assert page.text.count("Not there: train_config.train_dataset_path: /nowhere/colours can't be read") == 6
     assert page.row("Parameters") != ["-"]
 
 
@@ -373,8 +441,20 @@ def test_a_browser_shows_all_of_it(trained: Path, page: Page, browser: "Chrome",
     assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
     assert browser.title == "tao_lite: three colours"
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    is_over = browser.execute_script(
+        "return [...document.querySelectorAll('.picture:has(.heat)')].every(one => {"
+        "const [a, b] = [...one.children].map(image => image.getBoundingClientRect());"
+        "return ['left', 'top', 'right', 'bottom'].every(side => Math.abs(a[side] - b[side]) < 1)"
+        "})"
+    )
+    assert is_over, "the heat map has the place of its picture"
+    switch = "document.querySelector('.heats').click();"
+    shown = "return getComputedStyle(document.querySelector('.heat')).display"
+    assert [browser.execute_script(script) for script in (shown, switch + shown, switch + shown)] == [
+        *("block", "none", "block")
+    ]
     boxes = browser.execute_script(
-        "return [...document.querySelectorAll('figure > svg, figure > img')].map(one => one.getBoundingClientRect())"
+        "return [...document.querySelectorAll('figure > svg, figure img')].map(one => one.getBoundingClientRect())"
     )
     assert len(boxes) == 4 + len(page.all("img"))
     assert all(box["width"] >= 100 and box["height"] >= 100 and box["right"] <= width for box in boxes)
