@@ -48,6 +48,10 @@ class RunError(TaoLiteError):
     """The run can't start or go on: folder in use, disk full, non-finite loss."""
 
 
+class DivergedError(RunError):
+    """The loss is no longer finite: another seed or other images may train well with the same settings."""
+
+
 class ReadError(TaoLiteError):
     """The system can't read a file now; the file itself may be whole."""
 

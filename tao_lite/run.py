@@ -114,6 +114,15 @@ class Run:
         """What the benchmark found, in the form that the ending says: benchmark.md, benchmark_curves.svg."""
         return self.results / f"benchmark{ending}"
 
+    def fold(self, number: int) -> Path:
+        """Results folder of a fold's training, counted from 1."""
+        return self.results / f"fold_{number}"
+
+    @property
+    def folds_csv(self) -> Path:
+        """What each image was taken for by the network that was trained without it."""
+        return self.results / "folds.csv"
+
     @property
     def sensitivity_picture(self) -> Path:
         return self.results / "sensitivity.png"
@@ -188,7 +197,7 @@ class Run:
 
     @property
     def best(self) -> Path:
-        """Link to the checkpoint with the highest validation accuracy."""
+        """Link to the checkpoint of the best epoch."""
         return best_of(self.results)
 
     @property

@@ -17,7 +17,7 @@ from tao_lite.data.preprocess import Preprocess
 from tao_lite.models.architectures import build
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.export import references
-from tao_lite.stages.train.restart import Progress
+from tao_lite.stages.train.progress import Progress
 from tests.pruning import zoo
 
 

@@ -17,9 +17,10 @@ from tao_lite.monitor import console
 
 OUR_FAULT, CTRL_C = 1, 130
 
-# Each command's name, which is its module's in this folder, and what it is called there.
+# Each command's name, which is its module's in this folder (- is _ there), and what it is called there.
 _COMMANDS = {
     "benchmark": "benchmark",
+    "cross-validate": "cross_validate",
     "dataset": "dataset_group",
     "doctor": "doctor_command",
     "evaluate": "evaluate",
@@ -85,7 +86,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"tao_lite.cli.{cmd_name}")
+        module = importlib.import_module(f"tao_lite.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = getattr(module, _COMMANDS[cmd_name])
         return command
 

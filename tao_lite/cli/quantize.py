@@ -36,7 +36,7 @@ _FIELDS = ("method", "target", "max_accuracy_drop", "num_images", "image_dir")
     help="How a tensor's range is found.  [default: MINMAX]",
 )
 @click.option("--target", type=click.Choice(["CPU", "TENSORRT"]), help="What the file is for.  [default: CPU]")
-@click.option("--max_accuracy_drop", type=float, help="Loss of validation top-1 to allow, 0 to 1.  [default: 0.005]")
+@click.option("--max_accuracy_drop", type=float, help="Loss of top-1, or best_metric, to allow.  [default: 0.005]")
 @click.option("--num_images", type=int, help="Images to calibrate on.  [default: 256, or all if there are fewer]")
 @click.option("--image_dir", type=PATH, help="Folder of images to calibrate on.  [default: training images]")
 @common

@@ -33,11 +33,13 @@ def paths(experiment: pb.Experiment) -> dict[str, str]:
 def validation_path(experiment: pb.Experiment) -> str:
     """The path of the validation examples: the one named, else that of a manifest for training which says them.
 
+    Where a fold of the training data validates there is none.
+
     Raises:
         DataError: the manifest can't be read.
     """
     train = experiment.train_config
-    if train.val_dataset_path or not train.train_dataset_path:
+    if train.val_dataset_path or not train.train_dataset_path or experiment.dataset_config.HasField("fold"):
         return train.val_dataset_path
     is_said = table.says_validation(root_of(train.train_dataset_path), format_of(experiment))
     return train.train_dataset_path if is_said else ""

@@ -24,6 +24,7 @@ from tao_lite.data.asked import (
 )
 from tao_lite.data.corrections import Corrections
 from tao_lite.data.example import Example, Options
+from tao_lite.data.folds import Fold
 from tao_lite.data.formats import split_folders, table
 from tao_lite.data.formats.class_names import read_classmap, refuse_unusable
 from tao_lite.data.formats.table import FORMATS, detect, split_names
@@ -39,6 +40,7 @@ __all__ = [
     "DataSet",
     "divide",
     "evaluation",
+    "held_out",
     "load",
     "read_classmap",
     "splits",
@@ -90,7 +92,7 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
     """Training and validation examples of the spec.
 
     Class names are those of the training data, in its own order, unless `class_names` gives it. Where nothing says
-    which they are, the validation examples are val_split of the training data: see `divide`.
+    which they are, the validation examples are a part of the training data: see `held_out`.
 
     Raises:
         DataError: a folder can't be read, classes don't match by name, or a side is empty.
@@ -119,7 +121,7 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
         corrections.verify()
     else:
         corrections.verify()
-        training, validation = divide(training, experiment.dataset_config.val_split)
+        training, validation = held_out(training, experiment.dataset_config)
     _compare_classes(VALIDATION, validation, names, "the training data")
     _log.info("%d examples for training, %d for validation; %d classes", len(training), len(validation), len(names))
     return (
@@ -186,6 +188,18 @@ def load(root: Path, kind: str, options: Options) -> list[Example]:
         level = logging.WARNING if options.report.problems else logging.INFO
         _log.log(level, "%s: left out %d: %s", root, options.report.total, options.report)
     return examples
+
+
+def held_out(examples: Collection[Example], config: pb.DatasetConfig) -> tuple[list[Example], list[Example]]:
+    """Training and validation examples where nothing else says which they are: by the fold, else by val_split.
+
+    Raises:
+        DataError: as `divide` and `folds.dealt`.
+    """
+    if not config.HasField("fold"):
+        return divide(examples, config.val_split)
+    fold = config.fold
+    return Fold(num_folds=fold.num_folds, number=fold.number, seed=fold.seed).divide(examples)
 
 
 def divide(examples: Collection[Example], val_split: float) -> tuple[list[Example], list[Example]]:

@@ -45,6 +45,16 @@ class Evaluation:
         """By which networks are compared."""
         return self.top1
 
+    @property
+    def macro_f1(self) -> float:
+        """Mean over the classes that have images."""
+        return self.macro.f1
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall of the classes that have images."""
+        return self.macro.recall
+
     def as_dict(self) -> dict[str, object]:
         """The content of evaluate.json; a loss that is not finite is null, since JSON has no NaN."""
         return {

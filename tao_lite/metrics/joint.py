@@ -1,7 +1,7 @@
 """Counts of several tasks, and the evaluation that follows: each task by itself, and their mean."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +28,12 @@ class JointEvaluation:
     @property
     def top1(self) -> float:
         """The mean score of the tasks that have labels: top-1 or, with several labels, mean average precision."""
-        found = [one.score for one in self.tasks.values() if one.num_images and math.isfinite(one.score)]
+        return self.mean(lambda one: one.score)
+
+    def mean(self, score: Callable[[Evaluation | LabelsEvaluation], float]) -> float:
+        """The mean of a score over the tasks that have labels."""
+        scores = [score(one) for one in self.tasks.values() if one.num_images]
+        found = [one for one in scores if math.isfinite(one)]
         return sum(found) / len(found) if found else 0.0
 
     def as_dict(self) -> dict[str, object]:

@@ -37,13 +37,22 @@ class LabelsEvaluation:
     @property
     def mean_average_precision(self) -> float:
         """Over the classes that have images; NaN where none has."""
-        found = [one.average_precision for one in self.per_class.values() if one.support]
-        return sum(found) / len(found) if found else math.nan
+        return _mean([one.average_precision for one in self.per_class.values() if one.support])
 
     @property
     def score(self) -> float:
         """By which networks are compared."""
         return self.mean_average_precision
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean over the classes that have images, at 0.5; NaN where none has."""
+        return _mean([one.f1 for one in self.per_class.values() if one.support])
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """NaN: recall alone is highest where every class is always found, so specs that ask for it are refused."""
+        return math.nan
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for evaluate.json; null is a number that there is none of."""
@@ -130,3 +139,8 @@ def _scores(logits: Tensor, is_of_class: Tensor) -> LabelScores:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    """NaN of none."""
+    return sum(values) / len(values) if values else math.nan

@@ -108,9 +108,10 @@ def log_handler() -> logging.Handler:
 
 def epoch_line(row: "EpochRow", max_epochs: int) -> str:
     """The line that stays on the screen when an epoch has ended."""
+    extra = "".join(f"val_{name} {value:.3f}  " for name, value in row.val_extra.items())
     return (
         f"Epoch {row.epoch}/{max_epochs}  loss {row.train_loss:.3f}  acc {row.train_accuracy:.3f}  "
-        f"val_loss {row.val_loss:.3f}  val_acc {row.val_accuracy:.3f}  lr {row.learning_rate:.3g}  "
+        f"val_loss {row.val_loss:.3f}  val_acc {row.val_accuracy:.3f}  {extra}lr {row.learning_rate:.3g}  "
         f"{clock(row.seconds)}  ETA {clock(row.seconds * (max_epochs - row.epoch))}"
     )
 

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -48,6 +48,7 @@ class EpochRow:
     val_accuracy: float
     learning_rate: float
     seconds: float
+    val_extra: Mapping[str, float] = field(default_factory=dict)  # What else the best epoch is chosen by, by name.
 
 
 class Monitor:
@@ -106,6 +107,7 @@ class Monitor:
                 "train/top1": row.train_accuracy,
                 "val/loss": row.val_loss,
                 "val/top1": row.val_accuracy,
+                **{f"val/{name}": value for name, value in row.val_extra.items()},
                 "lr": row.learning_rate,
             },
         )
@@ -174,7 +176,7 @@ def _epoch_fields(row: EpochRow, max_epochs: int) -> dict[str, object]:
         "time_per_epoch": clock(row.seconds, tenths=True),
         "eta": clock(row.seconds * (max_epochs - row.epoch), tenths=True),
         "graphical": {**losses, **accuracies, "learning_rate": str(row.learning_rate)},
-        "kpi": accuracies,
+        "kpi": {**accuracies, **{f"validation_{name}": str(value) for name, value in row.val_extra.items()}},
     }
 
 

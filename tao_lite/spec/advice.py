@@ -163,6 +163,8 @@ def _run(experiment: pb.Experiment) -> Iterator[Finding]:
         yield warning(f"{path}.loss_scale", "has no effect: only precision FP16, O1, O2 and O3 scale the loss")
     if experiment.dataset_config.HasField("val_split") and train.val_dataset_path:
         yield warning("dataset_config.val_split", "has no effect: val_dataset_path is set")
+    if experiment.dataset_config.HasField("val_split") and experiment.dataset_config.HasField("fold"):
+        yield warning("dataset_config.val_split", "has no effect: dataset_config.fold says what validates")
     if train.class_weights and train.HasField("class_weighting"):
         yield warning(f"{path}.class_weighting", "has no effect: class_weights is set")
     if train.HasField("early_stopping") and 0 < train.n_epochs <= train.early_stopping.patience:

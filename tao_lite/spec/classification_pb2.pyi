@@ -1263,6 +1263,52 @@ class LossScaleConfig(_message.Message):
 Global___LossScaleConfig: _TypeAlias = LossScaleConfig  # noqa: Y015
 
 @_typing.final
+class BestMetric(_message.Message):
+    """By which number of the validation an epoch is better than another. Of several tasks it is the mean over those that have
+    labels, but for LOSS.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[BestMetric._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TOP1: BestMetric._Kind.ValueType  # 0
+        """Share of the images that are right; mean average precision in a task of several labels."""
+        MACRO_F1: BestMetric._Kind.ValueType  # 1
+        """Mean F1 of the classes that have images."""
+        BALANCED_ACCURACY: BestMetric._Kind.ValueType  # 2
+        """Mean recall of the classes that have images. There is none in a task of several labels."""
+        LOSS: BestMetric._Kind.ValueType  # 3
+        """The validation loss, which is better where it is lower."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    TOP1: BestMetric.Kind.ValueType  # 0
+    """Share of the images that are right; mean average precision in a task of several labels."""
+    MACRO_F1: BestMetric.Kind.ValueType  # 1
+    """Mean F1 of the classes that have images."""
+    BALANCED_ACCURACY: BestMetric.Kind.ValueType  # 2
+    """Mean recall of the classes that have images. There is none in a task of several labels."""
+    LOSS: BestMetric.Kind.ValueType  # 3
+    """The validation loss, which is better where it is lower."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BestMetric: _TypeAlias = BestMetric  # noqa: Y015
+
+@_typing.final
 class CheckpointConfig(_message.Message):
     """Which checkpoints stay in results/weights. The best one always does."""
 
@@ -1271,6 +1317,7 @@ class CheckpointConfig(_message.Message):
     KEEP_LAST_FIELD_NUMBER: _builtins.int
     EVERY_N_EPOCHS_FIELD_NUMBER: _builtins.int
     INIT_EPOCH_FIELD_NUMBER: _builtins.int
+    BEST_METRIC_FIELD_NUMBER: _builtins.int
     keep_last: _builtins.int
     """Newest checkpoints kept."""
     every_n_epochs: _builtins.int
@@ -1279,16 +1326,19 @@ class CheckpointConfig(_message.Message):
     """Epoch to start at, from 1, with the checkpoint of the epoch before it; later ones move to weights/abandoned. 0: after
     the newest checkpoint.
     """
+    best_metric: Global___BestMetric.Kind.ValueType
+    """What makes an epoch the best one, which best.pth is and early_stopping waits for; prune and quantize measure by it."""
     def __init__(
         self,
         *,
         keep_last: _builtins.int | None = ...,
         every_n_epochs: _builtins.int | None = ...,
         init_epoch: _builtins.int | None = ...,
+        best_metric: Global___BestMetric.Kind.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["every_n_epochs", b"every_n_epochs", "init_epoch", b"init_epoch", "keep_last", b"keep_last"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["best_metric", b"best_metric", "every_n_epochs", b"every_n_epochs", "init_epoch", b"init_epoch", "keep_last", b"keep_last"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["every_n_epochs", b"every_n_epochs", "init_epoch", b"init_epoch", "keep_last", b"keep_last"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_metric", b"best_metric", "every_n_epochs", b"every_n_epochs", "init_epoch", b"init_epoch", "keep_last", b"keep_last"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1296,7 +1346,7 @@ Global___CheckpointConfig: _TypeAlias = CheckpointConfig  # noqa: Y015
 
 @_typing.final
 class EarlyStoppingConfig(_message.Message):
-    """Stop when validation accuracy no longer rises."""
+    """Stop when validation accuracy, or what checkpoint.best_metric says, gets no better."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1305,7 +1355,7 @@ class EarlyStoppingConfig(_message.Message):
     patience: _builtins.int
     """Epochs without improvement before the run stops."""
     min_delta: _builtins.float
-    """Smallest rise of the accuracy (0 to 1) that counts."""
+    """Smallest rise of the accuracy (0 to 1) that counts; with checkpoint.best_metric, of that (LOSS: the smallest fall)."""
     def __init__(
         self,
         *,
@@ -2340,6 +2390,38 @@ class MultitaskConfig(_message.Message):
 Global___MultitaskConfig: _TypeAlias = MultitaskConfig  # noqa: Y015
 
 @_typing.final
+class FoldConfig(_message.Message):
+    """One of several folds of the training data, in the place of val_split: it validates, and the others train. Groups stay
+    whole, and each fold has its part of each class. `tao-lite cross-validate` trains all of them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUM_FOLDS_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    num_folds: _builtins.int
+    """How many there are."""
+    number: _builtins.int
+    """Which one validates, from 1."""
+    seed: _builtins.int
+    """Which groups come into which fold."""
+    def __init__(
+        self,
+        *,
+        num_folds: _builtins.int | None = ...,
+        number: _builtins.int | None = ...,
+        seed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["num_folds", b"num_folds", "number", b"number", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_folds", b"num_folds", "number", b"number", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FoldConfig: _TypeAlias = FoldConfig  # noqa: Y015
+
+@_typing.final
 class DatasetConfig(_message.Message):
     """How the data sets are read."""
 
@@ -2360,6 +2442,7 @@ class DatasetConfig(_message.Message):
     GROUP_PATTERN_FIELD_NUMBER: _builtins.int
     FULL_SCALE_FIELD_NUMBER: _builtins.int
     MULTITASK_FIELD_NUMBER: _builtins.int
+    FOLD_FIELD_NUMBER: _builtins.int
     EXCLUDE_FIELD_NUMBER: _builtins.int
     RELABEL_FIELD_NUMBER: _builtins.int
     format: Global___DatasetFormat.Kind.ValueType
@@ -2431,6 +2514,10 @@ class DatasetConfig(_message.Message):
     def multitask(self) -> Global___MultitaskConfig:
         """MULTITASK options."""
 
+    @_builtins.property
+    def fold(self) -> Global___FoldConfig:
+        """A fold that validates, where val_dataset_path is unset; what a manifest says of validation is left out then."""
+
     def __init__(
         self,
         *,
@@ -2449,12 +2536,13 @@ class DatasetConfig(_message.Message):
         group_pattern: _builtins.str | None = ...,
         full_scale: _builtins.float | None = ...,
         multitask: Global___MultitaskConfig | None = ...,
+        fold: Global___FoldConfig | None = ...,
         exclude: _builtins.str | None = ...,
         relabel: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "exclude", b"exclude", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "relabel", b"relabel", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "exclude", b"exclude", "fold", b"fold", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "relabel", b"relabel", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "exclude", b"exclude", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "relabel", b"relabel", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "exclude", b"exclude", "fold", b"fold", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "relabel", b"relabel", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2585,7 +2673,9 @@ class PruneConfig(_message.Message):
     target_macs: _builtins.float
     """Share of multiply-accumulates to keep; the threshold is searched for. 0 is off."""
     max_accuracy_drop: _builtins.float
-    """Largest loss of validation top-1 (0 to 1) before retraining; the threshold is searched for. 0 is off."""
+    """Largest loss of validation top-1 (0 to 1), or of checkpoint.best_metric, before retraining; the threshold is searched
+    for. 0 is off.
+    """
     criterion_batches: _builtins.int
     """Training batches that TAYLOR looks at."""
     rounds: _builtins.int
@@ -2718,8 +2808,8 @@ class QuantizeConfig(_message.Message):
     target: Global___QuantizeTarget.Kind.ValueType
     """What the file is for."""
     max_accuracy_drop: _builtins.float
-    """Largest loss of validation top-1 (0 to 1) against FP32. Layers that lose most stay in float until it holds; a file
-    that does not hold it is not written.
+    """Largest loss of validation top-1 (0 to 1), or of checkpoint.best_metric, against FP32. Layers that lose most stay in
+    float until it holds; a file that does not hold it is not written.
     """
     num_images: _builtins.int
     """Images that ranges are found on, evenly from the classes. Fewer than are set are an error."""

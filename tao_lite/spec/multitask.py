@@ -54,5 +54,8 @@ def _unfit(experiment: pb.Experiment) -> Iterator[tuple[str, str]]:
         yield f"{path}.class_weights", f"weigh with {_PATH}.class_weighting"
     if train.sampler != pb.Sampler.SHUFFLED:
         yield f"{path}.sampler", f"leave it out; {_PATH}.class_weighting has rare classes count more"
+    by_recall = train.checkpoint.best_metric == pb.BestMetric.BALANCED_ACCURACY
+    if by_recall and experiment.dataset_config.multitask.multi_label:
+        yield f"{path}.checkpoint.best_metric", f"{_PATH}.multi_label has no balanced accuracy; take MACRO_F1"
     if experiment.dataset_config.classmap_path:
         yield "dataset_config.classmap_path", "leave it out; classes are sorted by name"

@@ -144,6 +144,7 @@ def _joint_violations(experiment: pb.Experiment, places: Places, stage: str) -> 
     yield from _optimizer_violations(train.optimizer)
     yield from _range_violations(train.random_crop)
     yield from _angle_violations(experiment)
+    yield from _fold_violations(experiment)
     yield from multitask.violations(experiment, stage)
     if stage == "evaluate":
         yield from _evaluation_violations(experiment)
@@ -165,6 +166,16 @@ def _crop_violations(experiment: pb.Experiment) -> Iterator[Finding]:
             found = str(config.enable_center_crop).lower()
             text = f"found {found} beside model_config.resize_mode {mode}; leave one out"
             yield _violation(f"{path}.enable_center_crop", text)
+
+
+def _fold_violations(experiment: pb.Experiment) -> Iterator[Finding]:
+    fold, path = experiment.dataset_config.fold, "dataset_config.fold"
+    if not experiment.dataset_config.HasField("fold"):
+        return
+    if experiment.train_config.val_dataset_path:
+        yield _violation(path, "found beside train_config.val_dataset_path, in whose place it validates; leave one out")
+    if fold.number > fold.num_folds:
+        yield _violation(f"{path}.number", f"found {fold.number}, must be <= num_folds, {fold.num_folds}")
 
 
 def _mean_violations(experiment: pb.Experiment) -> Iterator[Finding]:

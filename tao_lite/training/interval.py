@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tao_lite.data.batch import Batch
-from tao_lite.errors import RunError
+from tao_lite.errors import DivergedError
 from tao_lite.training.precision import Precision
 
 FETCH_SECONDS = 0.5  # between two looks at the device's numbers; each costs a GPU about a millisecond
@@ -70,14 +70,14 @@ class Interval:
         """Add the interval to the stats and begin the next one; its numbers, none without a step.
 
         Raises:
-            RunError: a loss is not finite; names the images of its batch.
+            DivergedError: a loss is not finite; names the images of its batch.
         """
         if not self._losses:
             return {}
         losses, hits = torch.stack(self._losses).tolist(), sum(torch.stack(self._hits).tolist())
         for loss, paths in zip(losses, self._paths, strict=True):
             if not math.isfinite(loss):
-                raise RunError(_non_finite(loss, paths))
+                raise DivergedError(_non_finite(loss, paths))
         images, now = sum(map(len, self._paths)), time.perf_counter()
         seconds, waited = now - self._began, self.wait_seconds
         self.stats.loss_sum += sum(losses)

@@ -11,6 +11,7 @@ from tao_lite.data.dataset import DataSet
 from tao_lite.data.from_spec import loader
 from tao_lite.data.loader import Loader
 from tao_lite.machine.distributed import World
+from tao_lite.metrics.best import METRICS, Metric
 from tao_lite.metrics.joint import ClassCounts, JointCounts, Result
 from tao_lite.models.fold import folded
 from tao_lite.spec import classification_pb2 as pb
@@ -45,6 +46,11 @@ def evaluate_network(
         each_batch(batch.number + 1)
     counts.all_reduce(world)
     return counts.result(k or DEFAULT_TOP_K)
+
+
+def best_metric(config: pb.TrainConfig) -> Metric:
+    """By which networks are compared."""
+    return METRICS[pb.BestMetric.Kind.Name(config.checkpoint.best_metric)]
 
 
 def penalised(result: Result, penalty: Callable[[], Tensor] | None) -> Result:

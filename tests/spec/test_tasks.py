@@ -8,7 +8,7 @@ import torch
 
 from tao_lite.errors import SpecError
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import for_tao, tasks
+from tao_lite.spec import for_tao, multitask, tasks
 from tao_lite.spec.load import examine
 from tao_lite.stages import preflight
 
@@ -95,6 +95,16 @@ def test_the_class_map_is_that_of_tao() -> None:
 )
 def test_what_several_tasks_can_not_have_is_refused_by_name(training: str, dataset: str, expected: str) -> None:
     assert findings(training, dataset)[0].startswith(expected)
+
+
+def test_a_task_of_several_labels_has_no_balanced_accuracy() -> None:
+    ours = experiment()
+    ours.train_config.checkpoint.best_metric = pb.BestMetric.BALANCED_ACCURACY
+    (found,) = multitask.violations(ours, "train")
+    assert found.path == "train_config.checkpoint.best_metric"
+    assert found.text.endswith("dataset_config.multitask.multi_label has no balanced accuracy; take MACRO_F1")
+    ours.dataset_config.multitask.ClearField("multi_label")
+    assert not list(multitask.violations(ours, "train"))
 
 
 def test_quantize_is_refused_before_it_reads_anything() -> None:

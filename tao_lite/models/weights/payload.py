@@ -50,7 +50,7 @@ def _training(version: int) -> Check:
         {
             "optimizer": fields({"state": moments, "param_groups": groups}),
             "precision": _grown(version, precision, later),
-            "progress": _grown(version, progress, later_progress),
+            "progress": _grown(version, progress, later_progress, {"best_value": none_or(amount)}),
         },
         {"threads": of(int, minimum=1), "data": fields({"train": _fingerprint, "val": _fingerprint})},
         {"network": mapped(str, of(Tensor)), "processes": of(int, minimum=1), "begun_with": of(int, minimum=1)},

@@ -18,6 +18,7 @@ AUGMENT = "dataset.augmentation"
 FROZEN = "model.backbone.freeze_backbone"
 _PROCESSES = "train.num_gpus"
 _CLASSES = "classes.txt"
+_MONITORED = {"val_acc_1": "TOP1", "val_loss": "LOSS"}
 _PRECISIONS = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16"}
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 _HALVES = ([0.5] * 3, [0.5] * 3)
@@ -141,6 +142,17 @@ def run(source: Source) -> Iterator[Made | Finding]:
         )
     elif source.has(interval):
         yield made_of(source, interval, "train_config.checkpoint.every_n_epochs", source.text(interval))
+
+
+def best(source: Source) -> Iterator[Made | Finding]:
+    """What the best checkpoint is chosen by; each metric has its own way up here."""
+    path = "train.checkpointer.monitor"
+    name = source.text(path).strip().lower().replace("/", "_")
+    if name in _MONITORED:
+        yield made_of(source, path, "train_config.checkpoint.best_metric", _MONITORED[name])
+    elif name and name != "none":
+        words = f"has no effect: the best checkpoint is chosen by top-1; of {', '.join(_MONITORED)} it could be"
+        yield said(source, Level.WARNING, path, words)
 
 
 def freezing(source: Source) -> Iterator[Made | Finding]:

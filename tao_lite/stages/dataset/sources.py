@@ -133,6 +133,6 @@ def sides(experiment: pb.Experiment, sources: Iterable[Source]) -> Sides:
         if name == "val" or (first == "train" and "val" in named):
             found[name] = found[first]
     if "train" in found and "val" not in found:
-        train, val = dataset.divide(found["train"], experiment.dataset_config.val_split)
+        train, val = dataset.held_out(found["train"], experiment.dataset_config)
         found = {**found, "train": tuple(train), "val": tuple(val)}
     return {name: found[name] for name in ("train", "val", "test") if name in found}

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+from torch import nn
+
 from tao_lite.errors import SpecError
+from tao_lite.metrics.best import TOP1, Metric
 from tao_lite.pruning import importance, plans, surgery, targets, taylor
 from tao_lite.pruning.criteria import Rule
 from tao_lite.pruning.importance import Judge
@@ -17,13 +20,14 @@ TARGETS = ("target_ratio", "target_macs", "max_accuracy_drop")
 
 @dataclass(frozen=True)
 class Choice:
-    """What stays and how that was decided; `tried` holds share of the parameters and validation top-1."""
+    """What stays and how that was decided; `tried` holds share of the parameters and the metric's validation."""
 
     plan: Plan
     threshold: float
     target: tuple[str, float] | None
     tried: tuple[tuple[float, float], ...] = ()
     by_weights: tuple[str, ...] = ()  # layers that BN_SCALE had to judge by their weights
+    metric: Metric = TOP1
 
 
 def choose(subject: Subject) -> Choice:
@@ -47,7 +51,7 @@ def choose(subject: Subject) -> Choice:
             found = _for_accuracy(subject, scored, drop)
             threshold, tried = found.threshold, found.tried
     judged = _judged_by_weights(scored) if config.criterion == pb.PruneCriterion.BN_SCALE else ()
-    return Choice(scored.plan(threshold), threshold, target, tried, judged)
+    return Choice(scored.plan(threshold), threshold, target, tried, judged, subject.metric)
 
 
 def score(subject: Subject) -> Scored:
@@ -132,13 +136,18 @@ def _refuse_without_target(config: pb.PruneConfig) -> None:
 
 
 def _for_accuracy(subject: Subject, scored: Scored, drop: float) -> targets.Search:
-    before = subject.top1(subject.network, "Validation before pruning")
+    metric = subject.metric
+
+    def merit(network: nn.Module, title: str) -> float:
+        return metric.merit(metric.of(subject.evaluated(network, title)))
 
     def accuracy(plan: Plan) -> float:
-        return subject.top1(surgery.cut(subject.network, plan), "Validation of a try")
+        return merit(surgery.cut(subject.network, plan), "Validation of a try")
 
+    before = merit(subject.network, "Validation before pruning")
     found = targets.for_accuracy(scored, before - drop, accuracy)
-    return replace(found, tried=((1.0, before), *found.tried))
+    tried = ((1.0, before), *found.tried)
+    return replace(found, tried=tuple((share, metric.merit(one)) for share, one in tried))
 
 
 def _judged_by_weights(scored: Scored) -> tuple[str, ...]:

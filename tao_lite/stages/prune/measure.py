@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tao_lite.errors import TaoLiteError
+from tao_lite.metrics.joint import Result
 from tao_lite.pruning.trace import Shape
 from tao_lite.stages.prune.subject import Subject
 from tao_lite.training.trained import on_device
@@ -38,10 +39,10 @@ def latencies(networks: Sequence[nn.Module], shape: Shape, device: torch.device)
     return [_latency(networks, shape, one) for one in devices]
 
 
-def accuracies(subject: Subject, networks: Sequence[nn.Module]) -> tuple[list[float], str]:
-    """Validation top-1 of each network; where that can't be measured, none and why."""
+def accuracies(subject: Subject, networks: Sequence[nn.Module]) -> tuple[list[Result], str]:
+    """How each network does in validation; where that can't be measured, none and why."""
     try:
-        return [subject.top1(network) for network in networks], ""
+        return [subject.evaluated(network) for network in networks], ""
     except TaoLiteError as error:
         return [], str(error)
 

@@ -1,5 +1,6 @@
 """Prune a checkpoint, measure what it cost, and write it; retraining starts from what this writes."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from torch import nn
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.files import writing
+from tao_lite.metrics.best import TOP1, Metric
+from tao_lite.metrics.joint import Result
 from tao_lite.monitor import console
 from tao_lite.pruning import sizes, surgery
 from tao_lite.pruning.sizes import Comparison
@@ -72,30 +75,35 @@ def write(subject: Subject, smaller: nn.Module, target: Path | None = None) -> d
 
 
 def measured(subject: Subject, smaller: nn.Module, when: str = "before retraining") -> dict[str, object]:
-    """Latency and validation top-1 before and after, printed; the reason where accuracy can't be measured."""
+    """Latency and validation before and after, printed; the reason where accuracy can't be measured."""
     networks = (subject.network, smaller)
     times = latencies(networks, subject.shape, subject.run.device) if subject.run.is_main else []
     found, why_not = accuracies(subject, networks)
     if subject.run.is_main:
         text.show_latencies(times)
-        text.show_accuracies(found, why_not, when)
-    before, after = found or (None, None)
+        text.show_accuracies(found, subject.metric, why_not, when)
     return {
-        "val_accuracy_before": before,
-        "val_accuracy": after,
+        **_values(TOP1, found),
+        **_values(subject.metric, found),
         **({"accuracy_not_measured": why_not} if why_not else {}),
         "latency": [one.as_dict() for one in times],
     }
 
 
+def _values(metric: Metric, found: Sequence[Result]) -> dict[str, float | None]:
+    before, after = map(metric.of, found) if found else (None, None)
+    return {f"val_{metric.key}_before": before, f"val_{metric.key}": after}
+
+
 def decision(config: pb.PruneConfig, choice: Choice) -> dict[str, object]:
     """What was asked for and what came of it, for a summary."""
+    tried = [{"ratio": share, f"val_{choice.metric.key}": value} for share, value in choice.tried]
     return {
         "criterion": pb.PruneCriterion.Kind.Name(config.criterion),
         "ranking": pb.PruneRanking.Kind.Name(config.ranking),
         "target": dict([choice.target]) if choice.target else {},
         "threshold": choice.threshold,
-        **({"tried": [{"ratio": share, "val_accuracy": top1} for share, top1 in choice.tried]} if choice.tried else {}),
+        **({"tried": tried} if tried else {}),
         **({"judged_by_weights": list(choice.by_weights)} if choice.by_weights else {}),
     }
 

@@ -18,6 +18,8 @@ from tao_lite.data.from_spec import loader
 from tao_lite.data.loader import Loader
 from tao_lite.data.preprocess import Preprocess
 from tao_lite.errors import DataError, SpecError
+from tao_lite.metrics.best import Metric
+from tao_lite.metrics.joint import Result
 from tao_lite.models import architectures
 from tao_lite.monitor import console
 from tao_lite.pruning.trace import Shape
@@ -27,7 +29,7 @@ from tao_lite.spec.load import Spec
 from tao_lite.training import trial
 from tao_lite.training.precision import Precision
 from tao_lite.training.trained import Trained, on_device
-from tao_lite.training.validation import batch_size, evaluate_network, validation_loader
+from tao_lite.training.validation import batch_size, best_metric, evaluate_network, validation_loader
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +76,21 @@ class Subject:
     def _preprocess(self) -> Preprocess:
         return checkpoints.pipeline(self.found).preprocess.to(self.run.device)
 
+    @property
+    def metric(self) -> Metric:
+        """By which networks are compared."""
+        return best_metric(self.experiment.train_config)
+
     def top1(self, network: nn.Module, title: str = "Validation") -> float:
         """Share of the validation images that the network classifies rightly.
+
+        Raises:
+            DataError: as `validation`.
+        """
+        return self.evaluated(network, title).top1
+
+    def evaluated(self, network: nn.Module, title: str = "Validation") -> Result:
+        """How the network does on the validation images.
 
         Raises:
             DataError: as `validation`.
@@ -90,7 +105,7 @@ class Subject:
                 precision=self.precision,
                 world=self.run.world,
                 each_batch=bar.advance,
-            ).top1
+            )
 
     def training_batches(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The first batches of training, augmented: float32 [B, C, H, W] and int64 [B] on the device; fewer if few.

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from tao_lite.metrics.best import TOP1, Metric
+from tao_lite.metrics.joint import Result
 from tao_lite.monitor import console
 from tao_lite.pruning.sizes import Comparison
 from tao_lite.spec import classification_pb2 as pb
@@ -54,10 +56,12 @@ def show_latencies(latencies: Sequence[Latency]) -> None:
         )
 
 
-def show_accuracies(found: Sequence[float], why_not: str, when: str) -> None:
-    """Print validation top-1 before and after, or why it was not measured."""
+def show_accuracies(found: Sequence[Result], metric: Metric, why_not: str, when: str) -> None:
+    """Print validation top-1 and the metric before and after, or why they were not measured."""
     if found:
-        console.line(f"Validation top-1 {found[0]:.4f} -> {found[1]:.4f}, {when}")
+        for one in dict.fromkeys((TOP1, metric)):
+            before, after = map(one.of, found)
+            console.line(f"Validation {one.words} {before:.4f} -> {after:.4f}, {when}")
     else:
         console.line(f"Accuracy was not measured: {why_not}")
 
@@ -72,5 +76,5 @@ def _show_choice(choice: Choice, config: pb.PruneConfig) -> None:
     console.line(f"Channels were judged by {_CRITERIA[config.criterion]}, ranked {ranking}")
     if choice.by_weights:
         console.line(f"No batch norm follows {', '.join(choice.by_weights)}: judged by weight norms")
-    for share, top1 in choice.tried:
-        console.line(f"Tried {share:.4f} of the parameters: validation top-1 {top1:.4f}")
+    for share, value in choice.tried:
+        console.line(f"Tried {share:.4f} of the parameters: validation {choice.metric.words} {value:.4f}")

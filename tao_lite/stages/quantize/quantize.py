@@ -11,6 +11,7 @@ from tao_lite.data.from_spec import loader
 from tao_lite.data.left_out import UNREADABLE
 from tao_lite.errors import CheckpointError, RunError, listed, refuse_missing
 from tao_lite.files import writing
+from tao_lite.metrics.best import TOP1
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
@@ -111,12 +112,22 @@ def _facts(search: Search, found: Found) -> dict[str, object]:
         "times_smaller": len(search.fp32) / len(found.content),
         "top1": found.evaluation.top1,
         "top1_fp32": search.before.top1,
+        **_by_metric(search, found),
         "accuracy_drop": search.drop(found),
         "validation_images": found.evaluation.num_images,
         "layers": len(search.graph.layers),
         "float_layers": search.layers_in_float(found),
         "float_operations": dict(search.graph.left()),
     }
+
+
+def _by_metric(search: Search, found: Found) -> dict[str, object]:
+    """What the drop is of, where that is not top-1."""
+    if search.metric == TOP1:
+        return {}
+    key = search.metric.key
+    values = {key: search.value(found.evaluation), f"{key}_fp32": search.value(search.before)}
+    return {"best_metric": search.metric.name, **values}
 
 
 def _settings(config: pb.QuantizeConfig) -> dict[str, object]:

@@ -6,12 +6,14 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from tao_lite.errors import RunError, listed
+from tao_lite.metrics.best import Metric
 from tao_lite.metrics.counts import Evaluation
 from tao_lite.monitor import console
 from tao_lite.stages.quantize import placing
 from tao_lite.stages.quantize.graph import Graph
 from tao_lite.stages.quantize.judge import Judge
 from tao_lite.stages.quantize.placing import Layout, Ranges
+from tao_lite.training.validation import best_metric
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -57,7 +59,8 @@ class Search:
         if self._holds(found):
             return found
         console.line(
-            f"In INT8 top-1 is {found.evaluation.top1:.4f}, {self.drop(found):.4f} below FP32: looking for the layers "
+            f"In INT8 {self.metric.words} is {self.value(found.evaluation):.4f}, {self.drop(found):.4f} worse than in "
+            "FP32: looking for the layers "
             "that lose most, one by one"
         )
         self._measure_layers()
@@ -76,9 +79,19 @@ class Search:
                 fails = middle
         return found
 
+    @property
+    def metric(self) -> Metric:
+        """By which files are compared."""
+        return best_metric(self.judge.experiment.train_config)
+
+    def value(self, evaluation: Evaluation) -> float:
+        """The metric of an evaluation."""
+        return self.metric.of(evaluation)
+
     def drop(self, found: Found) -> float:
-        """Share of the validation images that FP32 has right more than the file."""
-        return self.before.top1 - found.evaluation.top1
+        """How much better FP32 is than the file in the metric: in top-1, a share of the validation images."""
+        before, after = (self.metric.merit(self.value(one)) for one in (self.before, found.evaluation))
+        return before - after
 
     def layers_in_float(self, found: Found) -> Mapping[str, float]:
         """Name and divergence of each."""
@@ -111,12 +124,13 @@ class Search:
 
     def _refusal(self, found: Found, order: Sequence[str]) -> RunError:
         worst = listed(f"{self.graph.layers[layer]} ({self.divergences[layer]:.2g})" for layer in order[:_NUM_TOLD])
-        found_there = f"{found.evaluation.top1:.4f}, in FP32 {self.before.top1:.4f}"
+        found_there = f"{self.value(found.evaluation):.4f}, in FP32 {self.value(self.before):.4f}"
         return RunError(
             f"quantize: with {len(found.in_float)} of {len(order)} layers in float, half of the weights at most, INT8 "
-            f"loses {self.drop(found):.4f} of top-1 ({found_there}), more than quantize_config.max_accuracy_drop, "
-            f"{self.max_drop:g}; nothing was written. Alone, these change its answers most (divergence in nats): "
-            f"{worst}. Try another quantize_config.method or more num_images, or allow more"
+            f"loses {self.drop(found):.4f} of {self.metric.words} ({found_there}), more than "
+            f"quantize_config.max_accuracy_drop, {self.max_drop:g}; nothing was written. Alone, these change its "
+            f"answers most (divergence in nats): {worst}. Try another quantize_config.method or more "
+            "num_images, or allow more"
         )
 
 

@@ -17,7 +17,7 @@ from tao_lite.metrics.counts import Evaluation
 from tao_lite.stages.report import charts, rows
 from tao_lite.stages.report.curves import curves
 from tao_lite.stages.report.network import MAX_GROUPS, Judged
-from tao_lite.stages.report.subject import Subject
+from tao_lite.stages.report.subject import Pooled, Subject
 from tao_lite.training.heat_maps import coloured
 
 MAX_CLASSES = 20
@@ -35,8 +35,8 @@ class Matrix:
     rows: tuple[tuple[str, tuple[tuple[int, float], ...]], ...]
 
 
-def page(subjects: Sequence[Subject], device: torch.device) -> str:
-    """The report as one HTML text."""
+def page(subjects: Sequence[Subject], device: torch.device, pooled: Pooled | None = None) -> str:
+    """The report as one HTML text; `pooled` is what the subjects, as folds of one data set, say together."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -47,7 +47,8 @@ def page(subjects: Sequence[Subject], device: torch.device) -> str:
     environment.filters.update(number=rows.number, png=png, heat=heat, matrix=matrix, reliability=reliability)
     return environment.get_template("report.html").render(
         subjects=subjects,
-        title=", ".join(subject.record.name for subject in subjects),
+        title=_title(subjects, pooled),
+        pooled=pooled,
         made=time.strftime("%Y-%m-%d %H:%M"),
         colour=charts.colour,
         overview=rows.overview(subjects),
@@ -60,6 +61,10 @@ def page(subjects: Sequence[Subject], device: torch.device) -> str:
         max_rows=MAX_ROWS,
         max_groups=MAX_GROUPS,
     )
+
+
+def _title(subjects: Sequence[Subject], pooled: Pooled | None) -> str:
+    return f"{len(subjects)} folds" if pooled else ", ".join(subject.record.name for subject in subjects)
 
 
 def png(image: Tensor) -> str:

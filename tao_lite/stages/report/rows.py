@@ -9,6 +9,7 @@ from math import isfinite
 import torch
 
 from tao_lite.machine import host
+from tao_lite.metrics.best import METRICS, TOP1
 from tao_lite.spec import resolved
 from tao_lite.stages.report.subject import Subject
 
@@ -82,6 +83,12 @@ def _accuracy(subject: Subject) -> str:
     return number(_trained(subject, "val_accuracy") or max(so_far, default=None))
 
 
+def _chosen_by(subject: Subject) -> str:
+    """What made the best epoch the best, and its value there; a dash for top-1, which is shown anyway."""
+    metric = METRICS.get(str(_trained(subject, "best_metric")), TOP1)
+    return NONE if metric == TOP1 else f"{metric.words} {number(_trained(subject, f'val_{metric.key}'))}"
+
+
 def _evaluated(subject: Subject) -> str:
     summary = subject.record.summaries.get("evaluate", {})
     top1, num_images = number(summary.get("top1", summary.get("mean_score"))), number(summary.get("num_images"), ",")
@@ -109,6 +116,7 @@ _OVERVIEW: Mapping[str, Callable[[Subject], str]] = {
     "State": _state,
     "Epochs": _epochs,
     "Validation top-1": _accuracy,
+    "Best epoch by": _chosen_by,
     "Validation loss": lambda subject: number(_trained(subject, "val_loss")),
     "Calibration error (ECE)": lambda subject: number(subject.judged.calibration.ece if subject.judged else None),
     "Top-1 of the last evaluate": _evaluated,

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from tao_lite.errors import RunError, TaoLiteError
+from tao_lite.metrics.counts import Evaluation
 from tao_lite.metrics.joint import JointEvaluation
 from tao_lite.stages.dataset import sources, stats
 from tao_lite.stages.report import network as report_network
@@ -37,6 +38,16 @@ class Subject:
     heats: Sequence[Tensor] = ()  # of the mistakes, then of what is chosen
     data: dict[str, Any] | None = None  # as `dataset_stats.stats`, and more where `dataset report` was run
     missing: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooled:
+    """What the runs of one data set's folds say together: in words, as a table, and of all images."""
+
+    words: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    evaluation: Evaluation
 
 
 def of(record: Record, *, read_data: bool, images: Sequence[Path] = ()) -> Subject:

@@ -11,9 +11,10 @@ import torch
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
-from tao_lite.errors import Interrupted, RunError, SpecError
+from tao_lite.errors import DivergedError, Interrupted, RunError, SpecError
 from tao_lite.files import writing
 from tao_lite.machine import energy
+from tao_lite.metrics.best import Metric
 from tao_lite.metrics.joint import Result
 from tao_lite.models import freeze
 from tao_lite.monitor import console
@@ -25,13 +26,13 @@ from tao_lite.stages.train import phases, watching
 from tao_lite.stages.train import summary as training_summary
 from tao_lite.stages.train.fingerprint import Prints
 from tao_lite.stages.train.phases import Phase, Phases
-from tao_lite.stages.train.restart import Progress
+from tao_lite.stages.train.progress import Progress
 from tao_lite.stages.train.saver import Saver
 from tao_lite.stages.train.watching import Watch
 from tao_lite.training.interval import Interval
 from tao_lite.training.loops import Recipe, train_epoch
 from tao_lite.training.stop import StopRequest
-from tao_lite.training.validation import evaluate_network, penalised
+from tao_lite.training.validation import best_metric, evaluate_network, penalised
 
 
 @dataclass(kw_only=True)
@@ -50,6 +51,11 @@ class Training:
     @property
     def config(self) -> pb.TrainConfig:
         return self.spec.experiment.train_config
+
+    @property
+    def metric(self) -> Metric:
+        """By which the best epoch is chosen."""
+        return best_metric(self.config)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -71,7 +77,7 @@ class Training:
         if run.world.any(found is None) or found is None:
             return None
         if run.is_main:
-            training_summary.say_end(progress, run, max_epochs, found)
+            training_summary.say_end(progress, run, self.config, found)
         return found
 
     def run_epochs(self) -> Summary:
@@ -89,14 +95,15 @@ class Training:
                     self._epoch(watch, bar)
                 self.saver.settle(is_last=True)
             monitor.status("RUNNING", Message.LOOP_COMPLETE)
-            watch.end(self._step(0), progress)
+            best = training_summary.best(progress, self.metric)
+            watch.end(self._step(0), best)
             summary = training_summary.summary(progress, self.phases, joules)
-            kpi = {"validation_loss": progress.best_loss, "validation_accuracy": progress.best_accuracy}
+            kpi = {f"validation_{name}": value for name, value in best.items()}
             monitor.status("RUNNING", Message.EVALUATED, kpi)
             monitor.status("SUCCESS", Message.FINISHED)
         if self.run.is_main:
             writing.write_json(self.run.summary("train"), summary)
-            training_summary.say_end(progress, self.run, max_epochs, summary)
+            training_summary.say_end(progress, self.run, self.config, summary)
         return summary
 
     def _step(self, batches: int) -> int:
@@ -105,7 +112,7 @@ class Training:
 
     @property
     def _is_over(self) -> bool:
-        """Whether all epochs are done, or validation accuracy has not risen for long enough."""
+        """Whether all epochs are done, or none was better than the best for long enough."""
         patience = self.config.early_stopping.patience
         is_stale = self.config.HasField("early_stopping") and self.progress.stale_epochs >= patience
         return is_stale or self.progress.epoch >= self.config.n_epochs
@@ -184,11 +191,11 @@ class Training:
 
     def _finish_epoch(self, result: Result, watch: Watch, bar: console.Progress, seconds: float) -> None:
         if not math.isfinite(result.loss):
-            raise RunError(self._broken(f"the validation loss is {result.loss}"))
+            raise DivergedError(self._broken(f"the validation loss is {result.loss}"))
         self.run.check_held()
         self._sum_over_processes()
         progress, stats = self.progress, self.progress.stats
-        is_best = progress.validated(result.top1, result.loss, self.config.early_stopping.min_delta)
+        is_best = progress.validated(result, self.metric, self.config.early_stopping.min_delta)
         progress.total_seconds += seconds
         row = EpochRow(
             epoch=progress.epoch,
@@ -197,13 +204,15 @@ class Training:
             train_accuracy=stats.accuracy,
             val_loss=result.loss,
             val_accuracy=result.top1,
+            val_extra=self.metric.said(result),
             learning_rate=float(self._recipe.optimizer.param_groups[0]["lr"]),
             seconds=seconds,
         )
         watch.epoch(row, result)
         bar.end(console.epoch_line(row, self.config.n_epochs))
         if is_best or self._is_over or progress.epoch % self.config.checkpoint.every_n_epochs == 0:
-            metrics = {"val_accuracy": result.top1, "val_loss": result.loss, "train_loss": stats.loss}
+            values = {"accuracy": result.top1, "loss": result.loss, **row.val_extra}
+            metrics = {**{f"val_{name}": value for name, value in values.items()}, "train_loss": stats.loss}
             self.saver.save(self._checkpoint(metrics), self.config.checkpoint.keep_last, progress.best_epoch)
 
     def _sum_over_processes(self) -> None:

@@ -117,23 +117,22 @@ class Prints:
         """What `payload` calls data."""
         return {"train": self.train.to_dict(), "val": self.val.to_dict()}
 
-    def compare(self, found: Checkpoint, results: Path, *, same_data: bool) -> bool:
+    def compare(self, found: Checkpoint, results: Path, otherwise: str = "") -> bool:
         """Say what has changed since the checkpoint; whether its epoch, begun on other images, has to begin anew.
 
         Raises:
-            RunError: something has changed and `same_data` asks for the same data.
+            RunError: something has changed, and nothing may: `otherwise` says what to do where it should have.
         """
         kept = found.training.get("data")
         if kept is None:
-            if same_data:
-                raise RunError(f"{results}: was written before data sets had fingerprints; leave --same_data out")
+            if otherwise:
+                raise RunError(f"{results}: was written before data sets had fingerprints; {otherwise}")
             return False
         before = Prints(*(Fingerprint.from_dict(kept[name]) for name in ("train", "val")))
         changes = Changes.between(before.train | before.val, self.train | self.val)
-        if changes and same_data:
+        if changes and otherwise:
             raise RunError(
-                f"{results}: the data set is not the one of the run before: {changes}; bring it back, or leave "
-                "--same_data out"
+                f"{results}: the data set is not the one of the run before: {changes}; bring it back, or {otherwise}"
             )
         if changes:
             _log.warning("the data set is not the one of the run before: %s", changes)

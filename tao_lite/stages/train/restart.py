@@ -5,12 +5,10 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint, DamagedError
@@ -19,51 +17,10 @@ from tao_lite.files import reading, writing
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import resolved, tasks
-from tao_lite.training.interval import EpochStats
+from tao_lite.stages.train.progress import Progress
+from tao_lite.training.validation import best_metric
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class Progress:
-    """What a run has done: whole epochs, the epoch begun, the best epoch, and time spent."""
-
-    epoch: int = 0
-    stats: EpochStats = field(default_factory=EpochStats)
-    best_epoch: int = 0
-    best_accuracy: float = -1.0
-    best_loss: float = 0.0
-    best_train_loss: float | None = None  # None too where the run was begun before this was kept
-    reference_accuracy: float = -1.0  # what early stopping measures the next epochs against
-    stale_epochs: int = 0
-    images: int = 0
-    train_seconds: float = 0.0
-    wait_seconds: float = 0.0
-    total_seconds: float = 0.0
-    epoch_train_seconds: list[float] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Progress":
-        """Progress from what `asdict` gave."""
-        return cls(**{**values, "stats": EpochStats(**values["stats"])})
-
-    def validated(self, accuracy: float, loss: float, min_delta: float) -> bool:
-        """Take in the validation after a whole epoch; whether it is the best so far."""
-        stats, self.stats = self.stats, EpochStats()
-        self.epoch += 1
-        self.images += stats.images
-        self.train_seconds += stats.seconds
-        self.epoch_train_seconds.append(stats.seconds)
-        self.wait_seconds += stats.wait_seconds
-        if accuracy > self.reference_accuracy + min_delta:
-            self.reference_accuracy, self.stale_epochs = accuracy, 0
-        else:
-            self.stale_epochs += 1
-        is_best = (accuracy, -loss) > (self.best_accuracy, -self.best_loss)
-        if is_best:
-            self.best_epoch, self.best_accuracy, self.best_loss = self.epoch, accuracy, loss
-            self.best_train_loss = stats.loss
-        return is_best
 
 
 def resume_point(
@@ -205,8 +162,9 @@ def _link_best(run: Run, arch: str, epoch: int, best_epoch: int) -> None:
 
 
 def _merit(checkpoint: Checkpoint) -> tuple[float, float]:
-    metrics = checkpoint.metrics
-    return metrics.get("val_accuracy", -1.0), -metrics.get("val_loss", math.inf)
+    metrics, metric = checkpoint.metrics, best_metric(checkpoint.experiment.train_config)
+    value = metrics.get(f"val_{metric.key}")
+    return -math.inf if value is None else metric.merit(value), -metrics.get("val_loss", math.inf)
 
 
 def _newest(run: Run, arch: str) -> tuple[Path, Checkpoint] | None:
@@ -291,5 +249,17 @@ def _refuse_other_experiment(
     network = [change for change in changes if change.startswith(("model_config.", *(several if is_used else ())))]
     if network:
         raise RunError(f"{run.results}: holds a run with another network ({'; '.join(network)}); {elsewhere}")
+    _refuse_other_metric(run, found, experiment)
     for change in changes:
         _log.warning("resumed with a changed setting: %s", change)
+
+
+def _refuse_other_metric(run: Run, found: Checkpoint, experiment: pb.Experiment) -> None:
+    """The epochs that are done left no other numbers, so that none of them could be the best by another metric."""
+    before, now = (best_metric(one.train_config) for one in (found.experiment, experiment))
+    if found.epoch and before != now:
+        raise RunError(
+            f"{run.results}: train_config.checkpoint.best_metric is {now.name}, and the {found.epoch} epochs that are "
+            f"done were compared by {before.name}; set it to {before.name} again, choose another folder with -r, or "
+            "begin anew with --fresh"
+        )

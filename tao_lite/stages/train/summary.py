@@ -9,21 +9,24 @@ from tao_lite.data import left_out
 from tao_lite.errors import RunError
 from tao_lite.files import reading
 from tao_lite.machine import energy, usage
+from tao_lite.metrics.best import TOP1, Metric
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
+from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.train.phases import Phases
-from tao_lite.stages.train.restart import Progress
+from tao_lite.stages.train.progress import Progress
+from tao_lite.training.validation import best_metric
 
 
 def summary(progress: Progress, phases: Phases, joules_before: float | None) -> Summary:
     """The content of train.json; joules_before is None where the energy of the run is not known as a whole."""
-    run, precision = phases.run, phases.recipe.precision
+    run, precision, metric = phases.run, phases.recipe.precision, best_metric(phases.experiment.train_config)
     joules = energy.joules(run.device)
     return {
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
-        "val_accuracy": progress.best_accuracy,
-        "val_loss": progress.best_loss,
+        "best_metric": metric.name,
+        **{f"val_{name}": value for name, value in best(progress, metric).items()},
         "train_loss": progress.best_train_loss,
         "images_per_second": progress.images / max(progress.train_seconds, 1e-9),
         "data_wait_fraction": progress.wait_seconds / max(progress.train_seconds, 1e-9),
@@ -38,6 +41,12 @@ def summary(progress: Progress, phases: Phases, joules_before: float | None) -> 
         "model_path": str(run.best),
         "left_out": {"train": phases.train.report.values(), "val": phases.val.report.values()},
     }
+
+
+def best(progress: Progress, metric: Metric) -> dict[str, float]:
+    """Accuracy and loss of the best epoch, and what it was chosen by where that is neither."""
+    extra = {metric.key: progress.best(metric)} if metric.extra else {}
+    return {"accuracy": progress.best_accuracy, "loss": progress.best_loss, **extra}
 
 
 def read(progress: Progress, run: Run) -> Summary | None:
@@ -55,11 +64,16 @@ def read(progress: Progress, run: Run) -> Summary | None:
     return None
 
 
-def say_end(progress: Progress, run: Run, num_epochs: int, summary: Summary) -> None:
+def say_end(progress: Progress, run: Run, config: pb.TrainConfig, summary: Summary) -> None:
     """Tell the user the best epoch, what was left out of the data, and where the files are."""
-    if progress.epoch < num_epochs:
-        console.line(f"Stopped early: validation accuracy has not risen for {progress.stale_epochs} epochs")
-    console.line(f"Best epoch {progress.best_epoch} of {progress.epoch}: validation top-1 {progress.best_accuracy:.4f}")
+    metric = best_metric(config)
+    if progress.epoch < config.n_epochs:
+        moved = "fallen" if metric.is_lower_better else "risen"
+        console.line(f"Stopped early: validation {metric.words} has not {moved} for {progress.stale_epochs} epochs")
+    chosen = "" if metric == TOP1 else f"{metric.words} {progress.best(metric):.4f}, "
+    console.line(
+        f"Best epoch {progress.best_epoch} of {progress.epoch}: validation {chosen}top-1 {progress.best_accuracy:.4f}"
+    )
     # A run that was over before this was kept has none.
     values: Any = summary.get("left_out", {})
     for line in left_out.lines(values):

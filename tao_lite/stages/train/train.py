@@ -22,7 +22,7 @@ from tao_lite.stages.train import agreement, phases, place, pretrained, restart
 from tao_lite.stages.train.epochs import Training
 from tao_lite.stages.train.fingerprint import Prints
 from tao_lite.stages.train.phases import Phases
-from tao_lite.stages.train.restart import Progress
+from tao_lite.stages.train.progress import Progress
 from tao_lite.stages.train.saver import Saver
 from tao_lite.training import optim, preparation, trial
 from tao_lite.training.interval import EpochStats
@@ -40,6 +40,7 @@ class Demands:
 
     is_fresh: bool = False  # its weights are moved aside, and the training begins anew
     same_data: bool = False  # a changed data set is refused
+    otherwise: str = "leave --same_data out"  # what to do where it should have changed
     resume: Path | None = None  # a checkpoint of a run elsewhere, to go on from where the folder has none
 
 
@@ -75,7 +76,7 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Tr
     prints = Prints.of(experiment, *data) if run.is_main else None
     is_begun_anew, threads = False, None
     if resumed:
-        is_begun_anew = _is_begun_anew(resumed, prints, run, experiment.train_config, same_data=demands.same_data)
+        is_begun_anew = _is_begun_anew(resumed, prints, run, experiment.train_config, demands)
         train_loader.sampler = place.taken_up(train_loader.sampler, resumed)
         # Several processes had fewer each.
         threads = resumed.training.get("threads") if place.num_processes(resumed) < 2 else None
@@ -111,13 +112,14 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Tr
 
 
 def _is_begun_anew(
-    resumed: Checkpoint, prints: Prints | None, run: Run, config: pb.TrainConfig, *, same_data: bool
+    resumed: Checkpoint, prints: Prints | None, run: Run, config: pb.TrainConfig, demands: Demands
 ) -> bool:
     """Whether what is done of the epoch is of no use; prints are those of the main process."""
     is_probe = config.linear_probe and phases.holds(config, resumed.epoch)
     is_lost = is_probe and place.is_lost(resumed, run.world.world_size)
     # The processes have to go the same way.
-    return run.world.any(is_lost or (prints is not None and prints.compare(resumed, run.results, same_data=same_data)))
+    refusal = demands.otherwise if demands.same_data else ""
+    return run.world.any(is_lost or (prints is not None and prints.compare(resumed, run.results, refusal)))
 
 
 def _claim(training: Training, demands: Demands) -> None:

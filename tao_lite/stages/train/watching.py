@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import torch
@@ -29,11 +29,11 @@ from tao_lite.stages.train.answers import (
 )
 from tao_lite.stages.train.phases import Phases
 from tao_lite.stages.train.profiling import Tracer
-from tao_lite.stages.train.restart import Progress
 from tao_lite.training.loops import network_input
+from tao_lite.training.validation import best_metric
 
 METRICS = ("val/top1", "val/top_k", "val/loss", "val/f1", "train/top1", "train/loss", "best/top1", "best/loss")
-"""By which TensorBoard compares runs."""
+"""By which TensorBoard compares runs; best_metric besides."""
 
 _TAGS = {
     "loss": "batch/loss",
@@ -66,7 +66,7 @@ class Watch:
     def __enter__(self) -> Self:
         step, spec = self._first_step, self._spec
         self._monitor.show(lambda events: events.text(step, "spec", f"```\n{spec.text()}```"))
-        self._monitor.show(lambda events: events.settings(step, _settings(spec), METRICS))
+        self._monitor.show(lambda events: events.settings(step, _settings(spec), _metrics(spec)))
         if self._config.enabled:
             self._monitor.show(self._show_graph)
         if len(self._phases.train.class_names) > MAX_CLASSES:
@@ -114,9 +114,10 @@ class Watch:
         if self._config.weight_histograms:
             self._monitor.show(lambda events: self._show_histograms(events, step))
 
-    def end(self, step: int, progress: Progress) -> None:
-        """All epochs are done."""
-        self._monitor.log(step, {"best/top1": progress.best_accuracy, "best/loss": progress.best_loss})
+    def end(self, step: int, best: Mapping[str, float]) -> None:
+        """All epochs are done; the numbers of the best one, by name."""
+        tags = {"accuracy": "top1"}
+        self._monitor.log(step, {f"best/{tags.get(name, name)}": value for name, value in best.items()})
         self._monitor.show(lambda events: events.success(step))
 
     def _numbers(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
@@ -160,6 +161,11 @@ class Watch:
         gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
         events.histograms(step, ((f"weights/{name}", parameter) for name, parameter in parameters.items()))
         events.histograms(step, ((f"gradients/{name}", gradient) for name, gradient in gradients.items()))
+
+
+def _metrics(spec: Spec) -> Sequence[str]:
+    metric = best_metric(spec.experiment.train_config)
+    return (*METRICS, *((f"val/{metric.key}", f"best/{metric.key}") if metric.extra else ()))
 
 
 def wish(spec: Spec) -> Wish:

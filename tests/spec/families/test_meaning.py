@@ -340,3 +340,23 @@ def test_a_network_that_is_not_here_is_refused_with_the_reason() -> None:
     assert problem.text.startswith(
         "classification_pyt's model.backbone.type: found \"faster_vit_1_224\"; FasterViT is a network of NVIDIA's"
     )
+
+
+@pytest.mark.parametrize(
+    ("monitor", "best", "said"),
+    [
+        ("val_loss", pb.BestMetric.LOSS, ""),
+        ("val_acc_1", pb.BestMetric.TOP1, ""),
+        (
+            "val_acc_5",
+            pb.BestMetric.TOP1,
+            "has no effect: the best checkpoint is chosen by top-1",
+        ),
+    ],
+)
+def test_what_the_best_checkpoint_of_pyt_is_chosen_by(
+    monitor: str, best: "pb.BestMetric.Kind.ValueType", said: str
+) -> None:
+    text = PYT.replace("train:\n", f"train:\n  checkpointer:\n    enable_topk: true\n    monitor: {monitor}\n", 1)
+    assert experiment(text).train_config.checkpoint.best_metric == best
+    assert [said for line in lines(read(text), Level.WARNING) if said and said in line] == ([said] if said else [])

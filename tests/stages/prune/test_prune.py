@@ -145,6 +145,24 @@ def test_the_allowed_drop_of_accuracy_is_kept(prepared: Prepared) -> None:
     assert all(one["ratio"] >= found["pruning_ratio"] or before - one["val_accuracy"] > 0.1 for one in tried)
 
 
+@pytest.mark.slow
+def test_the_allowed_drop_is_of_what_the_best_epoch_is_chosen_by(
+    prepared: Prepared, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a loss it is a rise."""
+    spec, run = prepared(max_accuracy_drop=0.1, pruning_granularity=4, min_num_filters=4)
+    spec.experiment.train_config.checkpoint.best_metric = pb.BestMetric.LOSS
+    prune(spec, run)
+    found = written(run)
+    before, after, tried = float(str(found["val_loss_before"])), float(str(found["val_loss"])), found["tried"]
+    assert isinstance(tried, list)
+    assert after - before <= 0.1
+    assert tried[0] == {"ratio": 1.0, "val_loss": before}
+    assert all(one["ratio"] >= found["pruning_ratio"] or one["val_loss"] - before > 0.1 for one in tried)
+    assert f"Validation loss {before:.4f} -> {after:.4f}, before retraining" in capsys.readouterr().out
+    assert "val_accuracy" in found
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -249,6 +249,14 @@ def test_runs_stand_side_by_side_with_what_differs(trained: Path, copied: Path) 
     assert page.row("Parameters")[1] == "-"
 
 
+def test_what_the_best_epoch_was_chosen_by_is_told_where_it_is_not_top1(copied: Path) -> None:
+    assert "Best epoch by" not in made(copied, read_data=False).text
+    summary = json.loads((copied / "train.json").read_text())
+    summary |= {"best_metric": "MACRO_F1", "val_macro_f1": 0.8125}
+    (copied / "train.json").write_text(json.dumps(summary))
+    assert made(copied, read_data=False).row("Best epoch by") == ["macro F1 0.8125"]
+
+
 def test_runs_of_the_same_name_are_called_by_their_paths(trained: Path, tmp_path: Path) -> None:
     other = shutil.copytree(trained, tmp_path / trained.name)
     assert f"{trained}, {other}" in made(trained, other, read_data=False).text

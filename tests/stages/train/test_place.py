@@ -13,7 +13,7 @@ from tao_lite import checkpoint as checkpoints
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data.sampler import Sampler
 from tao_lite.stages.train import place
-from tao_lite.stages.train.restart import Progress
+from tao_lite.stages.train.progress import Progress
 from tao_lite.training.interval import EpochStats
 from tests.conftest import EVERYTHING
 from tests.stages.train import team

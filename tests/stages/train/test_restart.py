@@ -1,6 +1,6 @@
-"""Where a run stands: the best epoch, the patience of early stopping, and which checkpoints stay."""
+"""Where a run stands: which checkpoints stay, and what it goes on from."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +12,7 @@ from tao_lite.errors import CheckpointError, RunError
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.train import restart
-from tao_lite.stages.train.restart import Progress
-from tao_lite.training.interval import EpochStats
+from tao_lite.stages.train.progress import Progress
 from tests.checkpoints import training
 
 
@@ -42,43 +41,6 @@ def back_to(epoch: int) -> pb.Experiment:
     asked = experiment()
     asked.train_config.checkpoint.init_epoch = epoch + 1
     return asked
-
-
-def test_the_best_epoch_is_the_most_accurate_and_of_equals_the_one_with_the_lower_loss() -> None:
-    progress = Progress()
-    results = [(0.5, 2.0), (0.7, 1.5), (0.7, 1.4), (0.7, 1.4), (0.6, 0.1)]
-    assert [progress.validated(accuracy, loss, 0.0) for accuracy, loss in results] == [True, True, True, False, False]
-    assert (progress.epoch, progress.best_epoch, progress.best_accuracy, progress.best_loss) == (5, 3, 0.7, 1.4)
-
-
-def test_patience_counts_the_epochs_without_a_rise_of_at_least_min_delta() -> None:
-    """min_delta 0.1: 0.55 is no rise over 0.5, 0.61 is one; the best epoch counts every rise."""
-    progress = Progress()
-    stale = []
-    for accuracy in (0.5, 0.55, 0.58, 0.61, 0.6):
-        progress.validated(accuracy, 1.0, 0.1)
-        stale.append(progress.stale_epochs)
-    assert stale == [0, 1, 2, 0, 1]
-    assert progress.best_epoch == 4
-
-
-def test_progress_comes_back_from_plain_data() -> None:
-    progress = Progress(epoch=2, stats=EpochStats(loss_sum=1.5, correct=3, images=4, batches=2), best_accuracy=0.75)
-    assert Progress.of(asdict(progress)) == progress
-
-
-def test_the_training_loss_of_the_best_epoch_is_kept() -> None:
-    progress = Progress()
-    for accuracy, loss_sum in ((0.5, 8.0), (0.7, 6.0), (0.6, 2.0)):
-        progress.stats = EpochStats(loss_sum=loss_sum, images=4)
-        progress.validated(accuracy, 1.0, 0.0)
-    assert progress.best_train_loss == 1.5
-
-
-def test_a_run_that_did_not_keep_it_yet_goes_on() -> None:
-    older = asdict(Progress(epoch=2))
-    del older["best_train_loss"]
-    assert Progress.of(older).best_train_loss is None
 
 
 def test_the_last_and_the_best_checkpoints_stay(run: Run) -> None:
@@ -222,3 +184,30 @@ def test_a_changed_setting_is_named_and_allowed(run: Run, caplog: pytest.LogCapt
     restart.save(run, "resnet", checkpoint(1, n_epochs=4), keep_last=1, best_epoch=1)
     assert restart.resume_point(run, experiment(n_epochs=9), ("cat", "dog")) is not None
     assert "resumed with a changed setting: train_config.n_epochs: 4 -> 9" in caplog.text
+
+
+def test_the_better_of_those_that_are_there_is_the_one_with_less_loss_where_that_is_asked_for(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = experiment()
+    asked.train_config.checkpoint.best_metric = pb.BestMetric.LOSS
+    for epoch, loss in {1: 0.6, 2: 0.7, 4: 0.5}.items():
+        metrics = {"val_accuracy": 1 - epoch / 10, "val_loss": loss}
+        saved = replace(checkpoint(epoch), spec=text_format.MessageToString(asked), metrics=metrics)
+        restart.save(run, "resnet", saved, keep_last=9, best_epoch=1 if epoch < 3 else 3)
+    assert files(run)["best.pth"] == "resnet_004.pth"
+    assert "epoch 3, the best, has no checkpoint" in caplog.text
+
+
+def test_a_run_whose_epochs_were_compared_by_another_metric_is_refused(run: Run) -> None:
+    asked = experiment()
+    asked.train_config.checkpoint.best_metric = pb.BestMetric.MACRO_F1
+    checkpoints.save(run.interrupted, checkpoint(0, batch=2))
+    assert restart.resume_point(run, asked, ("cat", "dog"))  # no epoch is done
+    restart.save(run, "resnet", checkpoint(1), keep_last=1, best_epoch=1)
+    with pytest.raises(RunError) as caught:
+        restart.resume_point(run, asked, ("cat", "dog"))
+    assert str(caught.value) == (
+        f"{run.results}: train_config.checkpoint.best_metric is MACRO_F1, and the 1 epochs that are done were compared "
+        "by TOP1; set it to TOP1 again, choose another folder with -r, or begin anew with --fresh"
+    )
