@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 
@@ -264,7 +264,7 @@ class Training:
             training={
                 "optimizer": recipe.optimizer.state_dict(),
                 "precision": recipe.precision.state_dict(),
-                "progress": asdict(self.progress),
+                "progress": self.progress.values(),
                 "threads": torch.get_num_threads(),
                 "processes": self.run.world.world_size,
                 "begun_with": self.phases.train.sampler.begun_with or self.run.world.world_size,

@@ -1,7 +1,7 @@
 """What a training has done so far, which of its epochs is the best, and for how long none was better."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tao_lite.metrics.best import Metric
@@ -30,8 +30,12 @@ class Progress:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Progress":
-        """Progress from what `asdict` gave."""
+        """Progress from what `values` gave."""
         return cls(**{**values, "stats": EpochStats(**values["stats"])})
+
+    def values(self) -> dict[str, Any]:
+        """What a checkpoint keeps; by accuracy or loss, what a tao_lite that knows no other metric can read."""
+        return {name: value for name, value in asdict(self).items() if name != "best_value" or value is not None}
 
     def best(self, metric: Metric) -> float:
         """The best epoch's value of the metric by which it was chosen."""

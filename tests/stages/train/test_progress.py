@@ -1,6 +1,6 @@
 """What a training has done: the best epoch, by whichever metric, and the patience of early stopping."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
@@ -50,7 +50,7 @@ def test_each_metric_has_its_own_best_epoch(name: str, best_epoch: int, value: f
     ]
     for one in results:
         progress.validated(one, metric, 0.0)
-        progress = Progress.of(asdict(progress))
+        progress = Progress.of(progress.values())
     best = results[best_epoch - 1]
     assert (progress.best_epoch, progress.best(metric)) == (best_epoch, value)
     assert (progress.best_accuracy, progress.best_loss) == (best.top1, best.loss)
@@ -79,7 +79,7 @@ def test_of_a_loss_patience_counts_the_epochs_without_such_a_fall() -> None:
 
 def test_progress_comes_back_from_plain_data() -> None:
     progress = Progress(epoch=2, stats=EpochStats(loss_sum=1.5, correct=3, images=4, batches=2), best_accuracy=0.75)
-    assert Progress.of(asdict(progress)) == progress
+    assert Progress.of(progress.values()) == progress
 
 
 def test_the_training_loss_of_the_best_epoch_is_kept() -> None:
@@ -91,7 +91,7 @@ def test_the_training_loss_of_the_best_epoch_is_kept() -> None:
 
 
 def test_a_run_that_did_not_keep_it_yet_goes_on() -> None:
-    older = asdict(Progress(epoch=2, best_epoch=1, best_accuracy=0.5))
+    older = Progress(epoch=2, best_epoch=1, best_accuracy=0.5).values()
     del older["best_train_loss"], older["best_value"]
     progress = Progress.of(older)
     assert progress.best_train_loss is None
