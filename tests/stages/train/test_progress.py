@@ -92,7 +92,7 @@ def test_the_training_loss_of_the_best_epoch_is_kept() -> None:
 
 def test_a_run_that_did_not_keep_it_yet_goes_on() -> None:
     older = Progress(epoch=2, best_epoch=1, best_accuracy=0.5).values()
-    del older["best_train_loss"], older["best_value"]
+    del older["best_train_loss"]
     progress = Progress.of(older)
     assert progress.best_train_loss is None
     assert not replace(progress).validated(result(0.4), TOP1, 0.0)
