@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("-i", "--image_dir", type=PATH, help="Images to evaluate.  [default: the spec's]")
 @click.option("-b", "--batch_size", type=click.IntRange(1), help="Images per step.  [default: the spec's]")
 @click.option("--knn", type=click.IntRange(1), help="The accuracy too that K nearest training images vote for.")
+@click.option("--outliers", type=PATH, help="Folder of images of no known class: how well they are told apart.")
 @compat
 @common
 def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, knn: int | None, **rest: Any) -> int:
@@ -32,8 +33,9 @@ def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, 
             click.echo(f"-cm {classmap} is not needed: the checkpoint knows its classes", err=True)
         from tao_lite.stages.evaluate import evaluate as evaluate_stage
 
-        return evaluate_stage(spec, run, knn)
+        return evaluate_stage(spec, run, knn, outliers)
 
+    outliers = rest.pop("outliers")
     fields = {
         "eval_config.model_path": model,
         "eval_config.eval_dataset_path": rest.pop("image_dir"),
@@ -41,6 +43,7 @@ def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, 
         "compat": rest.pop("compat"),
     }
     given = options(rest, fields)
-    if knn and (given.count > 1 or distributed.launched()):
-        raise click.UsageError("--knn runs in one process; leave -np out, and --gpus above 1")
+    one_process = [name for name, value in (("--knn", knn), ("--outliers", outliers)) if value]
+    if one_process and (given.count > 1 or distributed.launched()):
+        raise click.UsageError(f"{one_process[0]} runs in one process; leave -np out, and --gpus above 1")
     return start("evaluate", stage, given, spec_file=spec_file, model=model)

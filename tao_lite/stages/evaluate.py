@@ -13,7 +13,7 @@ from tao_lite.metrics.neighbours import nearest, vote
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
-from tao_lite.training import deployed, optim
+from tao_lite.training import deployed, optim, rejecting
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.embeddings import compute, refuse_deployed
 from tao_lite.training.trained import Trained
@@ -22,16 +22,18 @@ from tao_lite.training.validation import evaluate_network, evaluation_loader, pe
 CONFUSION = ("task", "true", "predicted", "images")
 
 
-def evaluate(spec: Spec, run: Run, knn: int | None = None) -> Summary:
+def evaluate(spec: Spec, run: Run, knn: int | None = None, outliers: Path | None = None) -> Summary:
     """Evaluate eval_config.model_path, else the best checkpoint of the results folder; the summary is evaluate.json.
 
-    knn: how many of the nearest training images vote on each image's class, besides; in one process only.
+    Where the spec has eval_config.reject, the rule is fitted first and stored in the checkpoint. knn: how many of the
+    nearest training images vote on each image's class, besides. outliers: a folder of images of no known class, for the
+    checkpoint's rule. All three in one process only.
 
     Raises:
         TaoLiteError: the network or the data can't be used.
     """
     path = Path(spec.experiment.eval_config.model_path or run.best)
-    trained = deployed.opened(path, run.device, spec.experiment)
+    trained = rejecting.with_rule(deployed.opened(path, run.device, spec.experiment), run, outliers)
     experiment = trained.experiment
     data_set = dataset.evaluation(experiment, trained.class_names)
     data = evaluation_loader(experiment, data_set, run.world, is_whole=trained.takes_whole)
@@ -76,6 +78,8 @@ def evaluate(spec: Spec, run: Run, knn: int | None = None) -> Summary:
             console.line(line)
         if knn and training:
             summary |= _by_neighbours(*training, data, run, knn)
+        if trained.has_rule and run.world.world_size == 1:
+            summary |= {"reject": rejecting.measure(trained, data, run, outliers)}
         writing.write_json(run.summary("evaluate"), summary)
     return summary
 
