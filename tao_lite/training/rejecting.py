@@ -48,7 +48,7 @@ def with_rule(trained: Trained | Deployment, run: Run, outliers: Path | None) ->
         DataError, RunError: as `fitted`.
     """
     if outliers:
-        _below(outliers, trained, run)
+        _below(outliers, trained, run, is_logged=False)
     if trained.experiment.eval_config.HasField("reject"):
         if isinstance(trained, Trained):
             trained = fitted(trained, run)
@@ -212,10 +212,10 @@ def _numbers(accepted: Accepted) -> dict[str, Any]:
     return {**asdict(accepted), "coverage": accepted.coverage, "error": accepted.error, "error_interval": [low, high]}
 
 
-def _below(folder: Path, trained: Trained | Deployment, run: Run) -> Loader:
+def _below(folder: Path, trained: Trained | Deployment, run: Run, *, is_logged: bool = True) -> Loader:
     """The images below the folder, without labels."""
     config = trained.experiment.dataset_config
-    report = LeftOut(str(folder), fail=config.on_bad_example == pb.BadExample.FAIL)
+    report = LeftOut(str(folder), fail=config.on_bad_example == pb.BadExample.FAIL, is_logged=is_logged)
     if not folder.is_dir():
         raise DataError(f"--outliers: {folder}: no such folder; give one of images of no known class")
     paths = listing.images_below(folder, report)
