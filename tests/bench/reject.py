@@ -28,7 +28,7 @@ train_config {{
   train_dataset_path: "{folder}/known/train" val_dataset_path: "{folder}/known/val"
   pretrained_model_path: "package:efficientnet_lite0" linear_probe: {is_probe}
   optimizer {{ sgd {{ momentum: 0.9 }} }}
-  batch_size_per_gpu: 16 n_epochs: {epochs} preprocess_mode: "torch" random_seed: 1
+  batch_size_per_gpu: 16 n_epochs: {epochs} preprocess_mode: "tf" random_seed: 1
   lr_config {{ cosine {{ learning_rate: {rate} }} }}
 }}
 eval_config {{ reject {{ coverage: 0.9 }} }}
