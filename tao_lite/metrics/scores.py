@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 PROBABILITY, ENERGY, DISTANCE = "PROBABILITY", "ENERGY", "DISTANCE"
 
@@ -82,21 +83,22 @@ def energy(logits: Tensor) -> Tensor:
 
 
 def distances(features: Tensor, means: Tensor, whitening: Tensor) -> Tensor:
-    """Mahalanobis distance of each feature vector to each class, squared: [B, C].
+    """Mahalanobis distance of the direction of each feature vector to each class, squared: [B, C].
 
-    Source: Lee et al., arXiv:1807.03888.
+    Sources: Lee et al., arXiv:1807.03888; of vectors of length one, Mueller and Hein, arXiv:2505.18032: in
+    `tests/bench/reject.py` that tells classes held out from others far better.
     """
-    return ((features @ whitening).unsqueeze(1) - means).square().sum(dim=2)
+    return ((normalize(features) @ whitening).unsqueeze(1) - means).square().sum(dim=2)
 
 
 def fit_distance(features: Tensor, labels: Tensor, num_classes: int) -> dict[str, Tensor] | None:
     """Means of the classes [C, d] and the matrix [d, d] that makes their shared covariance one; means made so too.
 
-    None where the features of each class are all the same. A class without an image is as far as any can be.
+    Features are made one long first. None where the features of each class are all the same. A class without an image is as far as any can be.
     The covariance is shrunk to a multiple of the identity, for there may be fewer images than numbers of a feature:
     O. Ledoit, M. Wolf, Journal of Multivariate Analysis 88 (2004).
     """
-    values = features.double()
+    values = normalize(features.double())
     counts = labels.bincount(minlength=num_classes).double()
     means = values.new_zeros(num_classes, values.shape[1]).index_add_(0, labels, values) / counts.clamp(min=1)[:, None]
     centred = values - means[labels]

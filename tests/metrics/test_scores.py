@@ -28,9 +28,10 @@ def test_distances_are_mahalanobis_by_numpy() -> None:
     features = centres[labels] + rng.normal(size=(20000, 4)) @ mixing
     fitted = scores.fit_distance(torch.from_numpy(features).float(), torch.from_numpy(labels), 3)
     assert fitted
-    means = np.stack([features[labels == label].mean(0) for label in range(3)])
-    precision = np.linalg.inv(np.cov((features - means[labels]).T, bias=True))
-    gaps = features[:10, None] - means
+    directions = features / np.linalg.norm(features, axis=1, keepdims=True)
+    means = np.stack([directions[labels == label].mean(0) for label in range(3)])
+    precision = np.linalg.inv(np.cov((directions - means[labels]).T, bias=True))
+    gaps = directions[:10, None] - means
     expected = np.einsum("bci,ij,bcj->bc", gaps, precision, gaps)
     found = scores.distances(torch.from_numpy(features[:10]).float(), fitted["means"], fitted["whitening"])
     np.testing.assert_allclose(found.numpy(), expected, rtol=0.02)
