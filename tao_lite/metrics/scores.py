@@ -94,7 +94,8 @@ def distances(features: Tensor, means: Tensor, whitening: Tensor) -> Tensor:
 def fit_distance(features: Tensor, labels: Tensor, num_classes: int) -> dict[str, Tensor] | None:
     """Means of the classes [C, d] and the matrix [d, d] that makes their shared covariance one; means made so too.
 
-    Features are made one long first. None where the features of each class are all the same. A class without an image is as far as any can be.
+    Features are made one long first. None where those of each class are all the same. A class without an image is as
+    far as any can be.
     The covariance is shrunk to a multiple of the identity, for there may be fewer images than numbers of a feature:
     O. Ledoit, M. Wolf, Journal of Multivariate Analysis 88 (2004).
     """

@@ -190,7 +190,7 @@ def _say_unmet(values: Tensor, wrong: Tensor, kind: str, max_error: float) -> No
 
 def _stored(trained: Trained, rule: Rule | None) -> Trained:
     """The network with that rule or none, in its checkpoint's file too, which is replaced as a whole."""
-    if rule is None and trained.rule is None:
+    if (rule and rule.numbers()) == (trained.rule and trained.rule.numbers()):
         return trained
     found = replace(trained.found, reject=rule.to_dict() if rule else {})
     path = trained.path.resolve()  # a link such as best.pth stays one
