@@ -49,6 +49,7 @@ class Checkpoint:
     batch: int = 0  # batches done in the epoch after `epoch`
     metrics: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)  # empty: the network can't go on where it stopped
+    reject: Mapping[str, Any] = field(default_factory=dict)  # empty: no rule was fitted for which answers to accept
 
     @cached_property
     def experiment(self) -> pb.Experiment:
@@ -68,8 +69,10 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         RunError: the disk is full or refuses to write; what was at the path before is untouched.
     """
-    size = sum(tensor.nbytes for tensor in _tensors([checkpoint.network, checkpoint.training]))
+    size = sum(tensor.nbytes for tensor in _tensors([checkpoint.network, checkpoint.training, checkpoint.reject]))
     content = {one.name: getattr(checkpoint, one.name) for one in fields(checkpoint)}
+    if not checkpoint.reject:  # which a tao_lite that knows no rules can read
+        del content["reject"]
     with writing.new_file(path, size) as file:
         try:
             torch.save({"format": f"tao_lite checkpoint {payload.VERSION}", **content}, file)

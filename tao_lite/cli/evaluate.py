@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--group_by", multiple=True, metavar="FILE:COLUMN", help="The same by a column of a CSV file that has one of paths."
 )
+@click.option("--outliers", type=PATH, help="Folder of images of no known class: how well they are told apart.")
 @compat
 @common
 def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, knn: int | None, **rest: Any) -> int:
@@ -35,12 +36,14 @@ def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, 
     def stage(spec: "Spec", run: "Run") -> "Summary":
         if classmap and run.is_main:
             click.echo(f"-cm {classmap} is not needed: the checkpoint knows its classes", err=True)
+        from tao_lite.stages.evaluate import Extras
         from tao_lite.stages.evaluate import evaluate as evaluate_stage
         from tao_lite.training.weak_groups import Wish
 
         wish = Wish(has_own=has_groups, tables=tables) if has_groups or tables else None
-        return evaluate_stage(spec, run, knn, wish)
+        return evaluate_stage(spec, run, Extras(knn=knn, groups=wish, outliers=outliers))
 
+    outliers = rest.pop("outliers")
     fields = {
         "eval_config.model_path": model,
         "eval_config.eval_dataset_path": rest.pop("image_dir"),
@@ -48,6 +51,7 @@ def evaluate(spec_file: Path | None, model: Path | None, classmap: Path | None, 
         "compat": rest.pop("compat"),
     }
     given = options(rest, fields)
-    if knn and (given.count > 1 or distributed.launched()):
-        raise click.UsageError("--knn runs in one process; leave -np out, and --gpus above 1")
+    one_process = [name for name, value in (("--knn", knn), ("--outliers", outliers)) if value]
+    if one_process and (given.count > 1 or distributed.launched()):
+        raise click.UsageError(f"{one_process[0]} runs in one process; leave -np out, and --gpus above 1")
     return start("evaluate", stage, given, spec_file=spec_file, model=model)

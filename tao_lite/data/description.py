@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,9 @@ FORMAT = "tao_lite preprocess 1"
 # TAO's names, so that what was made for its files fits.
 INPUT, BOXES, OUTPUT = "input_1", "boxes", "predictions/Softmax"
 EMBEDDING = "embedding"
-"""The second output, where a file has it: what the head reads."""
+"""A further output, where a file has it: what the head reads."""
+ACCEPTED = "accepted"
+"""A further output, where the network has a rule for that: whether each answer is accepted, bool [B, 1]."""
 
 Kind = Literal["tensor", "pixels", "image"]
 """Normalised floats; uint8 pixels of the network's size; uint8 pixels of any size, or boxes in them."""
@@ -42,13 +44,25 @@ SCHEMA = plain.fields(
             fields({"name": of(str), "output": of(str), "num_classes": of(int, minimum=1), "is_multi_label": of(bool)}),
             least=1,
         ),
+        "reject": fields(
+            {
+                "output": among(ACCEPTED),
+                "score": of(str),
+                "temperature": of(float, minimum=0),
+                "threshold": of(float),
+                "promise": among("max_error", "coverage"),
+                "promised": of(float, minimum=0, maximum=1),
+                **dict.fromkeys(("num_images", "num_accepted", "num_wrong"), of(int, minimum=0)),
+            }
+        ),
         "references": listed(
             fields(
                 {
                     "file": of(str),
                     "pixels_sha256": of(str),
                     "probabilities": listed(of(float, minimum=0), least=1),
-                }
+                },
+                {"accepted": of(bool)},
             )
         ),
     },
@@ -64,6 +78,8 @@ class Description:
     kind: Kind = "tensor"
     has_boxes: bool = False
     tasks: Tasks = ()
+    reject: Mapping[str, Any] = field(default_factory=dict)
+    """The rule that the output `accepted` computes, and what it did when it was fitted; empty where there is none."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -82,6 +98,7 @@ class Description:
             **self._outputs(),
             "threshold": 0.0,
             "class_names": list(self.class_names),
+            **({"reject": {"output": ACCEPTED, **self.reject}} if self.reject else {}),
         }
 
     def _outputs(self) -> dict[str, Any]:
@@ -114,6 +131,7 @@ class Description:
             kind=value["input"]["kind"],
             has_boxes="boxes" in value["input"],
             tasks=tuple(_tasks(value)),
+            reject={name: one for name, one in value.get("reject", {}).items() if name != "output"},
         )
 
     @classmethod

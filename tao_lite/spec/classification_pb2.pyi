@@ -1966,6 +1966,7 @@ class EvalConfig(_message.Message):
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     N_WORKERS_FIELD_NUMBER: _builtins.int
     ENABLE_CENTER_CROP_FIELD_NUMBER: _builtins.int
+    REJECT_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """k of top-k accuracy; reduced to the number of classes. 0 means 5."""
     eval_dataset_path: _builtins.str
@@ -1980,6 +1981,10 @@ class EvalConfig(_message.Message):
     """Decoding threads. Unset: one per core."""
     enable_center_crop: _builtins.bool
     """Centre crop instead of squeezing images to the target size."""
+    @_builtins.property
+    def reject(self) -> Global___RejectConfig:
+        """Which answers are accepted, fitted by the evaluate command and kept in the checkpoint. Unset: none is fitted."""
+
     def __init__(
         self,
         *,
@@ -1989,14 +1994,87 @@ class EvalConfig(_message.Message):
         batch_size: _builtins.int | None = ...,
         n_workers: _builtins.int | None = ...,
         enable_center_crop: _builtins.bool | None = ...,
+        reject: Global___RejectConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "enable_center_crop", b"enable_center_crop", "eval_dataset_path", b"eval_dataset_path", "model_path", b"model_path", "n_workers", b"n_workers", "top_k", b"top_k"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "enable_center_crop", b"enable_center_crop", "eval_dataset_path", b"eval_dataset_path", "model_path", b"model_path", "n_workers", b"n_workers", "reject", b"reject", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "enable_center_crop", b"enable_center_crop", "eval_dataset_path", b"eval_dataset_path", "model_path", b"model_path", "n_workers", b"n_workers", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "enable_center_crop", b"enable_center_crop", "eval_dataset_path", b"eval_dataset_path", "model_path", b"model_path", "n_workers", b"n_workers", "reject", b"reject", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EvalConfig: _TypeAlias = EvalConfig  # noqa: Y015
+
+@_typing.final
+class RejectConfig(_message.Message):
+    """How sure an answer has to be. One of max_error and coverage is to be set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_ERROR_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    max_error: _builtins.float
+    """Largest share of the accepted answers that is wrong, with a confidence of 95 %."""
+    coverage: _builtins.float
+    """Least share of the validation images that is accepted."""
+    score: Global___RejectScore.Kind.ValueType
+    """What tells how sure an answer is."""
+    def __init__(
+        self,
+        *,
+        max_error: _builtins.float | None = ...,
+        coverage: _builtins.float | None = ...,
+        score: Global___RejectScore.Kind.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage", "max_error", b"max_error", "promise", b"promise", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage", "max_error", b"max_error", "promise", b"promise", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_promise: _TypeAlias = _typing.Literal["max_error", "coverage"]  # noqa: Y015
+    _WhichOneofArgType_promise: _TypeAlias = _typing.Literal["promise", b"promise"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_promise) -> _WhichOneofReturnType_promise | None: ...
+
+Global___RejectConfig: _TypeAlias = RejectConfig  # noqa: Y015
+
+@_typing.final
+class RejectScore(_message.Message):
+    """What tells how sure an answer is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RejectScore._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PROBABILITY: RejectScore._Kind.ValueType  # 0
+        """The highest probability, after a temperature that is fitted too."""
+        ENERGY: RejectScore._Kind.ValueType  # 1
+        """The logarithm of the sum of exp(logits)."""
+        DISTANCE: RejectScore._Kind.ValueType  # 2
+        """The Mahalanobis distance of what the head reads to the nearest class, as training images have it. It needs them."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    PROBABILITY: RejectScore.Kind.ValueType  # 0
+    """The highest probability, after a temperature that is fitted too."""
+    ENERGY: RejectScore.Kind.ValueType  # 1
+    """The logarithm of the sum of exp(logits)."""
+    DISTANCE: RejectScore.Kind.ValueType  # 2
+    """The Mahalanobis distance of what the head reads to the nearest class, as training images have it. It needs them."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RejectScore: _TypeAlias = RejectScore  # noqa: Y015
 
 @_typing.final
 class DatasetFormat(_message.Message):

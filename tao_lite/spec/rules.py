@@ -146,6 +146,9 @@ def _joint_violations(experiment: pb.Experiment, places: Places, stage: str) -> 
     yield from _angle_violations(experiment)
     yield from _fold_violations(experiment)
     yield from multitask.violations(experiment, stage)
+    evaluation = experiment.eval_config
+    if evaluation.HasField("reject") and not evaluation.reject.WhichOneof("promise"):
+        yield _violation("eval_config.reject", "has neither max_error nor coverage; say what is to hold by one of them")
     if stage == "evaluate":
         yield from _evaluation_violations(experiment)
 

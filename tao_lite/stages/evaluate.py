@@ -1,6 +1,7 @@
 """Evaluate a checkpoint or a deployed network on the spec's data."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from tao_lite import compat
@@ -8,12 +9,12 @@ from tao_lite.data import asked, dataset, left_out
 from tao_lite.data.loader import Loader
 from tao_lite.errors import CheckpointError, SpecError
 from tao_lite.files import reading, writing
-from tao_lite.metrics.joint import JointEvaluation
+from tao_lite.metrics.joint import JointEvaluation, Result
 from tao_lite.metrics.neighbours import nearest, vote
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
-from tao_lite.training import deployed, optim, weak_groups
+from tao_lite.training import deployed, optim, rejecting, weak_groups
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.embeddings import compute, refuse_deployed
 from tao_lite.training.observer import Observer
@@ -24,25 +25,60 @@ from tao_lite.training.weak_groups import Wish
 CONFUSION = ("task", "true", "predicted", "images")
 
 
-def evaluate(spec: Spec, run: Run, knn: int | None = None, groups: Wish | None = None) -> Summary:
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What is found out besides. All but `groups` in one process only."""
+
+    knn: int | None = None  # how many of the nearest training images vote on each image's class
+    groups: Wish | None = None  # by what images are told apart, in groups in which the network may be weak: groups.csv
+    outliers: Path | None = None  # folder of images of no known class, for the checkpoint's rule
+
+
+def evaluate(spec: Spec, run: Run, extras: Extras = Extras()) -> Summary:
     """Evaluate eval_config.model_path, else the best checkpoint of the results folder; the summary is evaluate.json.
 
-    knn: how many of the nearest training images vote on each image's class, besides; in one process only.
-    groups: by what groups of images are told apart, in which the network may be weak: groups.csv.
+    Where the spec has eval_config.reject, the rule is fitted first and stored in the checkpoint.
 
     Raises:
         TaoLiteError: the network or the data can't be used.
     """
     path = Path(spec.experiment.eval_config.model_path or run.best)
-    trained = deployed.opened(path, run.device, spec.experiment)
-    experiment = trained.experiment
-    data_set = dataset.evaluation(experiment, trained.class_names)
-    data = evaluation_loader(experiment, data_set, run.world, is_whole=trained.takes_whole)
+    trained = rejecting.with_rule(deployed.opened(path, run.device, spec.experiment), run, extras.outliers)
+    data_set = dataset.evaluation(trained.experiment, trained.class_names)
+    data = evaluation_loader(trained.experiment, data_set, run.world, is_whole=trained.takes_whole)
     trained.set_threads(run)
-    training = _training(trained, path, run) if knn else None
-    columns = weak_groups.given_columns(groups, data_set) if groups else []
-    observer = Observer(trained, data) if groups else None
-    started = time.perf_counter()
+    training = _training(trained, path, run) if extras.knn else None
+    columns = weak_groups.given_columns(extras.groups, data_set) if extras.groups else []
+    observer = Observer(trained, data) if extras.groups else None
+    result, speed = _evaluated(trained, observer, data, run)
+    summary = {
+        **result.as_dict(),
+        "model_path": str(path),
+        **({"model_sha256": reading.digest(path, CheckpointError)} if isinstance(trained, Trained) else {}),
+        "precision": trained.precision.name,
+        "runtime": trained.runtime,
+        "images_per_second": speed,
+        "left_out": data.report.values(),
+    }
+    observed = observer.result(run.world) if observer else None
+    if run.is_main:
+        _say(result, trained, speed, data, run)
+        if extras.knn and training:
+            summary |= _by_neighbours(*training, data, run, extras.knn)
+        if extras.groups and observed:
+            found = weak_groups.find(data_set, observed, columns, has_own=extras.groups.has_own)
+            summary |= weak_groups.written(found, run)
+        if trained.has_rule and run.world.world_size == 1:
+            summary |= {"reject": rejecting.measure(trained, data, run, extras.outliers)}
+        writing.write_json(run.summary("evaluate"), summary)
+    return summary
+
+
+def _evaluated(
+    trained: Trained | Deployment, observer: Observer | None, data: Loader, run: Run
+) -> tuple[Result, float]:
+    """The evaluation, of which the observer takes notes, and images per second."""
+    experiment, started = trained.experiment, time.perf_counter()
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Evaluation", len(data))
         result = evaluate_network(
@@ -58,36 +94,22 @@ def evaluate(spec: Spec, run: Run, knn: int | None = None, groups: Wish | None =
     speed = result.num_images / (time.perf_counter() - started)
     if compat.is_exact(experiment):
         result = penalised(result, optim.make_penalty(experiment.train_config.reg_config, trained.network))
-    summary = {
-        **result.as_dict(),
-        "model_path": str(path),
-        **({"model_sha256": reading.digest(path, CheckpointError)} if isinstance(trained, Trained) else {}),
-        "precision": trained.precision.name,
-        "runtime": trained.runtime,
-        "images_per_second": speed,
-        "left_out": data.report.values(),
-    }
-    observed = observer.result(run.world) if observer else None
-    if run.is_main:
-        if isinstance(result, JointEvaluation):
-            console.joint_evaluation(result)
-            writing.write(run.confusion_csv, writing.csv_text([CONFUSION, *result.confusion()]))
-        else:
-            if 0 < experiment.eval_config.top_k != result.k:
-                console.line(
-                    f"eval_config.top_k was reduced from {experiment.eval_config.top_k} to the {result.k} classes"
-                )
-            console.evaluation(result)
-        console.computed(trained.precision.name, trained.runtime, speed)
-        for line in left_out.lines({data.report.name: data.report.values()}):
-            console.line(line)
-        if knn and training:
-            summary |= _by_neighbours(*training, data, run, knn)
-        if groups and observed:
-            found = weak_groups.find(data_set, observed, columns, has_own=groups.has_own)
-            summary |= weak_groups.written(found, run)
-        writing.write_json(run.summary("evaluate"), summary)
-    return summary
+    return result, speed
+
+
+def _say(result: Result, trained: Trained | Deployment, speed: float, data: Loader, run: Run) -> None:
+    """On the screen and, of several tasks, in a table."""
+    if isinstance(result, JointEvaluation):
+        console.joint_evaluation(result)
+        writing.write(run.confusion_csv, writing.csv_text([CONFUSION, *result.confusion()]))
+    else:
+        top_k = trained.experiment.eval_config.top_k
+        if 0 < top_k != result.k:
+            console.line(f"eval_config.top_k was reduced from {top_k} to the {result.k} classes")
+        console.evaluation(result)
+    console.computed(trained.precision.name, trained.runtime, speed)
+    for line in left_out.lines({data.report.name: data.report.values()}):
+        console.line(line)
 
 
 def _training(trained: Trained | Deployment, path: Path, run: Run) -> tuple[Trained, Loader]:

@@ -26,7 +26,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.spec.tasks import OF, Tasks
 from tao_lite.stages.select.select import By, Seen, Wish, select
-from tao_lite.training import deployed, heat_map_files, heat_maps
+from tao_lite.training import deployed, heat_map_files, heat_maps, rejecting
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.embeddings import Embeddings, compute, refuse_deployed
 from tao_lite.training.trained import Trained, answer, most_probable
@@ -71,18 +71,19 @@ def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> 
     others = _images(trained, extras.neighbours, run) if extras.neighbours else None
     trained.set_threads(run)
     started = time.perf_counter()
-    found = None
+    found, accepted = None, list[bool]() if trained.has_rule else None
+    rejecting.say_missing(trained)
     if asked:
-        found, values = compute(asked, data, run, "Inference")
+        found, values = compute(asked, data, run, "Inference", accepted)
         rows: Rows = list(zip(found.paths, values, strict=True))
     else:
-        rows = _classified(trained, data, run)
+        rows = _classified(trained, data, run, accepted)
     speed = len(rows) / (time.perf_counter() - started)
     summary = {
         **(
             _written_tasks(run, rows, trained.tasks, trained.class_names)
             if trained.tasks
-            else _written(run, rows, trained.class_names)
+            else _written(run, rows, trained.class_names, accepted)
         ),
         "images": len(rows),
         "unread": data.report.number(UNREADABLE),
@@ -95,12 +96,11 @@ def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> 
     _say_end(run, len(rows), data.report)
     if isinstance(trained, Trained) and trained.precision.name != "FP32" and not trained.tasks:
         summary |= _compared_with_fp32(trained, rows, run)
+    among, _ = compute(asked, others, run, "Neighbours") if found and asked and others else (None, None)
+    if found and among:
+        summary |= _with_neighbours(run, found, among, extras.num_neighbours)
     if found and extras.has_embeddings:
         summary |= _with_embeddings(run, found)
-    among = None
-    if found and asked and others:
-        among, _ = compute(asked, others, run, "Neighbours")
-        summary |= _with_neighbours(run, found, among, extras.num_neighbours)
     if maps:
         summary |= heat_map_files.write(maps, rows, run)
     if extras.wish:
@@ -118,11 +118,11 @@ def _images(trained: Trained | Deployment, source: Path, run: Run) -> Loader:
     return evaluation_loader(trained.experiment, data_set, run.world, is_whole=trained.takes_whole)
 
 
-def _classified(trained: Trained | Deployment, data: Loader, run: Run) -> Rows:
+def _classified(trained: Trained | Deployment, data: Loader, run: Run, accepted: list[bool] | None = None) -> Rows:
     rows: Rows = []
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Inference", len(data))
-        for batch, probabilities in trained.probabilities(data.epoch(0)):
+        for batch, probabilities in trained.probabilities(data.epoch(0), accepted):
             rows += zip(batch.paths, probabilities, strict=True)
             bar.advance(batch.number + 1)
     return rows
@@ -196,16 +196,21 @@ def _say_end(run: Run, num_images: int, report: LeftOut) -> None:
     )
 
 
-def _written(run: Run, rows: Rows, class_names: Sequence[str]) -> Summary:
+def _written(run: Run, rows: Rows, class_names: Sequence[str], accepted: Sequence[bool] | None) -> Summary:
     best = [(path, *most_probable(class_names, values)) for path, values in rows]
     writing.write(run.result_csv, writing.csv_text(best))
-    header = ("path", "class", "confidence", *class_names)
-    full = ((path, name, value, *values) for (path, name, value), (_, values) in zip(best, rows, strict=True))
-    writing.write(run.predictions_csv, writing.csv_text([header, *full]))
+    full = [(path, name, value, *values) for (path, name, value), (_, values) in zip(best, rows, strict=True)]
+    table = [("path", "class", "confidence", *class_names), *full]
+    if accepted is not None:
+        column = ("accepted", *(str(one).lower() for one in accepted))
+        table = [(*row, cell) for row, cell in zip(table, column, strict=True)]
+        console.line(f"{sum(accepted)} of {len(accepted)} answers are accepted by the network's rule")
+    writing.write(run.predictions_csv, writing.csv_text(table))
     if len(best) == 1:
         ((path, name, value),) = best
         console.line(f"{path}: class {class_names.index(name)}, {name}, with confidence {value:.4f}")
-    return {"per_class": {name: sum(found == name for _, found, _ in best) for name in class_names}}
+    counts = {"per_class": {name: sum(found == name for _, found, _ in best) for name in class_names}}
+    return counts if accepted is None else {**counts, "accepted": sum(accepted)}
 
 
 def _written_tasks(run: Run, rows: Rows, tasks: Tasks, class_names: Sequence[str]) -> Summary:

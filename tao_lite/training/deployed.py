@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tao_lite import compat
 from tao_lite.data.batch import Batch
-from tao_lite.data.description import BOXES, INPUT, Description
+from tao_lite.data.description import ACCEPTED, BOXES, INPUT, Description
 from tao_lite.errors import CheckpointError, RunError, brief
 from tao_lite.files import reading
 from tao_lite.run import Run
@@ -42,7 +42,7 @@ class Deployment:
     experiment: pb.Experiment  # as it takes effect, pictures seen as the description says
     description: Description
     runtime: str
-    network: nn.Module
+    network: "_Network"
 
     @classmethod
     def of(cls, path: Path, device: torch.device, experiment: pb.Experiment) -> "Deployment":
@@ -90,9 +90,18 @@ class Deployment:
     def set_threads(self, run: Run) -> None:
         """Nothing: the runtime has as many threads as torch had when the file was opened."""
 
-    def probabilities(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[list[float]]]]:
+    @property
+    def has_rule(self) -> bool:
+        """Whether it says which answers are accepted."""
+        return bool(self.description.reject)
+
+    def probabilities(
+        self, batches: Iterable[Batch], accepted: list[bool] | None = None
+    ) -> Iterator[tuple[Batch, list[list[float]]]]:
         """As of `Trained`."""
         for batch, _, logits in predict(self.network, batches, preprocess=self.preprocess, precision=self.precision):
+            if accepted is not None:
+                accepted += self.network.accepted
             yield batch, torch.cat(probabilities(self.tasks, logits), dim=1).tolist()
 
 
@@ -129,6 +138,9 @@ class _Network(nn.Module):
         self._description, self._computed = description, computed
         self._device = nn.Parameter(torch.zeros(0), requires_grad=False)  # what holds parameters has a device
         self._batch_size = computed.ports[INPUT].shape[0]
+        self._outputs = (*description.outputs, *([ACCEPTED] if description.reject else []))
+        self.accepted: list[bool] = []
+        """Of the last images, whether their answers are, where the file says so."""
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, C, H, W], by what the description's kind takes -> logits of the same probabilities [B, num_classes]."""
@@ -136,6 +148,8 @@ class _Network(nn.Module):
         pixels = images.cpu().numpy()
         parts = [pixels[first : first + size] for first in range(0, len(images), size)]
         found = np.concatenate([self._run(part, size)[: len(part)] for part in parts])
+        if self._description.reject:
+            self.accepted, found = (found[:, -1] > 0).tolist(), found[:, :-1]
         values = torch.from_numpy(found)
         # 0 would become infinite, which counts as a fault of the network.
         logits = values.clamp(min=torch.finfo(torch.float32).tiny).log()
@@ -152,7 +166,7 @@ class _Network(nn.Module):
             height, width = images.shape[2:]
             num_boxes = self._computed.ports[BOXES].shape[0] or 1
             inputs[BOXES] = np.tile(np.array([0, 0, width, height], np.float32), (num_boxes, 1))
-        return self._computed.run(self._description.outputs, inputs)
+        return self._computed.run(self._outputs, inputs)
 
 
 def _file(path: Path) -> Path:
@@ -212,7 +226,7 @@ def _differences(one: Any, other: Any, name: str = "") -> Iterator[str]:
 def _misfits(description: Description, computed: Computed) -> Iterator[str]:
     """What the description says otherwise than the file."""
     ports, pipeline = computed.ports, description.pipeline
-    for name in (INPUT, *description.outputs):
+    for name in (INPUT, *description.outputs, *([ACCEPTED] if description.reject else [])):
         if name not in ports:
             yield f"there is no {name}, but {', '.join(map(brief, ports))}"
             return

@@ -36,8 +36,10 @@ def refuse_deployed(network: Trained | Deployment, path: Path, wish: str) -> Tra
     return network
 
 
-def compute(trained: Trained, data: Loader, run: Run, title: str) -> tuple[Embeddings, list[list[float]]]:
-    """The vectors of all images that can be read, and their probabilities of the classes.
+def compute(
+    trained: Trained, data: Loader, run: Run, title: str, accepted: list[bool] | None = None
+) -> tuple[Embeddings, list[list[float]]]:
+    """The vectors of all images that can be read, and their probabilities of the classes; `accepted` is filled too.
 
     Raises:
         DataError: none can be read.
@@ -45,7 +47,7 @@ def compute(trained: Trained, data: Loader, run: Run, title: str) -> tuple[Embed
     paths, labels, values, rows = list[Path](), list[Tensor](), list[Tensor](), list[list[float]]()
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin(title, len(data))
-        for batch, probabilities, features in trained.features(data.epoch(0)):
+        for batch, probabilities, features in trained.features(data.epoch(0), accepted):
             paths += batch.paths
             labels.append(batch.labels.cpu())
             values.append(features)

@@ -40,7 +40,7 @@ class Computed:
     """Its name and version."""
     ports: Mapping[str, Port]
     run: Callable[[Sequence[str], Mapping[str, Array]], Array]  # of some outputs, side by side
-    """The named output for these inputs by name."""
+    """The named outputs for these inputs by name."""
 
 
 def read_onnx(path: Path) -> "ModelProto":

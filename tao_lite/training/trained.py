@@ -16,6 +16,7 @@ from tao_lite.checkpoint import Checkpoint
 from tao_lite.data.batch import Batch
 from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import Preprocess
+from tao_lite.metrics.scores import Rule, Scorer
 from tao_lite.models import head
 from tao_lite.models.fold import folded
 from tao_lite.run import Run
@@ -117,18 +118,48 @@ class Trained:
         """Let torch compute with the number of threads that is fastest for this network."""
         trial.set_threads(self.network, self.experiment, self.precision, run)
 
-    def probabilities(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[list[float]]]]:
-        """Each batch, and for each of its images the probabilities in the order of the class names."""
+    @cached_property
+    def rule(self) -> Rule | None:
+        """Which answers are accepted, where evaluate has fitted that."""
+        return Rule(**self.found.reject) if self.found.reject else None
+
+    @property
+    def has_rule(self) -> bool:
+        return self.rule is not None
+
+    @cached_property
+    def _scorer(self) -> Scorer | None:
+        return Scorer.of(self.rule).to(self.device) if self.rule else None
+
+    def probabilities(
+        self, batches: Iterable[Batch], accepted: list[bool] | None = None
+    ) -> Iterator[tuple[Batch, list[list[float]]]]:
+        """Each batch, and for each of its images the probabilities in the order of the class names.
+
+        To `accepted` is added whether the network's rule accepts the answer, for each image before its batch is given.
+        """
+        if accepted is not None:
+            for batch, rows, _ in self.features(batches, accepted):
+                yield batch, rows
+            return
         for batch, _, logits in predict(self.folded, batches, preprocess=self.preprocess, precision=self.precision):
             yield batch, torch.cat(probabilities(self.tasks, logits), dim=1).tolist()
 
-    def features(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[list[float]], Tensor]]:
+    def features(
+        self, batches: Iterable[Batch], accepted: list[bool] | None = None
+    ) -> Iterator[tuple[Batch, list[list[float]], Tensor]]:
         """As `probabilities`, with what the head reads of each image: float32 [B, d] on the host."""
+        for batch, logits, features in self.outputs(batches):
+            if accepted is not None and self.rule and self._scorer:
+                accepted += (self._scorer(logits, features) >= self.rule.threshold).tolist()
+            yield batch, torch.cat(probabilities(self.tasks, logits), dim=1).tolist(), features.cpu()
+
+    def outputs(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+        """Each batch with its logits, float32 [B, outputs], and what the head reads, float32 [B, d], on the device."""
         layer = self.folded.get_submodule(head.find(self.network))
         with head.reading(layer) as inputs:
             for batch, _, logits in predict(self.folded, batches, preprocess=self.preprocess, precision=self.precision):
-                rows = torch.cat(probabilities(self.tasks, logits), dim=1).tolist()
-                yield batch, rows, head.pooled(inputs.pop(), layer).cpu()
+                yield batch, logits, head.pooled(inputs.pop(), layer)
 
 
 def learn_tasks(experiment: pb.Experiment, tasks: Tasks) -> None:

@@ -20,7 +20,7 @@ from tao_lite.metrics.groups import Column
 from tao_lite.run import Run
 from tao_lite.spec.load import load_text
 from tao_lite.spec.tasks import Task
-from tao_lite.stages.evaluate import evaluate
+from tao_lite.stages.evaluate import Extras, evaluate
 from tao_lite.training import weak_groups
 from tao_lite.training.observer import Observed
 from tao_lite.training.weak_groups import Wish
@@ -50,7 +50,7 @@ def evaluated(trained: Path, planted: Path, results: Path, wish: Wish | None) ->
     text = text.replace(f'train_dataset_path: "{planted}"', f'train_dataset_path: "{planted.parent}"')
     text = text.replace(str(trained), str(trained / "weights" / "best.pth"))
     run = Run(results=results, world=distributed.start("cpu"))
-    return dict(evaluate(load_text(text, results / "a.cfg", stage="evaluate"), run, groups=wish))
+    return dict(evaluate(load_text(text, results / "a.cfg", stage="evaluate"), run, Extras(groups=wish)))
 
 
 def rows(results: Path) -> list[dict[str, str]]:

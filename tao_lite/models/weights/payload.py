@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
-from torch import Tensor, int64
+from torch import Tensor, float32, int64
 
-from tao_lite.files.plain import Check, fields, listed, mapped, none_or, of, or_empty
+from tao_lite.files.plain import Check, among, fields, listed, mapped, none_or, of, or_empty
 
 VERSION = 3
 """Of the format. 1 may lack what came later, see `_training`; until 2, `preprocess` was the normalisation's mode."""
@@ -25,8 +25,31 @@ def check(version: int, pipeline: Check) -> Check:
             "batch": of(int, minimum=0),
             "metrics": mapped(str, of(float)),
             "training": or_empty(_training(version)),
-        }
+        },
+        {"reject": or_empty(_reject)},
     )
+
+
+def _reject(value: object, name: str) -> Iterator[str]:
+    """A rule for which answers to accept."""
+    count = of(int, minimum=0)
+    yield from fields(
+        {
+            "score": among("PROBABILITY", "ENERGY", "DISTANCE"),
+            "temperature": of(float, minimum=1e-6),
+            "threshold": of(float),
+            "promise": among("max_error", "coverage"),
+            "promised": of(float, minimum=0, maximum=1),
+            **dict.fromkeys(("num_images", "num_accepted", "num_wrong"), count),
+            "tensors": mapped(str, of(Tensor)),
+        }
+    )(value, name)
+    assert isinstance(value, Mapping)
+    tensors = value["tensors"]
+    shapes = {key: (one.dtype, one.dim()) for key, one in tensors.items()}
+    wanted = dict.fromkeys(("means", "whitening") if value["score"] == "DISTANCE" else (), (float32, 2))
+    if shapes != wanted or len({one.shape[1] for one in tensors.values()}) > 1:
+        yield f"{name}.tensors are not those of {value['score']}"
 
 
 def _training(version: int) -> Check:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tao_lite.data.description import BOXES, EMBEDDING, INPUT, Description, Kind
+from tao_lite.data.description import ACCEPTED, BOXES, EMBEDDING, INPUT, Description, Kind
 from tao_lite.data.pipeline import Pipeline
 from tao_lite.errors import RunError, refuse_missing
 from tao_lite.files import writing
@@ -18,7 +18,7 @@ from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.stages.export import card, deepstream, opset, tao_deploy
-from tao_lite.stages.export.graph import Deployed, WithEmbedding
+from tao_lite.stages.export.graph import Deployed, WithMore
 from tao_lite.training import runtimes
 from tao_lite.training.trained import Trained
 
@@ -39,6 +39,7 @@ class Form:
     kind: Kind = "tensor"
     has_boxes: bool = False
     has_embedding: bool = False
+    has_accepted: bool = True  # where the network has a rule for that
     for_deepstream: bool = False
     for_tao_deploy: bool = False
     opset: int | None = None  # None: PyTorch's choice
@@ -68,6 +69,7 @@ def export(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
     trained = Trained.of(model, torch.device("cpu"), spec.experiment)
     if form.for_deepstream:
         refuse_tasks(trained, "--gen_ds_config")
+        form = without_accepted(trained, form, "nvinfer reads probabilities alone")
     labels = deepstream.labels(trained.class_names) if form.for_deepstream else ""
     made = make(trained, form)
     writing.write(form.path, made.content)
@@ -92,6 +94,13 @@ def refuse_tasks(trained: Trained, what: str) -> None:
         )
 
 
+def without_accepted(trained: Trained, form: Form, why: str) -> Form:
+    """The form without the output `accepted`; the user is told if the network has a rule for it."""
+    if trained.rule:
+        console.line(f"Without the rule for rejecting, which has no output {ACCEPTED} there: {why}")
+    return replace(form, has_accepted=False)
+
+
 def make(trained: Trained, form: Form) -> Made:
     """The network as ONNX, compared with PyTorch.
 
@@ -105,9 +114,11 @@ def make(trained: Trained, form: Form) -> Made:
         )
     fed = _fed(trained.pipeline, form)
     plain = Deployed(trained.network, trained.pipeline, form.kind, fed, trained.tasks).eval()
-    deployed = WithEmbedding(plain).eval() if form.has_embedding else plain
+    rule = trained.rule if form.has_accepted else None
+    more = WithMore(plain, rule, has_embedding=form.has_embedding).eval()
+    deployed = more if rule or form.has_embedding else plain
     description = describe(trained, form)
-    outputs = [*description.outputs, *([EMBEDDING] if form.has_embedding else [])]
+    outputs = [*description.outputs, *([ACCEPTED] if rule else []), *([EMBEDDING] if form.has_embedding else [])]
     inputs = samples(form, trained.pipeline)
     file = _exported(deployed, inputs[0], form, outputs)
     if form.opset is not None:
@@ -127,6 +138,7 @@ def describe(trained: Trained, form: Form) -> Description:
         kind=form.kind,
         has_boxes=form.has_boxes,
         tasks=trained.tasks,
+        reject=trained.rule.numbers() if trained.rule and form.has_accepted else {},
     )
 
 
@@ -198,7 +210,7 @@ def _exported(deployed: nn.Module, inputs: Inputs, form: Form, outputs: Sequence
     return file
 
 
-def _difference(content: bytes, deployed: Deployed | WithEmbedding, samples: Sequence[Inputs]) -> float:
+def _difference(content: bytes, deployed: Deployed | WithMore, samples: Sequence[Inputs]) -> float:
     """The largest difference of a probability between the file and the network; of a feature, by the largest of all.
 
     Raises:
@@ -212,7 +224,7 @@ def _difference(content: bytes, deployed: Deployed | WithEmbedding, samples: Seq
         with torch.inference_mode():
             expected = deployed(*inputs)
         parts = expected if isinstance(expected, tuple) else (expected,)
-        for found, right in zip(outputs, parts, strict=True):
+        for found, right in ((found.float(), right.float()) for found, right in zip(outputs, parts, strict=True)):
             difference = max(difference, float((found - right).abs().max() / right.abs().max().clamp(min=1)))
     if not difference <= (tolerance := TOLERANCES[deployed.kind]):
         raise RunError(
@@ -222,7 +234,7 @@ def _difference(content: bytes, deployed: Deployed | WithEmbedding, samples: Seq
     return difference
 
 
-def _works(content: bytes, deployed: Deployed | WithEmbedding, samples: Sequence[Inputs]) -> bool:
+def _works(content: bytes, deployed: Deployed | WithMore, samples: Sequence[Inputs]) -> bool:
     """Whether ONNX Runtime takes the file and computes what the network computes."""
     errors = runtimes.import_onnxruntime().capi.onnxruntime_pybind11_state
 

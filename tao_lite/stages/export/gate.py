@@ -29,11 +29,12 @@ from tao_lite.training.validation import evaluation_loader
 
 @dataclass(frozen=True)
 class Answer:
-    """What becomes of a picture: digests of its decoded and of its resized pixels, and probabilities."""
+    """What becomes of a picture: digests of its decoded and of its resized pixels, and its answer."""
 
     decoded: str
     pixels: str
     probabilities: Sequence[float]
+    is_accepted: bool | None = None  # None: there is no rule for that
 
     @property
     def best(self) -> int:
@@ -72,11 +73,14 @@ def expected(trained: Trained, paths: Sequence[Path]) -> dict[Path, Answer]:
     world = World(rank=0, world_size=1, local_rank=0, device=trained.device)
     data = evaluation_loader(exact.experiment, DataSet(examples, ("",), LeftOut("pictures", fail=True)), world)
     found: dict[Path, Answer] = {}
+    accepted = list[bool]() if exact.has_rule else None
     with Progress() as progress:
         progress.begin("The network's answers", len(examples))
-        for batch, rows in exact.probabilities(data.epoch(0)):
+        for batch, rows in exact.probabilities(data.epoch(0), accepted):
+            flags = accepted[len(found) :] if accepted is not None else [None] * len(rows)
             found |= {
-                Path(path): Answer(*digests[Path(path)], row) for path, row in zip(batch.paths, rows, strict=True)
+                Path(path): Answer(*digests[Path(path)], row, flag)
+                for path, row, flag in zip(batch.paths, rows, flags, strict=True)
             }
             progress.advance(len(found))
     return found
@@ -108,7 +112,7 @@ def answers(folder: Path, paths: Sequence[Path]) -> dict[Path, Answer]:
 
 
 def verify(description: Description, want: Mapping[Path, Answer], found: Mapping[Path, Answer]) -> float:
-    """The largest difference of a probability; all classes are equal.
+    """The largest difference of a probability; all classes are equal and, with a rule, so is what is accepted.
 
     Raises:
         RunError: they are not, or the difference is too large: names the worst pictures and the step where they part.
@@ -116,7 +120,11 @@ def verify(description: Description, want: Mapping[Path, Answer], found: Mapping
     tolerance = TOLERANCES[description.kind]
     problems = {path: _parting(description, answer, found.get(path)) for path, answer in want.items()}
     distances = {path: _distance(answer, found.get(path)) for path, answer in want.items()}
-    bad = [path for path, answer in want.items() if distances[path] > tolerance or _differ(answer, found.get(path))]
+    bad = [
+        path
+        for path, answer in want.items()
+        if distances[path] > tolerance or _differ(description, answer, found.get(path))
+    ]
     if bad:
         worst = sorted(bad, key=lambda path: -distances[path])[:5]
         lines = "; ".join(f"{path}: {problems[path]}, by {distances[path]:.1e}" for path in worst)
@@ -144,11 +152,12 @@ def pictures(trained: Trained, folder: Path, most: int) -> list[Path]:
     return found
 
 
-def references(found: Mapping[Path, Answer]) -> Iterable[dict[str, Any]]:
+def references(found: Mapping[Path, Answer], *, has_accepted: bool) -> Iterable[dict[str, Any]]:
     """What `preprocess.json` says of the reference pictures."""
     for path, answer in found.items():
         probabilities = [round(value, 7) for value in answer.probabilities]
-        yield {"file": path.name, "pixels_sha256": answer.pixels, "probabilities": probabilities}
+        accepted = {"accepted": answer.is_accepted} if has_accepted else {}
+        yield {"file": path.name, "pixels_sha256": answer.pixels, "probabilities": probabilities, **accepted}
 
 
 def _file(example: Example, path: Path) -> Path:
@@ -168,7 +177,7 @@ def _digests(path: Path, trained: Trained) -> tuple[str, str]:
 
 
 def _answer(line: Mapping[str, Any]) -> Answer:
-    return Answer(line["decoded"], line["pixels"], line["probabilities"])
+    return Answer(line["decoded"], line["pixels"], line["probabilities"], line.get("accepted"))
 
 
 def _parting(description: Description, want: Answer, found: Answer | None) -> str:
@@ -190,6 +199,8 @@ def _distance(want: Answer, found: Answer | None) -> float:
     return max(abs(one - other) for one, other in zip(want.probabilities, found.probabilities, strict=True))
 
 
-def _differ(want: Answer, found: Answer | None) -> bool:
-    """Whether the most probable classes differ."""
-    return found is None or found.best != want.best
+def _differ(description: Description, want: Answer, found: Answer | None) -> bool:
+    """Whether the most probable classes differ, or which one is accepted."""
+    if found is None or found.best != want.best:
+        return True
+    return bool(description.reject) and found.is_accepted is not want.is_accepted

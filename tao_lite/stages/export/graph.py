@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tao_lite.data import geometry
 from tao_lite.data.description import Kind
 from tao_lite.data.pipeline import Pipeline
+from tao_lite.metrics.scores import Rule, Scorer
 from tao_lite.models import head
 from tao_lite.spec.tasks import Tasks
 from tao_lite.training.trained import probabilities
@@ -35,12 +36,16 @@ class Deployed(nn.Module):
 
         With boxes, float32 [N, 4], and one image: [N, num_classes], a row for what is in each box; see `resized`.
         """
+        found, _ = self.answers(images, boxes)
+        return tuple(found) if self.tasks else found[0]
+
+    def answers(self, images: Tensor, boxes: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """The probabilities of each task, and the logits."""
         if self.kind == "image":
             images = resized(images, self.pipeline, boxes)
         images = self.corrected(images) if self.kind == "tensor" else self.preprocess.exportable(images)
         logits: Tensor = self.network(images)
-        found = probabilities(self.tasks, logits)
-        return tuple(found) if self.tasks else found[0]
+        return probabilities(self.tasks, logits), logits
 
 
 class _Corrected(nn.Module):
@@ -69,19 +74,24 @@ class _Corrected(nn.Module):
         return images + self.shift if self.is_shifted else images
 
 
-class WithEmbedding(nn.Module):
-    """A deployed network and, beside its probabilities, what its head reads."""
+class WithMore(nn.Module):
+    """A deployed network and, beside its probabilities, whether its rule accepts them, what its head reads, or both."""
 
-    def __init__(self, deployed: Deployed) -> None:
+    def __init__(self, deployed: Deployed, rule: Rule | None, *, has_embedding: bool) -> None:
         super().__init__()
-        self.deployed, self.kind = deployed, deployed.kind
+        self.deployed, self.kind, self.has_embedding = deployed, deployed.kind, has_embedding
         self.head = deployed.network.get_submodule(head.find(deployed.network))
+        self.threshold = rule.threshold if rule else 0.0
+        self.scorer = Scorer.of(rule) if rule else None
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> tuple[Tensor, ...]:
-        """As `Deployed`, and float32 [B, d]."""
+        """As `Deployed`, and bool [B, 1], and float32 [B, d]."""
         with head.reading(self.head) as inputs:
-            found = self.deployed(images, boxes)
-        return *(found if self.deployed.tasks else (found,)), head.pooled(inputs[0], self.head)
+            found, logits = self.deployed.answers(images, boxes)
+        features = head.pooled(inputs[0], self.head)
+        if self.scorer:
+            found.append((self.scorer(logits, features) >= self.threshold)[:, None])
+        return *found, *([features] if self.has_embedding else [])
 
 
 def resized(images: Tensor, pipeline: Pipeline, boxes: Tensor | None = None) -> Tensor:

@@ -18,7 +18,7 @@ from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.stages.export import card, deepstream, gate, tao_deploy
-from tao_lite.stages.export.export import PACKAGES, Form, describe, make, refuse_tasks
+from tao_lite.stages.export.export import PACKAGES, Form, describe, make, refuse_tasks, without_accepted
 from tao_lite.stages.export.gate import Wanted
 from tao_lite.stages.export.references import draw
 from tao_lite.stages.export.sbom import sbom
@@ -77,6 +77,7 @@ class Request:
                 opset=self.opset or (tao_deploy.OPSET if name == "tao-deploy" else None),
                 for_deepstream=name == "deepstream" and kind == "tensor",
                 for_tao_deploy=name == "tao-deploy",
+                has_accepted=TARGETS[name].takes_accepted,
             )
             yield name, form
 
@@ -104,6 +105,8 @@ def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
         deepstream.labels(trained.class_names)  # refuses some, before others are made
     if "tao-deploy" in forms:
         tao_deploy.refuse_unfit(trained.pipeline, folder)
+    for name in [name for name, form in forms.items() if not form.has_accepted]:
+        without_accepted(trained, forms[name], f"what runs packages for {name} reads probabilities alone")
     made = functools.cache(functools.partial(make, trained))
     about = card.card(trained.path, trained.found, licence=request.licence)
     summaries = {}
@@ -157,7 +160,7 @@ def _fill(contents: Contents, name: str, about: str, signing_key: Path | None) -
     writing.write(folder / "model_card.md", about)
     writing.write(folder / "sbom.cdx.json", sbom(("train", "export", target.extra)))
     draw(folder / REFERENCES)
-    references = list(gate.references(wanted.drawn))
+    references = list(gate.references(wanted.drawn, has_accepted=bool(description.reject)))
     writing.write_json(folder / "preprocess.json", {**description.to_dict(), "references": references})
     written = target.fill(contents)
     distance = gate.verify(description, wanted.all, gate.answers(written.client, list(wanted.all)))

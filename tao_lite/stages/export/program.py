@@ -4,10 +4,11 @@ import io
 import warnings
 
 import torch
+from torch import Tensor
 
 from tao_lite.errors import RunError
 from tao_lite.stages.export.export import TOLERANCES, Form, samples, shapes
-from tao_lite.stages.export.graph import Deployed
+from tao_lite.stages.export.graph import Deployed, WithMore
 from tao_lite.training.trained import Trained
 
 
@@ -17,7 +18,8 @@ def make(trained: Trained, form: Form) -> bytes:
     Raises:
         RunError: it would not compute what the network computes.
     """
-    deployed = Deployed(trained.network, trained.pipeline, form.kind).eval()
+    plain = Deployed(trained.network, trained.pipeline, form.kind).eval()
+    deployed = WithMore(plain, trained.rule, has_embedding=False).eval() if trained.rule else plain
     first, *others = samples(form, trained.pipeline)
     program = torch.export.export(deployed, first, dynamic_shapes=shapes(form, first))
     for module in program.graph_module.modules():
@@ -30,10 +32,19 @@ def make(trained: Trained, form: Form) -> bytes:
     content = written.getvalue()
     again = torch.export.load(io.BytesIO(content)).module()
     with torch.inference_mode():
-        difference = max(float((again(*each) - deployed(*each)).abs().max()) for each in (first, *others))
+        pairs = [(_parts(again(*each)), _parts(deployed(*each))) for each in (first, *others)]
+        difference = max(
+            float((found.float() - right.float()).abs().max())
+            for pair in pairs
+            for found, right in zip(*pair, strict=True)
+        )
     if not difference <= TOLERANCES[form.kind]:
         raise RunError(
             f"the program of torch.export differs from the network by {difference:.1e} of a probability; nothing was "
             "written; please report the architecture and the version of torch"
         )
     return content
+
+
+def _parts(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)

@@ -119,6 +119,8 @@ class Target:
     """Of tao_lite, which has them."""
     kinds: tuple[Kind, ...] = ("pixels", "tensor", "image")
     """What the graph may take; the first unless another is asked for."""
+    takes_accepted: bool = True
+    """Whether it has a use for a second output, which says if an answer is accepted."""
 
 
 def _onnxruntime(contents: Contents) -> Written:
@@ -208,9 +210,9 @@ TARGETS = {
     "onnxruntime": Target(fill=_onnxruntime),
     "openvino": Target(fill=_openvino, needs=("openvino",), extra="openvino"),
     "triton": Target(fill=_triton, numpy="1.26.4"),  # with numpy 2 the stub of its Python backend reads other memory
-    "deepstream": Target(fill=_deepstream, kinds=("tensor", "pixels")),
+    "deepstream": Target(fill=_deepstream, kinds=("tensor", "pixels"), takes_accepted=False),
     "tensorrt": Target(fill=_tensorrt, kinds=("pixels", "tensor")),
-    "tao-deploy": Target(fill=_tao_deploy, kinds=("tensor",)),
+    "tao-deploy": Target(fill=_tao_deploy, kinds=("tensor",), takes_accepted=False),
     "torch": Target(fill=_torch, needs=("torch",), extra="train"),
 }
 """By the names that --for takes."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from tao_lite.data.description import INPUT, OUTPUT, Description
+from tao_lite.data.description import ACCEPTED, INPUT, OUTPUT, Description
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.export import card
 
@@ -38,14 +38,19 @@ def network(description: Description) -> str:
     number_type = "TYPE_FP32" if description.kind == "tensor" else "TYPE_UINT8"
     taken = _tensor("input", INPUT, number_type, dims)
     given = _tensor("output", OUTPUT, "TYPE_FP32", (len(description.class_names),), label_filename="labels.txt")
-    return _NETWORK.format(most=MOST_PICTURES, tensors=f"{taken}\n{given}")
+    return _NETWORK.format(most=MOST_PICTURES, tensors="\n".join([taken, given, *_accepted(description)]))
 
 
 def picture(description: Description) -> str:
     """config.pbtxt of the model that Python computes: a file's bytes to class, probabilities, digests of its pixels."""
     texts = [_tensor("output", name, "TYPE_STRING", (1,)) for name in ("class", "decoded", "pixels")]
     probabilities = _tensor("output", "probabilities", "TYPE_FP32", (len(description.class_names),))
-    return _PICTURE.format(tensors="\n".join([_tensor("input", "picture", "TYPE_STRING", (1,)), probabilities, *texts]))
+    outputs = [probabilities, *texts, *_accepted(description)]
+    return _PICTURE.format(tensors="\n".join([_tensor("input", "picture", "TYPE_STRING", (1,)), *outputs]))
+
+
+def _accepted(description: Description) -> list[str]:
+    return [_tensor("output", ACCEPTED, "TYPE_BOOL", (1,))] if description.reject else []
 
 
 def _tensor(side: str, name: str, number_type: str, dims: Sequence[int], **more: str) -> str:

@@ -67,7 +67,7 @@ def write(subject: Subject, smaller: nn.Module, target: Path | None = None) -> d
     """
     target = target or Path(subject.config.output_path or subject.run.pruned)
     if subject.run.is_main:
-        pruned = replace(subject.found, network=smaller.state_dict(), training={}, metrics={})
+        pruned = replace(subject.found, network=smaller.state_dict(), training={}, metrics={}, reject={})
         checkpoints.save(target, pruned)
         console.line(f"Wrote {target}, {target.stat().st_size / 1e6:.1f} MB")
     subject.run.world.barrier()

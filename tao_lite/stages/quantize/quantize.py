@@ -19,7 +19,7 @@ from tao_lite.spec import schema
 from tao_lite.spec.load import Spec
 from tao_lite.spec.paths import is_deployed
 from tao_lite.stages.export import deepstream
-from tao_lite.stages.export.export import PACKAGES, Form, make, refuse_tasks, write_deepstream
+from tao_lite.stages.export.export import PACKAGES, Form, make, refuse_tasks, without_accepted, write_deepstream
 from tao_lite.stages.quantize import calibrate, graph, images
 from tao_lite.stages.quantize.calibrate import Method
 from tao_lite.stages.quantize.graph import INT8
@@ -47,6 +47,7 @@ def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
     world = replace(run.world, device=torch.device("cpu"))
     trained = Trained.of(model, world.device, spec.experiment)
     refuse_tasks(trained, "quantize")
+    form = without_accepted(trained, form, "it was fitted in float, and INT8 changes scores")
     experiment, config = trained.experiment, trained.experiment.quantize_config
     labels = deepstream.labels(trained.class_names) if form.for_deepstream else ""
     data_set = images.calibration(experiment, trained.class_names)

@@ -70,6 +70,17 @@ def reliability(before: Calibration, after: Calibration, *, title: str, descript
     return _svg(draw, title, description)
 
 
+def risk_coverage(points: Sequence[tuple[float, float]], *, title: str, description: str) -> Markup:
+    """Share of the accepted answers that is wrong, by the share that is accepted."""
+
+    def draw(axes: "Axes") -> None:
+        axes.plot(*zip(*points, strict=True), "-", **_DRAWN, color=colour(0))
+        axes.set(xlim=(0, 1), xlabel="share of answers accepted", ylabel="share of them wrong")
+        axes.set_ylim(bottom=0)
+
+    return _svg(draw, title, description)
+
+
 def colour(number: int) -> str:
     """The colour of a run, by its place among the runs."""
     return plots.COLOURS[number % len(plots.COLOURS)]

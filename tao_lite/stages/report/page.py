@@ -3,9 +3,10 @@
 import base64
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
@@ -44,7 +45,9 @@ def page(subjects: Sequence[Subject], device: torch.device, pooled: Pooled | Non
         lstrip_blocks=True,
         undefined=ChainableUndefined,  # Summaries of other versions may lack something.
     )
-    environment.filters.update(number=rows.number, png=png, heat=heat, matrix=matrix, reliability=reliability)
+    environment.filters.update(
+        number=rows.number, png=png, heat=heat, matrix=matrix, reliability=reliability, risk=risk
+    )
     return environment.get_template("report.html").render(
         subjects=subjects,
         title=_title(subjects, pooled),
@@ -106,3 +109,16 @@ def reliability(judged: Judged, name: str) -> Markup:
         title=f"Reliability of {name}",
         description=f"Calibration error {before:.4f}, and {after:.4f} at temperature {judged.temperature:.2f}.",
     )
+
+
+def risk(curve: Sequence[Mapping[str, Any]], name: str) -> Markup:
+    """The risk-coverage curve of a run's evaluate.json, as far as it has numbers; nothing where it has none."""
+    pairs = [(one.get("coverage"), one.get("error")) for one in curve]
+    points = [(float(x), float(y)) for x, y in pairs if isinstance(x, float | int) and isinstance(y, float | int)]
+    points = [(x, y) for x, y in points if 0 <= x <= 1 and 0 <= y <= 1]
+    if not points:
+        return Markup()
+    coverage, error = points[-1]
+    words = f"Of all answers {error:.2%} are wrong; of the surest half "
+    half = min(points, key=lambda point: abs(point[0] - coverage / 2))
+    return charts.risk_coverage(points, title=f"Risk and coverage of {name}", description=f"{words}{half[1]:.2%}.")

@@ -18,7 +18,7 @@ from tao_lite.spec.load import load_text, read
 # The summaries that are shown, and as far as it matters what is a block ("*": of any name) or a list in them.
 _FORMS: Mapping[str, Any] = {
     "train": {},
-    "evaluate": {},
+    "evaluate": {"reject": {"rule": {}, "curve": [{}], "error_interval": [0], "outliers": {}}},
     "prune": {"layers": [{}], "latency": [{"milliseconds": [0]}], "rounds": [{}]},
     "dataset_report": {
         "class_names": [""],

@@ -18,6 +18,8 @@ def difference(network, reference):
     distance = max(
         abs(ours - said) for ours, said in zip(found["probabilities"], reference["probabilities"], strict=True)
     )
+    if found.get("accepted") != reference.get("accepted"):
+        return "is accepted by one and not by the other"
     return "" if distance <= 1e-3 else f"a probability differs by {distance:.1e}"
 
 

@@ -9,7 +9,7 @@ from way import HERE
 
 
 def main(words):
-    """Print a line for each picture: path, class, probability; with --json all that is known of it."""
+    """Print a line for each picture: path, class, probability, `rejected` if it is; with --json all that is known."""
     network, failed = Network(HERE), 0
     for path in [word for word in words if word != "--json"]:
         try:
@@ -18,7 +18,8 @@ def main(words):
             failed += 1
             print(f"{path}: {error or type(error).__name__}", file=sys.stderr)
             continue
-        line = f"{path},{answer['class']},{max(answer['probabilities']):.6f}"
+        accepted = "" if answer.get("accepted", True) else ",rejected"
+        line = f"{path},{answer['class']},{max(answer['probabilities']):.6f}{accepted}"
         print(json.dumps({"path": path, **answer}) if "--json" in words else line)
     return 1 if failed else 0
 

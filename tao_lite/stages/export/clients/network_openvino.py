@@ -7,10 +7,11 @@ import openvino  # noqa: E402
 
 
 class Network:
-    """Images, [B, C, H, W] as preprocess.json says, to probabilities [B, classes]."""
+    """Images, [B, C, H, W] as preprocess.json says, to probabilities [B, classes] and, with a rule, bool [B, 1]."""
 
     def __init__(self, folder):
         self._compiled = openvino.compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def __call__(self, images):
-        return self._compiled([images])[0]
+        found = self._compiled([images])
+        return [found[output] for output in self._compiled.outputs]

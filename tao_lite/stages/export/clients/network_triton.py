@@ -4,7 +4,7 @@ import network_onnxruntime
 
 
 class Network(network_onnxruntime.Network):
-    """Images, [B, C, H, W] as preprocess.json says, to probabilities [B, classes]."""
+    """Images, [B, C, H, W] as preprocess.json says, to probabilities [B, classes] and, with a rule, bool [B, 1]."""
 
     def __init__(self, folder):
         own = folder.parent

@@ -8,5 +8,5 @@ def classify(network, path):
     found = network(Path(path).read_bytes())
     return {
         "probabilities": found["probabilities"],
-        **{name: found[name][0] for name in ("class", "decoded", "pixels")},
+        **{name: found[name][0] for name in ("class", "decoded", "pixels", "accepted") if name in found},
     }

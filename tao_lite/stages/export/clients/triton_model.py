@@ -35,4 +35,6 @@ class TritonPythonModel:
             return triton.InferenceResponse(error=triton.TritonError(str(error) or type(error).__name__))
         values = {name: np.array([found[name].encode()], dtype=np.object_) for name in ("class", "decoded", "pixels")}
         values["probabilities"] = np.array(found["probabilities"], dtype=np.float32)
+        if "accepted" in found:
+            values["accepted"] = np.array([found["accepted"]], dtype=bool)
         return triton.InferenceResponse([triton.Tensor(name, value) for name, value in values.items()])
