@@ -27,8 +27,8 @@ from tests.conftest import ROOT
 # Made by commit edf7aaf: a resnet of 10 layers, pruned, and what its training saved after 2 and 3 epochs.
 GOLDEN = ROOT / "tests" / "golden" / "checkpoint_1"
 
-NAMED_BY_THE_NETWORK = ("network", "training.network", "training.optimizer.state", "metrics")
-OPTIONAL = ("training.network", "training.processes", "training.begun_with", "training.progress.stats.done")
+NAMED_BY_THE_NETWORK = ("network", "training.network", "training.optimizer.state", "metrics", "reject.tensors")
+OPTIONAL = ("reject", "training.network", "training.processes", "training.begun_with", "training.progress.stats.done")
 MAY_BE_NONE = ("training.progress.best_train_loss",)
 OTHERS = ("text", 1, 2.5, True, None, [None], {"a": None}, torch.zeros(1))
 
@@ -54,6 +54,17 @@ def whole() -> dict[str, Any]:
         "processes": 3,
         "begun_with": 2,
         "data": {"train": train_data, "val": val_data},
+    }
+    content["reject"] = {
+        "score": "DISTANCE",
+        "temperature": 1.0,
+        "threshold": -3.5,
+        "promise": "coverage",
+        "promised": 0.5,
+        "num_images": 4,
+        "num_accepted": 2,
+        "num_wrong": 1,
+        "tensors": {"means": torch.zeros(2, 3), "whitening": torch.zeros(3, 3)},
     }
     return content
 
@@ -132,6 +143,9 @@ def test_numbers_out_of_range_are_named() -> None:
     data = {"train": hashes, "val": hashes}
     found = problem({**content, "training": {**content["training"], "data": data}})
     assert found == "training.data.train.hashes is torch.int64 [2], must be torch.int64 [3]"
+    for tensors in ({}, {"means": torch.zeros(2, 3)}, {"means": torch.zeros(2, 3), "whitening": torch.zeros(4, 4)}):
+        rule = {**content["reject"], "tensors": tensors}
+        assert problem({**content, "reject": rule}) == "reject.tensors are not those of DISTANCE"
 
 
 def sealed(path: Path, content: object) -> Path:
