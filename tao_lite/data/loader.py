@@ -265,6 +265,7 @@ class Loader:
             number=pick.number,
             done=pick.done,
             surplus=pick.surplus,
+            indices=tuple(pick.indices[kept].tolist()),
         )
 
     def _pinned(self, tensor: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """A trained network, opened for use: on a device, with its normalisation, its classes and the spec it is used by."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -123,13 +123,20 @@ class Trained:
 
     def features(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[list[float]], Tensor]]:
         """As `probabilities`, with what the head reads of each image: float32 [B, d] on the host."""
-        layer = self._folded.get_submodule(head.find(self.network))
-        with head.reading(layer) as inputs:
-            for batch, _, logits in predict(
-                self._folded, batches, preprocess=self.preprocess, precision=self.precision
-            ):
-                rows = torch.cat(probabilities(self.tasks, logits), dim=1).tolist()
-                yield batch, rows, head.pooled(inputs.pop(), layer).cpu()
+        found = read_features(self.network, batches, preprocess=self.preprocess, precision=self.precision)
+        for batch, logits, features in found:
+            yield batch, torch.cat(probabilities(self.tasks, logits), dim=1).tolist(), features
+
+
+def read_features(
+    network: nn.Module, batches: Iterable[Batch], *, preprocess: Callable[[Tensor], Tensor], precision: Precision
+) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+    """Each batch with its logits, and what the head reads of each image: float32 [B, d] on the host."""
+    computed = folded(network)
+    layer = computed.get_submodule(head.find(network))
+    with head.reading(layer) as inputs:
+        for batch, _, logits in predict(computed, batches, preprocess=preprocess, precision=precision):
+            yield batch, logits, head.pooled(inputs.pop(), layer).cpu()
 
 
 def learn_tasks(experiment: pb.Experiment, tasks: Tasks) -> None:
