@@ -12,7 +12,7 @@ learnt by heart. Measured on features of imagenette_tiny and cifar10_small with 
 _MAX_STEPS = 200
 
 
-def fitted(features: Tensor, labels: Tensor, num_classes: int) -> Callable[[Tensor], Tensor]:
+def fitted(features: Tensor, labels: Tensor, num_classes: int, penalty: float = PENALTY) -> Callable[[Tensor], Tensor]:
     """From features float32 [N, d] to probabilities float32 [N, K], fitted to these; labels int64 [N]."""
     mean, deviation = features.mean(dim=0), features.std(dim=0, correction=0)
     scale = torch.where(deviation > 0, deviation, 1) * features.shape[1] ** 0.5
@@ -25,7 +25,7 @@ def fitted(features: Tensor, labels: Tensor, num_classes: int) -> Callable[[Tens
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = F.cross_entropy(inputs @ weights, labels) + PENALTY / 2 * weights[:-1].square().sum()
+        value = F.cross_entropy(inputs @ weights, labels) + penalty / 2 * weights[:-1].square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

@@ -93,19 +93,27 @@ def gather(experiment: pb.Experiment, run: Run, model: Path | None) -> Evidence:
     if eye is None:
         return _trained_by_folds(experiment, data, names, run)
     examples, features, _ = _seen(eye, data, names, run)
-    labels, folds = _indices(examples, names), _folds(examples)
+    return by_probe(examples, features, names, eye.by)
+
+
+def by_probe(examples: Sequence[Example], features: Tensor, names: Sequence[str], by: str) -> Evidence:
+    """By a linear probe, fitted to all folds but the example's own; `by` says whose the features are.
+
+    Raises:
+        DataError: the features tell nothing apart, or a class has too few groups for folds.
+    """
+    labels = _indices(examples, names)
     if not (features.std(dim=0, correction=0) > 0).any():
-        raise DataError(
-            f"the features of all {len(examples)} images by {eye.by} are equal; give another network with -m"
-        )
-    probabilities = out_of_sample(features, torch.from_numpy(labels), folds, len(names)).numpy()
+        raise DataError(f"the features of all {len(examples)} images by {by} are equal; give another network with -m")
+    fold_of = dealt(*_to_deal(examples))
+    folds = torch.tensor([fold_of[one.group] for one in examples])
     return Evidence(
         examples=examples,
         class_names=names,
-        probabilities=probabilities,
+        probabilities=out_of_sample(features, torch.from_numpy(labels), folds, len(names)).numpy(),
         labels=labels,
         features=features,
-        by=f"a linear probe on features of {eye.by}",
+        by=f"a linear probe on features of {by}",
     )
 
 
@@ -238,8 +246,3 @@ def _indices(examples: Sequence[Example], names: Sequence[str]) -> Labels:
 
 def _to_deal(examples: Sequence[Example]) -> tuple[Sequence[Example], int, int]:
     return examples, max(2, min(NUM_FOLDS, len({one.group for one in examples}))), SEED
-
-
-def _folds(examples: Sequence[Example]) -> Tensor:
-    fold_of = dealt(*_to_deal(examples))
-    return torch.tensor([fold_of[one.group] for one in examples])
