@@ -88,17 +88,17 @@ def test_a_cross_validation_is_taken_in_place_of_the_probe(spec: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("names", "wrong", "problem"),
+    ("columns", "problem"),
     [
-        (("blue", "green"), "0.1", "folds.csv:1: lacks the columns red; cross-validate again"),
-        (tuple(COLOURS), "x", "folds.csv:2: ['0.8', 'x', 'x'] are no probabilities"),
-        (tuple(COLOURS), "nan", "are no probabilities"),
+        ((("blue", "green"), "0.1"), "folds.csv:1: lacks the columns red; cross-validate again"),
+        ((tuple(COLOURS), "x"), "folds.csv:2: ['0.8', 'x', 'x'] are no probabilities"),
+        ((tuple(COLOURS), "nan"), "are no probabilities"),
     ],
 )
 def test_folds_that_are_none_of_these_data_are_refused(
-    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, ...], wrong: str, problem: str
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: tuple[tuple[str, ...], str], problem: str
 ) -> None:
-    assert audit(spec, folds_csv(spec, tmp_path / "r", names, wrong)) == 2
+    assert audit(spec, folds_csv(spec, tmp_path / "r", *columns)) == 2
     assert problem in capsys.readouterr().err
     assert not (tmp_path / "r" / "audit.csv").exists()
 
