@@ -76,7 +76,7 @@ def evidence(folder: Path, run: Run) -> Evidence:
     return gather(load_text(SPEC % folder, Path("audit.cfg"), stage=None).experiment, run, None)
 
 
-def flipped(clean: Evidence, kind: str, seed: int) -> tuple[np.ndarray, Evidence]:  # type: ignore[type-arg]
+def flipped(clean: Evidence, kind: str, seed: int) -> tuple[np.ndarray, Evidence]:
     """Which labels are flipped, and what is found with them."""
     draws, labels, size = np.random.default_rng(seed), clean.labels.copy(), len(clean.class_names)
     if kind == "random":
