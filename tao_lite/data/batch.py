@@ -19,8 +19,7 @@ class Batch:
     in draws.py. number: place in the epoch, from 0, which missing images don't change.
     done: images of the epoch's order, up to this batch's last, over all processes. surplus: images that this process
     has above an equal part of the batch of all processes. weights: float32 [B], how much the loss of each image's label
-    counts; None: all alike. indices: of the
-    images' examples in the data set.
+    counts; None: all alike. indices: which examples of the data set they are; empty where nobody says.
     """
 
     images: Tensor
