@@ -180,6 +180,15 @@ class Run:
         return self.results / "report.html"
 
     @property
+    def audit_csv(self) -> Path:
+        """Examples whose labels or pictures are doubtful."""
+        return self.results / "audit.csv"
+
+    @property
+    def audit_page(self) -> Path:
+        return self.results / "audit.html"
+
+    @property
     def lock(self) -> Path:
         return self.results / ".lock"
 

@@ -185,7 +185,7 @@ def test_a_training_is_measured_with_tensorboard_and_without() -> None:
     assert monitor.overhead(shares) == 1 / 3
 
 
-@pytest.mark.parametrize("name", ["accuracy", "end_to_end", "loaders", "monitor", "peers", "step", "table"])
+@pytest.mark.parametrize("name", ["accuracy", "audit", "end_to_end", "loaders", "monitor", "peers", "step", "table"])
 def test_each_bench_explains_itself(name: str) -> None:
     command = [sys.executable, "-m", f"tests.bench.{name}", "--help"]
     said = subprocess.run(command, cwd=machine.ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout

@@ -130,6 +130,29 @@ def report(
 @dataset_group.command()
 @spec_file(required=True)
 @overrides
+@click.option("-r", "--results_dir", required=True, type=PATH, help="Results folder: of a run, or to make.")
+@click.option(
+    "-m", "--model_path", "model", type=PATH, help="Checkpoint.  [default: the best one of the results folder]"
+)
+def audit(spec_file: Path, overrides: tuple[str, ...], results_dir: Path, model: Path | None) -> None:
+    """List the images of a spec whose labels are probably wrong: audit.csv, and audit.html to look through them.
+
+    By folds.csv of a cross-validation in the results folder, else by a linear probe on the features of the checkpoint
+    or of the spec's pretrained weights, else by a short training in each fold.
+    """
+    from tao_lite import compat
+    from tao_lite.cli import session
+    from tao_lite.run import Run
+    from tao_lite.stages.audit.audit import audit as audit_stage
+
+    log_to()
+    experiment = compat.effective(_experiment(spec_file, overrides))
+    audit_stage(experiment, Run(results=results_dir, world=session.start_world()), model)
+
+
+@dataset_group.command()
+@spec_file(required=True)
+@overrides
 @click.option("-o", "--output_dir", required=True, type=PATH, help="Folder to make, or to go on with.")
 @click.option("--to", "target", required=True, type=click.Choice(_TARGETS), help="Format to write.")
 def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, target: str) -> None:

@@ -1983,7 +1983,7 @@ class EvalConfig(_message.Message):
     """Centre crop instead of squeezing images to the target size."""
     @_builtins.property
     def reject(self) -> Global___RejectConfig:
-        """Which answers are accepted, fitted by the evaluate command and kept in the checkpoint. Unset: none is fitted."""
+        """Which answers are accepted, fitted by the evaluate command and kept in the checkpoint."""
 
     def __init__(
         self,

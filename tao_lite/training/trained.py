@@ -1,7 +1,7 @@
 """A trained network, opened for use: on a device, with its normalisation, its classes and the spec it is used by."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -155,11 +155,19 @@ class Trained:
             yield batch, torch.cat(probabilities(self.tasks, logits), dim=1).tolist(), features.cpu()
 
     def outputs(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Tensor, Tensor]]:
-        """Each batch with its logits, float32 [B, outputs], and what the head reads, float32 [B, d], on the device."""
-        layer = self.folded.get_submodule(head.find(self.network))
-        with head.reading(layer) as inputs:
-            for batch, _, logits in predict(self.folded, batches, preprocess=self.preprocess, precision=self.precision):
-                yield batch, logits, head.pooled(inputs.pop(), layer)
+        """As `read_features`."""
+        return read_features(self.network, batches, preprocess=self.preprocess, precision=self.precision)
+
+
+def read_features(
+    network: nn.Module, batches: Iterable[Batch], *, preprocess: Callable[[Tensor], Tensor], precision: Precision
+) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+    """Each batch with its logits, float32 [B, outputs], and what the head reads, float32 [B, d], on the device."""
+    computed = folded(network)
+    layer = computed.get_submodule(head.find(network))
+    with head.reading(layer) as inputs:
+        for batch, _, logits in predict(computed, batches, preprocess=preprocess, precision=precision):
+            yield batch, logits, head.pooled(inputs.pop(), layer)
 
 
 def learn_tasks(experiment: pb.Experiment, tasks: Tasks) -> None:

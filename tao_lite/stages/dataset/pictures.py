@@ -85,15 +85,22 @@ def depths(found: Iterable[Picture], full_scale: float, place: str) -> Iterator[
 def doubtful(
     frames: Iterable[Sequence[Example]], found: Iterable[Picture], input_size: tuple[int, int] | None
 ) -> Iterator[Observation]:
+    """What `findings` says, as observations."""
+    for one in findings(frames, found, input_size):
+        box = f"the box {one.box}: " if one.box else ""
+        yield Observation(REMARK, one.reason, str(one.path), f"{box}{one.detail}")
+
+
+def findings(
+    frames: Iterable[Sequence[Example]], found: Iterable[Picture], input_size: tuple[int, int] | None
+) -> Iterator[quality.Finding]:
     """What `quality.findings` says of these groups of examples, the picture of each looked at."""
     looked_at = [
         quality.Frame(examples, picture.size, picture.measures)
         for examples, picture in zip(frames, found, strict=True)
         if picture.size
     ]
-    for one in quality.findings(looked_at, input_size):
-        box = f"the box {one.box}: " if one.box else ""
-        yield Observation(REMARK, one.reason, str(one.path), f"{box}{one.detail}")
+    return quality.findings(looked_at, input_size)
 
 
 def pictures(frames: Sequence[Sequence[Example]], *, with_fingerprints: bool = False) -> Iterator[Picture]:

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -409,25 +408,6 @@ def test_of_many_classes_those_with_the_most_mistakes_are_in_the_matrix() -> Non
     found = report_page.matrix(counts.result([f"c{i}" for i in range(26)], 1))
     assert found.names == ("c0", *(f"c{i}" for i in range(7, 26)))
     assert found.rows[1] == ("c7", ((7, 0.14), (43, 0.86), *[(0, 0.0)] * 18))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Chrome]":
-    programs = shutil.which("chromium"), shutil.which("chromedriver")
-    if None in programs:
-        pytest.skip("needs Chromium: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    profile = tmp_path_factory.mktemp("profile")
-    for word in ("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking"):
-        options.add_argument(f"--{word}")
-    for word in ("disable-component-update", "disable-sync", f"user-data-dir={profile}"):
-        options.add_argument(f"--{word}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
-    yield driver
-    driver.quit()
 
 
 @pytest.mark.parametrize("width", [1280, 400])

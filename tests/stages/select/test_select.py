@@ -18,14 +18,14 @@ from tao_lite.spec.tasks import Task
 from tao_lite.stages.inference import Extras, inference
 from tao_lite.stages.select.page import MAX_SHOWN, Chosen, page
 from tao_lite.stages.select.select import By, Seen, Wish, select
-from tests.stages.report.test_report import Page, browser
+from tests.stages.report.test_report import Page
 from tests.test_pipeline import spec, tao_lite, trained
 from tests.training.test_deployed import experiment, exported, pictures
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-__all__ = ["browser", "exported", "pictures", "spec", "trained"]  # fixtures
+__all__ = ["exported", "pictures", "spec", "trained"]  # fixtures
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
