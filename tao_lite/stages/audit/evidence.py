@@ -88,7 +88,7 @@ def gather(experiment: pb.Experiment, run: Run, model: Path | None) -> Evidence:
     if len(names) < 2:
         raise DataError(f"{data[0][0].options.name}: holds the class {listed(names)} only; audit needs two to compare")
     eye = _eye(experiment, run, model, names)
-    if folds_file.path(run).is_file():
+    if run.folds_csv.is_file():
         return _of_folds(data, names, eye, run)
     if eye is None:
         return _trained_by_folds(experiment, data, names, run)
@@ -218,20 +218,20 @@ def _of_folds(data: Sequence[Read], names: Sequence[str], eye: _Eye | None, run:
     examples = [one for _, of in data for one in of]
     if eye:
         examples, features, _ = _seen(eye, data, names, run)
-    known = folds_file.read(folds_file.path(run), names)
+    known = folds_file.read(run.folds_csv, names)
     kept = [index for index, one in enumerate(examples) if folds_file.key(one) in known]
     if len(kept) < len(examples):
-        _log.warning("%s lacks %d of the %d examples", folds_file.path(run), len(examples) - len(kept), len(examples))
+        _log.warning("%s lacks %d of the %d examples", run.folds_csv, len(examples) - len(kept), len(examples))
     chosen = [examples[index] for index in kept]
     if missing := sorted(set(names) - {one.label for one in chosen}):
-        raise DataError(f"{folds_file.path(run)}: has no image of {listed(missing)}; cross-validate these data again")
+        raise DataError(f"{run.folds_csv}: has no image of {listed(missing)}; cross-validate these data again")
     return Evidence(
         examples=chosen,
         class_names=names,
         probabilities=np.array([known[folds_file.key(one)] for one in chosen]),
         labels=_indices(chosen, names),
         features=features[kept] if eye else None,
-        by=str(folds_file.path(run)),
+        by=str(run.folds_csv),
     )
 
 

@@ -9,15 +9,10 @@ from tao_lite.data.example import Example
 from tao_lite.errors import DataError, brief, listed
 from tao_lite.files import reading
 from tao_lite.files.writing import csv_text
-from tao_lite.run import Run
 
 _AGAIN = "cross-validate again, or take it out of the folder"
 
 Key = tuple[str, ...]
-
-
-def path(run: Run) -> Path:
-    return run.results / "folds.csv"
 
 
 def box_text(example: Example) -> str:

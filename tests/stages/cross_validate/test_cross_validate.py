@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -92,6 +93,17 @@ def test_each_image_is_out_of_fold_once_and_figures_are_those_of_the_rows(done: 
     assert [one["best_epoch"] for one in per_fold] == [one["best_epoch"] for one in trained]
     # The checkpoint is evaluated as it was validated.
     assert shares == pytest.approx([one["val_accuracy"] for one in trained])
+
+
+@pytest.mark.slow
+def test_an_audit_takes_its_predictions(spec: Path, done: Path, tmp_path: Path) -> None:
+    shutil.copy(done / "folds.csv", tmp_path / "folds.csv")
+    audited = tao_lite("dataset", "audit", "-e", spec, "-r", tmp_path)
+    assert audited.returncode == 0, audited.stderr
+    summary = of_json(tmp_path / "audit.json")
+    assert summary["probabilities_by"] == str(tmp_path / "folds.csv")
+    assert summary["images"] == len(rows(done))
+    assert "lacks" not in audited.stderr
 
 
 @pytest.mark.slow
