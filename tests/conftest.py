@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -31,6 +32,17 @@ EVERYTHING = bool(os.environ.get("EVERYTHING"))
 """Whether tests of many settings that differ little try all of them, which takes half an hour more."""
 
 COLOURS = {"blue": (60, 80, 200), "green": (70, 180, 60), "red": (200, 60, 70)}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With SLOW=2/3 in the environment, of the slow tests the second of three parts; a test is always in the same."""
+    if part := os.environ.get("SLOW"):
+        number, parts = map(int, part.split("/"))
+        left = [
+            one for one in items if one.get_closest_marker("slow") and crc32(one.nodeid.encode()) % parts + 1 != number
+        ]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [one for one in items if one not in set(left)]
 
 
 def process_of_rank(rank: int, results: Path) -> int:
