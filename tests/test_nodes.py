@@ -56,7 +56,7 @@ def same_weights(results: Path, others: Path) -> bool:
 
 @pytest.mark.slow
 def test_two_nodes_train_as_two_processes_of_one(spec: Path, endpoint: str, tmp_path: Path) -> None:
-    short = ("--set", "train_config.n_epochs=2")
+    short = ("--set", "train_config.n_epochs=2", "--set", "train_config.communication_timeout_seconds=120")
     meeting = ("--nnodes", "2", "--rdzv_endpoint", endpoint)
     finished(*(node(spec, tmp_path / "nodes", *meeting, *short) for _ in range(2)))
     finished(node(spec, tmp_path / "one", "-np", "2", *short))
@@ -78,7 +78,8 @@ def test_one_that_is_told_to_stop_stops_both_and_both_say_so_by_their_code(
 def test_the_one_left_goes_on_with_another_that_takes_the_place_of_one_that_was_killed(
     spec: Path, endpoint: str, tmp_path: Path
 ) -> None:
-    few = ("--set", "train_config.n_epochs=30")
+    # A busy machine may take longer than the spec has patience.
+    few = ("--set", "train_config.n_epochs=30", "--set", "train_config.communication_timeout_seconds=120")
     meeting = ("--nnodes", "2", "--rdzv_endpoint", endpoint, "--max_restarts", "1", *few)
     first = node(spec, tmp_path / "results", *meeting)
     second = node(spec, tmp_path / "results", *meeting)

@@ -156,7 +156,16 @@ def test_training_leaves_the_files_it_promises(trained: Path) -> None:
     assert result["epochs"] == 4
     assert result["val_accuracy"] == max(float(row["val_acc"]) for row in rows)
     assert set(result) == {
-        *("epochs", "best_epoch", "val_accuracy", "val_loss", "train_loss", "images_per_second", "data_wait_fraction"),
+        *(
+            "epochs",
+            "best_epoch",
+            "best_metric",
+            "val_accuracy",
+            "val_loss",
+            "train_loss",
+            "images_per_second",
+            "data_wait_fraction",
+        ),
         *("peak_memory_bytes", "duration_seconds", "epoch_train_seconds", "energy_joules"),
         *("precision", "loss_scale", "overflows", "skipped_steps", "underflow_fraction", "threads"),
         *("num_parameters", "model_path", "left_out"),
