@@ -74,24 +74,6 @@ def test_one_that_is_told_to_stop_stops_both_and_both_say_so_by_their_code(
     assert "the same command goes on there" in finished(*together, code=143)
 
 
-@pytest.mark.slow
-def test_the_one_left_goes_on_with_another_that_takes_the_place_of_one_that_was_killed(
-    spec: Path, endpoint: str, tmp_path: Path
-) -> None:
-    # A busy machine may take longer than the spec has patience.
-    few = ("--set", "train_config.n_epochs=30", "--set", "train_config.communication_timeout_seconds=120")
-    meeting = ("--nnodes", "2", "--rdzv_endpoint", endpoint, "--max_restarts", "1", *few)
-    first = node(spec, tmp_path / "results", *meeting)
-    second = node(spec, tmp_path / "results", *meeting)
-    wait_for_an_epoch(first, tmp_path)
-    second.kill()
-    second.communicate()
-    third = node(spec, tmp_path / "results", *meeting)
-    finished(first, third)
-    finished(node(spec, tmp_path / "one", "-np", "2", *few))
-    assert same_weights(tmp_path / "results", tmp_path / "one")
-
-
 def test_a_node_that_never_comes_is_waited_for_and_named(spec: Path, endpoint: str, tmp_path: Path) -> None:
     short = ("--set", "train_config.communication_timeout_seconds=3")
     alone = node(spec, tmp_path / "results", "--nnodes", "2", "--rdzv_endpoint", endpoint, *short)
@@ -113,10 +95,10 @@ def test_a_node_that_never_comes_is_waited_for_and_named(spec: Path, endpoint: s
 )
 def test_what_names_no_meeting_is_refused(number: str, endpoint: str | None, expected: str) -> None:
     with pytest.raises(RunError) as refused:
-        nodes.parse(number, endpoint, 0)
+        nodes.parse(number, endpoint)
     assert str(refused.value).startswith(expected)
 
 
 def test_a_host_that_is_not_there_is_named() -> None:
     with pytest.raises(RunError, match=r"--rdzv_endpoint: nowhere.invalid can't be reached \(.*\); give the name"):
-        nodes.parse("2", "nowhere.invalid:29400", 0).words(300)
+        nodes.parse("2", "nowhere.invalid:29400").words(300)

@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 @click.option("--use_amp", is_flag=True, help="FP16 with loss scaling, unless the spec sets train_config.precision.")
 @click.option("--nnodes", default="1", metavar="N", help="Machines that train together, or the least and most: 2:4.")
 @click.option("--rdzv_endpoint", metavar="HOST:PORT", help="Where they meet: one of them, and a free port there.")
-@click.option(
-    "--max_restarts",
-    type=click.IntRange(0),
-    default=0,
-    help="How often those that are left go on from the last checkpoint where a process is lost.",
-)
 @compat
 @common
 def train(spec_file: Path, classmap: Path | None, init_epoch: int | None, use_amp: bool, **rest: Any) -> int:
@@ -55,5 +49,5 @@ def train(spec_file: Path, classmap: Path | None, init_epoch: int | None, use_am
         "train_config.checkpoint.init_epoch": init_epoch,
         "compat": rest.pop("compat"),
     }
-    rest["nodes"] = nodes.parse(*(rest.pop(name) for name in ("nnodes", "rdzv_endpoint", "max_restarts")))
+    rest["nodes"] = nodes.parse(*(rest.pop(name) for name in ("nnodes", "rdzv_endpoint")))
     return start("train", stage, options(rest, fields), spec_file=spec_file, model=None)

@@ -23,7 +23,6 @@ class Nodes:
     most: int = 1
     host: str = _LOOPBACK
     port: int = 0  # any
-    max_restarts: int = 0  # how often those that are left begin anew from the last checkpoint
 
     @property
     def is_one(self) -> bool:
@@ -45,7 +44,7 @@ class Nodes:
         if there != _LOOPBACK:
             settings["is_host"] = int(there == here and _is_free(there, self.port))
         return [
-            *("--nnodes", f"{self.least}:{self.most}", "--max_restarts", str(self.max_restarts)),
+            *("--nnodes", f"{self.least}:{self.most}"),
             *("--rdzv_backend", "c10d", "--rdzv_endpoint", f"{there}:{self.port}", "--rdzv_id", number),
             *("--rdzv_conf", ",".join(f"{name}={value}" for name, value in settings.items()), "--local_addr", here),
         ]
@@ -76,8 +75,8 @@ class Nodes:
 ALONE = Nodes()
 
 
-def parse(number: str, endpoint: str | None, max_restarts: int) -> Nodes:
-    """What --nnodes (N or LEAST:MOST), --rdzv_endpoint (HOST:PORT) and --max_restarts say.
+def parse(number: str, endpoint: str | None) -> Nodes:
+    """What --nnodes (N or LEAST:MOST) and --rdzv_endpoint (HOST:PORT) say.
 
     Raises:
         RunError: one of them says nothing, or says several machines that have nowhere to meet.
@@ -91,11 +90,11 @@ def parse(number: str, endpoint: str | None, max_restarts: int) -> Nodes:
             raise RunError(
                 f"--nnodes is {number}: they need --rdzv_endpoint HOST:PORT to meet, a free port of one of them"
             )
-        return Nodes(max_restarts=max_restarts)
+        return ALONE
     host, _, port = endpoint.rpartition(":")
     if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise RunError(f"--rdzv_endpoint is {endpoint!r}; give HOST:PORT, one of the machines and a free port there")
-    return Nodes(least=least, most=most, host=host, port=int(port), max_restarts=max_restarts)
+    return Nodes(least=least, most=most, host=host, port=int(port))
 
 
 def _is_free(address: str, port: int) -> bool:
