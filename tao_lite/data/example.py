@@ -54,6 +54,11 @@ class Example:
     annotated: str = field(default="", compare=False, repr=False)
 
     @property
+    def box_text(self) -> str:
+        """The box as tables have it: left top right bottom in pixels; empty for a whole picture."""
+        return " ".join(map(str, self.box or ()))
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The classes that it is an example of."""
         return tasks.classes(self.labels) if self.labels else (self.label,)

@@ -15,14 +15,9 @@ _AGAIN = "cross-validate again, or take it out of the folder"
 Key = tuple[str, ...]
 
 
-def box_text(example: Example) -> str:
-    """left top right bottom in pixels; empty for a whole picture."""
-    return " ".join(map(str, example.box or ()))
-
-
 def key(example: Example) -> Key:
     """What a row says of the example: path, box and label."""
-    return _cells((str(example.path), box_text(example), example.label))
+    return _cells((str(example.path), example.box_text, example.label))
 
 
 def read(file: Path, names: Sequence[str]) -> dict[Key, list[float]]:

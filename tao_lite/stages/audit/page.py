@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from PIL import Image
 
+from tao_lite.data.corrections import COLUMNS
 from tao_lite.data.decode import decode
 from tao_lite.data.example import Example
 from tao_lite.data.geometry import cut
@@ -18,7 +19,6 @@ from tao_lite.errors import DataError
 from tao_lite.files.writing import csv_text
 from tao_lite.metrics.neighbours import Neighbours
 from tao_lite.stages.audit.evidence import Evidence
-from tao_lite.stages.audit.folds_file import box_text
 from tao_lite.stages.audit.rows import Row
 
 MAX_ITEMS = 300
@@ -26,7 +26,6 @@ NUM_SHOWN = 4
 """Neighbours of an item."""
 SIDE = 160
 """Pixels of a picture's longer side, at most."""
-DECISIONS = ("path", "box", "label", "likely", "decision")
 _FOLDER = Path(__file__).parent
 
 
@@ -67,7 +66,7 @@ def page(evidence: Evidence, rows: Sequence[Row], neighbours: Neighbours | None)
         num_listed=len(rows),
         num_images=len(evidence.examples),
         by=evidence.by,
-        header=_line(DECISIONS),
+        header=_line(COLUMNS),
         name=_digest("\n".join(item.row for item in items)),
         script=Markup(script),  # noqa: S704 - our own file
         script_digest=_digest(script),
@@ -79,14 +78,14 @@ def _item(evidence: Evidence, row: Row, neighbours: Neighbours | None) -> Item:
     near = neighbours.indices[row.place, :NUM_SHOWN].tolist() if neighbours else ()
     likely = evidence.class_names[row.likely]
     return Item(
-        name=f"{example.path} {box_text(example)}".rstrip(),
+        name=f"{example.path} {example.box_text}".rstrip(),
         picture=_picture(example),
         likely=likely,
         probability=probabilities[row.likely],
         label_probability=probabilities[evidence.labels[row.place]],
         reasons=row.reasons,
         neighbours=tuple(_picture(evidence.examples[index]) for index in near),
-        row=_line((example.path, box_text(example), example.label, likely, "")),
+        row=_line((example.path, example.box_text, example.label, likely, "")),
     )
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from tao_lite.metrics import confident
 from tao_lite.metrics.neighbours import Neighbours, nearest
 from tao_lite.stages.audit.evidence import Evidence
-from tao_lite.stages.audit.folds_file import box_text
 
 HEADER = ("path", "box", "label", "likely", "probability", "label_probability", "rank", "reason")
 WRONG_LABEL, DOUBTFUL_LABEL, OUTLIER = "wrong_label", "doubtful_label", "outlier"
@@ -80,5 +79,5 @@ def table(evidence: Evidence, rows: Sequence[Row]) -> list[tuple[object, ...]]:
         example, probabilities = evidence.examples[row.place], evidence.probabilities[row.place].tolist()
         likely = evidence.class_names[row.likely]
         values = (probabilities[row.likely], probabilities[evidence.labels[row.place]])
-        cells.append((example.path, box_text(example), example.label, likely, *values, rank, " ".join(row.reasons)))
+        cells.append((example.path, example.box_text, example.label, likely, *values, rank, " ".join(row.reasons)))
     return cells

@@ -1,6 +1,6 @@
 """What each image was taken for by the network that was trained without it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.data.batch import Batch
-from tao_lite.data.example import Example
 from tao_lite.errors import RunError
 from tao_lite.files import reading, writing
 from tao_lite.metrics.counts import Evaluation
@@ -72,14 +71,14 @@ def _fold(spec: Spec, run: Run, number: int, counts: ClassCounts) -> Fold:
     own, experiment = run_of(run, number), of_fold(spec, number).experiment
     trained = Trained.of(own.best, run.device, experiment)
     data = validation_loader(trained.experiment, trained.class_names, run.world)
-    names, examples, rows = trained.class_names, iter(data.data_set.examples), list[Row]()
+    names, examples, rows = trained.class_names, data.data_set.examples, list[Row]()
 
     def watch(batch: Batch, labels: Tensor, logits: Tensor) -> None:
         counts.add(logits, labels)
         values = logits.softmax(dim=1).tolist()
-        for example, row in zip(_of_batch(examples, batch), values, strict=True):
+        for example, row in zip((examples[index] for index in batch.indices), values, strict=True):
             predicted = names[max(range(len(names)), key=row.__getitem__)]
-            rows.append((str(example.path), _box(example), number, example.label, predicted, row))
+            rows.append((str(example.path), example.box_text, number, example.label, predicted, row))
 
     with console.Progress() as bar:
         bar.begin(f"Predictions of fold {number}", len(data))
@@ -96,16 +95,6 @@ def _fold(spec: Spec, run: Run, number: int, counts: ClassCounts) -> Fold:
     assert isinstance(evaluation, Evaluation)
     training = reading.read_json(own.summary("train"), RunError)
     return Fold(number=number, results=own.results, training=training, evaluation=evaluation, rows=rows)
-
-
-def _of_batch(examples: Iterator[Example], batch: Batch) -> Iterator[Example]:
-    """The examples of a batch, in which those that can't be read are missing; `examples` come in the same order."""
-    for path in batch.paths:
-        yield next(example for example in examples if example.path == path)
-
-
-def _box(example: Example) -> str:
-    return " ".join(map(str, example.box)) if example.box else ""
 
 
 def _place(row: Row) -> tuple[str, list[int]]:
