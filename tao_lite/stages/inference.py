@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tao_lite.data.dataset import DataSet
-from tao_lite.data.example import Example
 from tao_lite.data.formats import listing
 from tao_lite.data.formats.multitask import BETWEEN
 from tao_lite.data.left_out import UNREADABLE, LeftOut
@@ -30,7 +28,7 @@ from tao_lite.training import deployed, heat_map_files, heat_maps, rejecting
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.embeddings import Embeddings, compute, refuse_deployed
 from tao_lite.training.trained import Trained, answer, most_probable
-from tao_lite.training.validation import evaluation_loader
+from tao_lite.training.validation import unlabelled_loader
 
 CLOSE = 0.1
 """Of two probabilities, how near they are where 16 bits may take one for the other; they change by about 0.01."""
@@ -113,9 +111,8 @@ def inference(spec: Spec, run: Run, source: Path, extras: Extras = Extras()) -> 
 def _images(trained: Trained | Deployment, source: Path, run: Run) -> Loader:
     config = trained.experiment.dataset_config
     report = LeftOut(str(source), fail=config.on_bad_example == pb.BadExample.FAIL)
-    examples = tuple(Example(path, "", str(path), full_scale=config.full_scale) for path in _paths(source, report))
-    data_set = DataSet(examples, ("",), report)
-    return evaluation_loader(trained.experiment, data_set, run.world, is_whole=trained.takes_whole)
+    paths = _paths(source, report)
+    return unlabelled_loader(trained.experiment, paths, report, run.world, is_whole=trained.takes_whole)
 
 
 def _classified(trained: Trained | Deployment, data: Loader, run: Run, accepted: list[bool] | None = None) -> Rows:
@@ -134,9 +131,7 @@ def _compared_with_fp32(trained: Trained, rows: Rows, run: Run) -> Summary:
     others = 0
     if close:
         exact, report = trained.in_fp32(), LeftOut("images", is_logged=False)
-        full_scale = trained.experiment.dataset_config.full_scale
-        examples = tuple(Example(path, "", str(path), full_scale=full_scale) for path in close)
-        data = evaluation_loader(exact.experiment, DataSet(examples, ("",), report), run.world)
+        data = unlabelled_loader(exact.experiment, close, report, run.world)
         others = sum(np.argmax(values) != np.argmax(close[path]) for path, values in _classified(exact, data, run))
     console.line(f"An exported file, which computes in FP32, would answer {others} of {len(rows)} images otherwise")
     return {"other_answers_in_fp32": int(others)}

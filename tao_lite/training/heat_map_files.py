@@ -9,15 +9,13 @@ import torch
 from PIL import Image
 
 from tao_lite.data.batch import Batch
-from tao_lite.data.dataset import DataSet
-from tao_lite.data.example import Example
 from tao_lite.data.left_out import LeftOut
 from tao_lite.files import writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.training.heat_maps import Array, HeatMaps, answers, overlaid
 from tao_lite.training.loops import on_device
-from tao_lite.training.validation import evaluation_loader
+from tao_lite.training.validation import unlabelled_loader
 
 _HEADER = ("path", "task", "class", "heat_map")
 
@@ -31,11 +29,8 @@ def write(maps: HeatMaps, rows: _Rows, run: Run) -> Summary:
     same, and have no character that parts folders.
     """
     trained, table = maps.trained, list[Sequence[object]]()
-    full_scale = trained.experiment.dataset_config.full_scale
-    examples = tuple(Example(path, "", str(path), full_scale=full_scale) for path, _ in rows)
-    data = evaluation_loader(
-        trained.experiment, DataSet(examples, ("",), LeftOut("images", is_logged=False)), run.world
-    )
+    report = LeftOut("images", is_logged=False)
+    data = unlabelled_loader(trained.experiment, (path for path, _ in rows), report, run.world)
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Heat maps", len(data))
         for batch in on_device(data.epoch(0), trained.device):

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.data import asked, dataset
-from tao_lite.data.dataset import DataSet
-from tao_lite.data.example import Example
 from tao_lite.data.formats import listing
 from tao_lite.data.left_out import LeftOut
 from tao_lite.data.loader import Loader
@@ -29,7 +27,7 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.trained import Trained
-from tao_lite.training.validation import evaluation_loader, validation_loader
+from tao_lite.training.validation import evaluation_loader, unlabelled_loader, validation_loader
 
 _log = logging.getLogger(__name__)
 
@@ -221,10 +219,7 @@ def _below(folder: Path, trained: Trained | Deployment, run: Run, *, is_logged: 
     paths = listing.images_below(folder, report)
     if not paths:
         raise DataError(f"--outliers: {folder}: holds no image; suffixes are {', '.join(sorted(listing.SUFFIXES))}")
-    examples = tuple(Example(path, "", str(path), full_scale=config.full_scale) for path in paths)
-    return evaluation_loader(
-        trained.experiment, DataSet(examples, ("",), report), run.world, is_whole=trained.takes_whole
-    )
+    return unlabelled_loader(trained.experiment, paths, report, run.world, is_whole=trained.takes_whole)
 
 
 def _scores(trained: Trained | Deployment, data: Loader, run: Run, title: str) -> tuple[Tensor, Tensor]:

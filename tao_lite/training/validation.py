@@ -1,14 +1,17 @@
 """How well a network does on labelled images, and which images those are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from tao_lite.data import dataset
 from tao_lite.data.batch import Batch, Batches
 from tao_lite.data.dataset import DataSet
+from tao_lite.data.example import Example
 from tao_lite.data.from_spec import loader
+from tao_lite.data.left_out import LeftOut
 from tao_lite.data.loader import Loader
 from tao_lite.machine.distributed import World
 from tao_lite.metrics.best import METRICS, Metric
@@ -83,6 +86,15 @@ def evaluation_loader(experiment: pb.Experiment, data: DataSet, world: World, *,
         world=world,
         is_whole=is_whole,
     )
+
+
+def unlabelled_loader(
+    experiment: pb.Experiment, paths: Iterable[Path], report: LeftOut, world: World, *, is_whole: bool = False
+) -> Loader:
+    """Pictures that have no label, as `evaluation_loader` gives those that have one."""
+    full_scale = experiment.dataset_config.full_scale
+    examples = tuple(Example(path, "", str(path), full_scale=full_scale) for path in paths)
+    return evaluation_loader(experiment, DataSet(examples, ("",), report), world, is_whole=is_whole)
 
 
 def batch_size(experiment: pb.Experiment) -> int:

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from tao_lite.data.dataset import DataSet
-from tao_lite.data.example import Example
 from tao_lite.data.left_out import LeftOut
 from tao_lite.machine.distributed import World
 from tao_lite.metrics.mistakes import Mistake
 from tao_lite.training.heat_maps import HeatMaps, answers
 from tao_lite.training.trained import Trained
-from tao_lite.training.validation import evaluation_loader
+from tao_lite.training.validation import evaluation_loader, unlabelled_loader
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,10 +32,9 @@ def chosen(trained: Trained, paths: Sequence[Path], world: World) -> Iterator[Ch
     Raises:
         DataError: one of them can't be read.
     """
-    full_scale = trained.experiment.dataset_config.full_scale
-    examples = tuple(Example(path, "", str(path), full_scale=full_scale) for path in paths)
-    data_set = DataSet(examples, ("",), LeftOut("--image", fail=True, remedy="leave it out"))
-    for batch, rows in trained.probabilities(evaluation_loader(trained.experiment, data_set, world).epoch(0)):
+    report = LeftOut("--image", fail=True, remedy="leave it out")
+    data = unlabelled_loader(trained.experiment, paths, report, world)
+    for batch, rows in trained.probabilities(data.epoch(0)):
         for path, image, probabilities in zip(batch.paths, batch.images.cpu(), rows, strict=True):
             for one in answers(trained, probabilities):
                 yield Chosen(path=path, image=image, output=one.output, probability=probabilities[one.output])
