@@ -50,8 +50,5 @@ def audit(experiment: pb.Experiment, run: Run, model: Path | None = None) -> Sum
 
 def _of_pictures(examples: Sequence[Example], size: tuple[int, int] | None) -> Iterator[Finding]:
     """Examples whose picture may be at fault; `size` is what the network reads."""
-    frames: dict[Path, list[Example]] = {}
-    for one in examples:
-        frames.setdefault(one.path, []).append(one)
-    groups = list(frames.values())
+    groups = list(pictures.by_picture(examples).values())
     return ((one.path, one.box, one.reason) for one in pictures.findings(groups, pictures.pictures(groups), size))

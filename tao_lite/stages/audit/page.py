@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from tao_lite.data.geometry import cut
 from tao_lite.errors import DataError
 from tao_lite.files.writing import csv_text
 from tao_lite.metrics.neighbours import Neighbours
+from tao_lite.monitor import addresses
 from tao_lite.stages.audit.evidence import Evidence
 from tao_lite.stages.audit.rows import Row
 
@@ -96,10 +96,7 @@ def _picture(example: Example) -> Picture:
         return Picture("", example.label)
     part = cut(pixels, example.box)
     image = Image.fromarray(part.squeeze(2) if part.shape[2] == 1 else part).convert("RGB")
-    image.thumbnail((SIDE, SIDE))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return Picture(f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}", example.label)
+    return Picture(addresses.thumbnail(image, SIDE), example.label)
 
 
 def _line(cells: Sequence[object]) -> str:

@@ -10,7 +10,7 @@ from tao_lite.data import look_alikes
 from tao_lite.data.example import Example
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.stages.dataset.pictures import ERROR, REMARK, Observation, depths, doubtful, pictures
+from tao_lite.stages.dataset.pictures import ERROR, REMARK, Observation, by_picture, depths, doubtful, pictures
 from tao_lite.stages.dataset.sources import Reports, Source, verify
 from tao_lite.stages.dataset.sources import reports as left_out_of
 
@@ -41,9 +41,7 @@ def check(sources: Sequence[Source], experiment: pb.Experiment | None = None) ->
             observations.append(Observation(ERROR, "dataset", str(source.root), str(error)))
     if len(examples) == len(sources):
         observations += _of_corrections(sources)
-    frames: dict[Path, list[Example]] = {}
-    for example in (example for side in examples.values() for example in side):
-        frames.setdefault(example.path, []).append(example)
+    frames = by_picture(example for side in examples.values() for example in side)
     found = dict(zip(frames, pictures(list(frames.values())), strict=True))
     observations += [observation for picture in found.values() for observation in picture.observations]
     observations += doubtful(frames.values(), found.values(), input_size(experiment))

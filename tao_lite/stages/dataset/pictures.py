@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations, islice
+from pathlib import Path
 
 from PIL import Image
 
@@ -80,6 +81,14 @@ def depths(found: Iterable[Picture], full_scale: float, place: str) -> Iterator[
     """What the pictures of more than 8 bits make of their range, all together."""
     if text := remark([picture.depth for picture in found if picture.depth], full_scale):
         yield Observation(REMARK, "depth", place, text)
+
+
+def by_picture(examples: Iterable[Example]) -> dict[Path, list[Example]]:
+    """The examples by the picture that they are cut from."""
+    found: dict[Path, list[Example]] = {}
+    for example in examples:
+        found.setdefault(example.path, []).append(example)
+    return found
 
 
 def doubtful(

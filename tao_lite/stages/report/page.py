@@ -1,7 +1,5 @@
 """The HTML of a report: values for report.html, which says how they are shown. Everything in it is escaped."""
 
-import base64
-import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from tao_lite.metrics.counts import Evaluation
+from tao_lite.monitor import addresses
 from tao_lite.stages.report import charts, rows
 from tao_lite.stages.report.curves import curves
 from tao_lite.stages.report.network import MAX_GROUPS, Judged
@@ -73,18 +72,12 @@ def _title(subjects: Sequence[Subject], pooled: Pooled | None) -> str:
 def png(image: Tensor) -> str:
     """The picture, uint8 [C, H, W] with C 1 or 3, as a data: address."""
     pixels = image.permute(1, 2, 0).numpy()
-    return _address(Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels))
+    return addresses.exact(Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels))
 
 
 def heat(values: Tensor) -> str:
     """A heat map [h, w] in colours to lie over its picture, as a data: address; the browser makes it as large."""
-    return _address(Image.fromarray(coloured(values)))
-
-
-def _address(image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return addresses.exact(Image.fromarray(coloured(values)))
 
 
 def matrix(evaluation: Evaluation) -> Matrix:

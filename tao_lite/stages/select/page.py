@@ -1,7 +1,5 @@
 """The page of the chosen images: one HTML file that needs nothing else, in which everything is escaped."""
 
-import base64
-import io
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +12,7 @@ from PIL import Image
 from tao_lite.data.decode import decode
 from tao_lite.errors import DataError, ReadError
 from tao_lite.machine.host import usable_cores
+from tao_lite.monitor import addresses
 
 MAX_SHOWN = 500
 """Of more pictures a browser's page grows heavy: these take about 6 MB."""
@@ -50,7 +49,4 @@ def _picture(path: Path, full_scale: float) -> str:
         image = Image.fromarray(decode(path, 3, full_scale=full_scale))
     except (DataError, ReadError):
         return ""
-    image.thumbnail((_SIDE, _SIDE))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return addresses.thumbnail(image, _SIDE)
