@@ -1,11 +1,15 @@
 """Evaluate a checkpoint or a deployed network on the spec's data."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from tao_lite import compat
 from tao_lite.data import asked, dataset, left_out
+from tao_lite.data.batch import Batch
 from tao_lite.data.loader import Loader
 from tao_lite.errors import CheckpointError, SpecError
 from tao_lite.files import reading, writing
@@ -18,6 +22,7 @@ from tao_lite.training import deployed, optim, rejecting, weak_groups
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.embeddings import compute, refuse_deployed
 from tao_lite.training.observer import Observer
+from tao_lite.training.rejecting import Noted
 from tao_lite.training.trained import Trained
 from tao_lite.training.validation import evaluate_network, evaluation_loader, penalised
 from tao_lite.training.weak_groups import Wish
@@ -50,7 +55,8 @@ def evaluate(spec: Spec, run: Run, extras: Extras = Extras()) -> Summary:
     training = _training(trained, path, run) if extras.knn else None
     columns = weak_groups.given_columns(extras.groups, data_set) if extras.groups else []
     observer = Observer(trained, data) if extras.groups else None
-    result, speed = _evaluated(trained, observer, data, run)
+    noted = rejecting.taking_notes(trained, run)
+    result, speed = _evaluated(trained, [one for one in (observer, noted) if one], data, run)
     summary = {
         **result.as_dict(),
         "model_path": str(path),
@@ -69,27 +75,33 @@ def evaluate(spec: Spec, run: Run, extras: Extras = Extras()) -> Summary:
             found = weak_groups.find(data_set, observed, columns, has_own=extras.groups.has_own)
             summary |= weak_groups.written(found, run)
         if trained.has_rule and run.world.world_size == 1:
-            summary |= {"reject": rejecting.measure(trained, data, run, extras.outliers)}
+            summary |= {"reject": rejecting.measure(trained, noted, data, run, extras.outliers)}
         writing.write_json(run.summary("evaluate"), summary)
     return summary
 
 
 def _evaluated(
-    trained: Trained | Deployment, observer: Observer | None, data: Loader, run: Run
+    trained: Trained | Deployment, watchers: Sequence[Observer | Noted], data: Loader, run: Run
 ) -> tuple[Result, float]:
-    """The evaluation, of which the observer takes notes, and images per second."""
+    """The evaluation, of which the watchers take notes, and images per second."""
+
+    def watch(batch: Batch, labels: Tensor, logits: Tensor) -> None:
+        for one in watchers:
+            one.add(batch, labels, logits)
+
     experiment, started = trained.experiment, time.perf_counter()
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Evaluation", len(data))
         result = evaluate_network(
-            observer.network if observer else trained.network,
+            # All of them watch the same one.
+            watchers[0].network if watchers else trained.network,
             data,
             k=experiment.eval_config.top_k,
             preprocess=trained.preprocess,
             precision=trained.precision,
             world=run.world,
             each_batch=bar.advance,
-            watch=observer.add if observer else None,
+            watch=watch,
         )
     speed = result.num_images / (time.perf_counter() - started)
     if compat.is_exact(experiment):

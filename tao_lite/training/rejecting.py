@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from tao_lite import checkpoint as checkpoints
 from tao_lite.data import asked, dataset
+from tao_lite.data.batch import Batch
 from tao_lite.data.formats import listing
 from tao_lite.data.left_out import LeftOut
 from tao_lite.data.loader import Loader
@@ -30,6 +32,9 @@ from tao_lite.training.trained import Trained
 from tao_lite.training.validation import evaluation_loader, unlabelled_loader, validation_loader
 
 _log = logging.getLogger(__name__)
+
+_Taken = tuple[Tensor, Tensor, Tensor]
+"""Of images, what was taken of each, whether the answer is wrong, and the label; on the host."""
 
 FIELD = "eval_config.reject"
 MAX_NUMBERS = 2**25
@@ -123,16 +128,47 @@ def fitted(trained: Trained, run: Run) -> Trained:
     return _stored(trained, rule)
 
 
-def measure(trained: Trained | Deployment, data: Loader, run: Run, outliers: Path | None) -> dict[str, Any]:
+class Noted:
+    """The scores of a network's rule, noted while `evaluate_network` evaluates `network`, which it tells of batches."""
+
+    def __init__(self, trained: Trained, rule: Rule) -> None:
+        self.network: nn.Module = trained.folded
+        self._layer = self.network.get_submodule(head.find(trained.network))
+        self._reading = ExitStack()
+        self._inputs = self._reading.enter_context(head.reading(self._layer))
+        self._scorer, self._parts = Scorer.of(rule).to(trained.device), list[_Taken]()
+
+    def add(self, _: Batch, labels: Tensor, logits: Tensor) -> None:
+        """As `evaluate_network` calls its `watch`."""
+        self._parts.append(_taken(self._scorer, logits, head.pooled(self._inputs.pop(), self._layer), labels))
+
+    def result(self, data: Loader) -> tuple[Tensor, Tensor]:
+        """As `_scores` of the data that were evaluated."""
+        self._reading.close()
+        values, wrong, _ = _joined(self._parts, data)
+        return values.double(), wrong
+
+
+def taking_notes(trained: Trained | Deployment, run: Run) -> Noted | None:
+    """Of a checkpoint with a rule, in one process."""
+    if isinstance(trained, Trained) and trained.rule and run.world.world_size == 1:
+        return Noted(trained, trained.rule)
+    return None
+
+
+def measure(
+    trained: Trained | Deployment, noted: Noted | None, data: Loader, run: Run, outliers: Path | None
+) -> dict[str, Any]:
     """What the network's rule does to labelled images and, where a folder of them is given, to outliers.
 
     With the risk-coverage curve and the outliers' AUROC, except of a deployed network, which tells no score.
+    noted: what the rule says of the labelled images, where that was noted while they were evaluated.
 
     Raises:
         DataError: the folder's images can't be read.
     """
     strange = _below(outliers, trained, run) if outliers else None
-    values, wrong = _scores(trained, data, run, "Accepted answers")
+    values, wrong = noted.result(data) if noted else _scores(trained, data, run, "Accepted answers")
     threshold = trained.rule.threshold if isinstance(trained, Trained) and trained.rule else 0.0
     accepted = Accepted.by(values >= threshold, wrong)
     console.line(f"Of the evaluated images, {_said(accepted)}")
@@ -237,24 +273,31 @@ def _scores(trained: Trained | Deployment, data: Loader, run: Run, title: str) -
     return torch.tensor(accepted).double() - 1, ~torch.tensor(hits)
 
 
-def _outputs(
-    trained: Trained, data: Loader, run: Run, take: Callable[[Tensor, Tensor], Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What is taken of logits [B, C] and features [B, d], whether each answer is wrong, and labels; on the host.
+def _outputs(trained: Trained, data: Loader, run: Run, take: Callable[[Tensor, Tensor], Tensor]) -> _Taken:
+    """What is taken of logits [B, C] and features [B, d].
 
     Images whose logits are not finite are left out, as no rule accepts them.
 
     Raises:
         DataError: there are no others.
     """
-    parts = list[tuple[Tensor, Tensor, Tensor]]()
+    parts = list[_Taken]()
     with console.Progress(is_main=run.is_main) as bar:
         bar.begin("Rule for rejecting", len(data))
         for batch, logits, features in trained.outputs(data.epoch(0)):
-            labels, finite = batch.labels.to(logits.device), logits.isfinite().all(dim=1)
-            found = (take(logits, features), logits.argmax(dim=1) != labels, labels)
-            parts.append(tuple(one[finite].cpu() for one in found))  # type: ignore[arg-type]
+            parts.append(_taken(take, logits, features, batch.labels.to(logits.device)))
             bar.advance(batch.number + 1)
+    return _joined(parts, data)
+
+
+def _taken(take: Callable[[Tensor, Tensor], Tensor], logits: Tensor, features: Tensor, labels: Tensor) -> _Taken:
+    """Of a batch, in which those are missing whose logits are not finite."""
+    finite = logits.isfinite().all(dim=1)
+    values, wrong = take(logits, features), logits.argmax(dim=1) != labels
+    return values[finite].cpu(), wrong[finite].cpu(), labels[finite].cpu()
+
+
+def _joined(parts: Sequence[_Taken], data: Loader) -> _Taken:
     _refuse_none(sum(len(labels) for *_, labels in parts), data)
     values, wrong, labels = (torch.cat(one) for one in zip(*parts, strict=True))
     return values, wrong, labels
