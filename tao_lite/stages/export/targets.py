@@ -132,7 +132,10 @@ def _openvino(contents: Contents) -> Written:
     """OpenVINO's two files, in float32."""
     openvino, onnx_file = runtimes.import_openvino(contents.folder), contents.folder / "model.onnx"
     writing.write(onnx_file, contents.onnx.content)
-    openvino.save_model(openvino.convert_model(onnx_file), onnx_file.with_suffix(".xml"), compress_to_fp16=False)
+    model = openvino.convert_model(onnx_file)
+    for number, node in enumerate(model.get_ordered_ops()):  # its own names count the process's nodes
+        node.friendly_name = f"{node.get_type_name()}_{number}"
+    openvino.save_model(model, onnx_file.with_suffix(".xml"), compress_to_fp16=False)
     onnx_file.unlink()
     return _with_client(contents.folder, "openvino")
 
