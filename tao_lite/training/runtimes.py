@@ -106,14 +106,14 @@ def by_onnxruntime(path: Path, message: "ModelProto") -> Computed:
 
 
 def by_openvino(path: Path) -> Computed:
-    """The IR, model.xml with model.bin beside it, in OpenVINO.
+    """The IR, model.xml with model.bin beside it, or an ONNX file, in OpenVINO.
 
     Raises:
         CheckpointError: it can't be opened, or later can't compute.
         RunError: OpenVINO is not installed.
     """
     openvino = import_openvino(path)
-    for part in (path, path.with_suffix(".bin")):
+    for part in (path, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])):
         reading.open_regular(part, CheckpointError).close()
     runtime = f"OpenVINO {openvino.__version__.partition('-')[0]}"
     # Without the hint it computes in BF16 where the CPU has that.
