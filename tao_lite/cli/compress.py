@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 )
 @common
 def compress(spec_file: Path, model: Path, **rest: Any) -> int:
-    """Find and package the smallest network that keeps the accuracy: pruned, trained, INT8. Goes on where it stopped."""
+    """Package the smallest network that keeps the accuracy: pruned, trained, INT8. Goes on where it stopped."""
     sizes, runtime = rest.pop("sizes"), rest.pop("runtime")
     given = {
         "sizes": f"[{sizes}]" if sizes else None,

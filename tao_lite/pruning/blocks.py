@@ -29,7 +29,7 @@ def cheapest(
     Raises: PruneError where there are not so many that can go.
     """
     found = [one for one in groups.find(network, shape, rule.excluded_layers) if not one.kept_because]
-    free = [name for name in _residual(network) if not any(_is_in(layer, name) for layer in rule.excluded_layers)]
+    free = [name for name in removable(network) if not any(_is_in(layer, name) for layer in rule.excluded_layers)]
     inside = {name: [one for one in found if all(_is_in(layer, name) for layer in one.producers)] for name in free}
     inside = {name: own for name, own in inside.items() if own}
     if count > len(inside):
@@ -67,7 +67,7 @@ def remove_absent(network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
             setattr(network.get_submodule(parent), own, nn.Identity())
 
 
-def _residual(network: nn.Module) -> list[str]:
+def removable(network: nn.Module) -> list[str]:
     """The residual blocks that hold no other."""
     found = [name for name, block in network.named_modules() if name and _holds(block) and _is_residual(block)]
     return [name for name in found if not any(other != name and _is_in(other, name) for other in found)]

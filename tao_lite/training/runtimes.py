@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-_MAX_BYTES = 2**31  # of a protobuf message
+MAX_BYTES = 2**31
+"""Of a protobuf message."""
+
 _ONNX_PACKAGES = ("onnx", "onnxruntime")
 
 
@@ -55,7 +57,7 @@ def read_onnx(path: Path) -> "ModelProto":
     from google.protobuf.message import DecodeError
 
     try:
-        found = onnx.ModelProto.FromString(reading.read(path, CheckpointError, max_bytes=_MAX_BYTES))
+        found = onnx.ModelProto.FromString(reading.read(path, CheckpointError, max_bytes=MAX_BYTES))
     except DecodeError as error:
         raise CheckpointError(f"{path}: is no ONNX file, or is damaged; export the network again") from error
     for location in _external(found):

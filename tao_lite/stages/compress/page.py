@@ -67,9 +67,11 @@ def _words(summary: Summary, rows: Sequence[Row], chosen: Row | None) -> list[st
     faster = " and ".join(f"{1 / share[0]:.1f} at batch {batch}" for batch, share in chosen.shares_of_time.items())
     return [
         *lines,
-        f"The smallest INT8 file with a loss of at most {limit} is {chosen.share:g}: {chosen.value:.4f} instead of "
-        f"{rows[0].value:.4f}, {rows[0].bytes / chosen.bytes:.1f} times smaller, times as fast: {faster}, in "
-        f"{summary['runtime']} on one thread.",
+        (
+            f"The smallest INT8 file with a loss of at most {limit} is {chosen.share:g}: {chosen.value:.4f} instead of "
+            f"{rows[0].value:.4f}, {rows[0].bytes / chosen.bytes:.1f} times smaller, times as fast: {faster}, in "
+            f"{summary['runtime']} on one thread."
+        ),
     ]
 
 

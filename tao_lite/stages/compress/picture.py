@@ -41,6 +41,6 @@ def _panel(axes: "Axes", rows: Sequence[Row], chosen: Row | None, cost: Callable
     heights = [row.value for row in best]
     axes.step([*map(cost, best)], heights, where="post", color=plots.INK, linewidth=0.8, label="best for its cost")
     if chosen:
-        ring = {"markersize": 13, "fillstyle": "none", "color": plots.INK, "label": "smallest"}
-        axes.plot([cost(chosen)], [chosen.value], "o", **ring)
+        (ring,) = axes.plot([cost(chosen)], [chosen.value], "o", color=plots.INK, label="smallest")
+        ring.set(markersize=13, fillstyle="none")
     axes.set_xscale("log")

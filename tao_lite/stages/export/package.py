@@ -24,6 +24,7 @@ from tao_lite.stages.export.references import draw
 from tao_lite.stages.export.sbom import sbom
 from tao_lite.stages.export.tao_deploy_files import NOTHING_ELSE, Extras
 from tao_lite.stages.export.targets import TARGETS, Contents, Target
+from tao_lite.training import runtimes
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.trained import Trained
 
@@ -115,7 +116,7 @@ def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
     if request.quantised:
         held = Deployment.of(request.quantised, torch.device("cpu"), trained.experiment)
         forms = {name: replace(form, kind=held.description.kind) for name, form in forms.items()}
-        content = reading.read(request.quantised, CheckpointError)
+        content = reading.read(request.quantised, CheckpointError, max_bytes=runtimes.MAX_BYTES)
         made = functools.cache(lambda _: Made(content, held.description, 0.0))
     about = card.card(trained.path, trained.found, licence=request.licence)
     summaries = {}

@@ -117,7 +117,7 @@ def judge(subject: Subject, smaller: nn.Module, wanted: tuple[str, float]) -> di
     with tempfile.TemporaryDirectory() as folder:
         passes = [opened(subject, network, Path(folder)) for network in (subject.network, smaller)]
         before, after = clock.in_turn(passes, rounds=ROUNDS)
-    found = verdict(before, after, wanted)
+    found = verdict(after, wanted)
     runtime = pb.Runtime.Kind.Name(subject.config.runtime)
     console.line(f"Time of one image in {runtime}: {_words(after)}; {found.words}")
     return {
@@ -130,7 +130,7 @@ def judge(subject: Subject, smaller: nn.Module, wanted: tuple[str, float]) -> di
     }
 
 
-def verdict(before: Times, after: Times, wanted: tuple[str, float]) -> Verdict:
+def verdict(after: Times, wanted: tuple[str, float]) -> Verdict:
     """Whether the wanted time was met."""
     kind, limit = wanted
     found = _value(after, kind)
