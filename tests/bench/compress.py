@@ -3,8 +3,8 @@
 python -m tests.bench.compress [--seeds 1 2 3] [--spec specs/compress_spec.cfg] [--dense specs/classification_spec.cfg]
 
 For each seed the dense network is trained and compressed by the commands of tao-lite, in folders of their own that are
-not done twice; then the dense, the pruned and the quantised network are timed in PyTorch, ONNX Runtime and OpenVINO: of one
-image and of 32, on one thread, in 30 rounds in turn. Writes table.md to the folder of results, and prints it.
+not done twice; then the dense, the pruned and the quantised network are timed in PyTorch, ONNX Runtime and OpenVINO: of
+one image and of 32, on one thread, in 30 rounds in turn. Writes table.md to the folder of results, and prints it.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def times(found: Sequence[Network]) -> list[list[str]]:
                 passes = [one_pass(found[place], runtime, batch) for place in places]
             except RunError as error:
                 print(error)
-                passes = places = []
+                passes, places = [], []
             measured = dict(zip(places, clock.in_turn(passes, rounds=ROUNDS) if passes else [], strict=True))
             for place, row in enumerate(cells):
                 one = measured.get(place)
@@ -110,7 +110,7 @@ def one_pass(network: Network, runtime: "pb.Runtime.Kind.ValueType | None", batc
     built: nn.Module = checkpoints.network(found).eval()
     shape = architectures.input_shape(found.experiment.model_config)
     images = torch.randn(batch, *shape).contiguous(memory_format=torch.channels_last)
-    return clock.of_network(built.to(memory_format=torch.channels_last), images)  # type: ignore[call-overload]
+    return clock.of_network(built.to(memory_format=torch.channels_last), images)
 
 
 def main() -> None:

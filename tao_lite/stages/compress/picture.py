@@ -32,6 +32,8 @@ def draw(rows: Sequence[Row], chosen: Row | None, path: Path) -> bool:
 
 
 def _panel(axes: "Axes", rows: Sequence[Row], chosen: Row | None, cost: Callable[[Row], float]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     for number, form in enumerate(_FORMS):
         own = [(cost(row), row.value, row.share) for row in rows if row.is_int8 == bool(number)]
         axes.plot([x for x, _, _ in own], [y for _, y, _ in own], "o", color=plots.COLOURS[number], label=form)
@@ -44,3 +46,6 @@ def _panel(axes: "Axes", rows: Sequence[Row], chosen: Row | None, cost: Callable
         (ring,) = axes.plot([cost(chosen)], [chosen.value], "o", color=plots.INK, label="smallest")
         ring.set(markersize=13, fillstyle="none")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())

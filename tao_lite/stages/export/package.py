@@ -42,8 +42,8 @@ says in numbers how a file becomes the network's input: whoever writes another c
 classes in the order of the network's outputs. Where the network is from: `model_card.md`, `sbom.cdx.json`; whether a
 file was changed: `sha256sum -c SHA256SUMS`.
 
-Before this folder was kept, its client answered {num_pictures} as {origin}: the
-same class for all, probabilities within {distance:.1e}.{not_run}
+Before this folder was kept, its client answered {num_pictures} as
+{origin}: the same class for all, probabilities within {distance:.1e}.{not_run}
 """
 
 

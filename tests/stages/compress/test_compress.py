@@ -157,7 +157,7 @@ FOUND = [
 def test_the_smallest_is_the_int8_file_of_fewest_bytes_within_the_limits() -> None:
     def share(drop: float, milliseconds: float = 99) -> float | None:
         found = figures.smallest(FOUND, Limits(drop=drop, milliseconds=milliseconds))
-        return found and found.share
+        return found.share if found else None
 
     assert [share(0.005), share(0.006), share(0.001), share(0.0)] == [0.5, 0.2, 1, None]
     assert [share(0.005, 2.0), share(0.005, 1.9)] == [0.5, None]
