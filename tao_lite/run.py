@@ -124,6 +124,11 @@ class Run:
         return self.results / "retrained"
 
     @property
+    def quantised(self) -> Path:
+        """Results folder of the quantisation of a network of some size."""
+        return self.results / "quantised"
+
+    @property
     def float_onnx(self) -> Path:
         return self.weights / "float.onnx"
 

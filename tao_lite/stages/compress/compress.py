@@ -91,7 +91,11 @@ def _make_all(spec: Spec, run: Run, model: Path, shares: Sequence[float]) -> Non
         is_idle = True
         for share in left:
             own = replace(run, results=run.size(share))
-            with contextlib.suppress(InUseError), own.hold():
+            with contextlib.ExitStack() as stack:
+                try:
+                    stack.enter_context(own.hold())
+                except InUseError:
+                    continue
                 is_idle = False
                 if not sizes.is_made(run, share):
                     console.line(f"Size {share:g}: {own.results}")
@@ -116,22 +120,25 @@ def _concluded(spec: Spec, run: Run, model: Path, shares: Sequence[float]) -> Su
         "failed": {f"{one.share:g}": one.failure for one in made if one.failure},
         "smallest": chosen.share if chosen else None,
     }
-    _package(spec, run, model, chosen)
-    page.write(summary, rows, chosen, run)
+    share = chosen.share if chosen else 1.0
+    source = sizes.network_of(replace(run, results=run.size(share)), model, share)
+    _package(spec, run, source, chosen)
+    # A checkpoint elsewhere than in a run's folder has no run to report on.
+    reported = source.parent.parent if source.parent.name == "weights" else run.results
+    page.write(summary, rows, chosen, run, reported)
     writing.write_json(run.compress_file(".json"), summary)
     console.line(f"Written: {run.compress_file('.md')}, .json and .csv")
     return summary
 
 
-def _package(spec: Spec, run: Run, model: Path, chosen: Row | None) -> None:
-    """Write the package of the network that is chosen in the place of an earlier one, or of none."""
+def _package(spec: Spec, run: Run, source: Path, chosen: Row | None) -> None:
+    """Write the package of the checkpoint, that of the row that is chosen, in the place of an earlier one; or none."""
     if run.smallest.is_dir() and not run.smallest.is_symlink():
         shutil.rmtree(run.smallest)
     if not chosen:
         return
     own = replace(run, results=run.size(chosen.share))
     runtime = pb.Runtime.Kind.Name(spec.experiment.compress_config.runtime).lower()
-    source = sizes.network_of(own, model, chosen.share)
     package(spec, run, source, Request(folder=run.smallest, runtimes=(runtime,), quantised=own.int8_onnx))
 
 

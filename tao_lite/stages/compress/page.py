@@ -1,7 +1,7 @@
 """What a compression shows: a table on the screen, compress.md, .csv and a picture, and the report's section."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 
 from PIL import Image
 
@@ -22,8 +22,8 @@ first row, in brackets for half of the rounds. "Lost" is beside the first row, t
 """
 
 
-def write(summary: Summary, rows: Sequence[Row], chosen: Row | None, run: Run) -> None:
-    """Write all but the JSON, and print the table and what was chosen."""
+def write(summary: Summary, rows: Sequence[Row], chosen: Row | None, run: Run, reported: Path) -> None:
+    """Write all but the JSON, and print the table and what was chosen; the report is also of the run in that folder."""
     heads, cells = _table(rows)
     words = _words(summary, rows, chosen)
     console.table("Sizes", heads, cells)
@@ -33,7 +33,7 @@ def write(summary: Summary, rows: Sequence[Row], chosen: Row | None, run: Run) -
     writing.write(run.compress_file(".csv"), _csv(rows))
     writing.write(run.compress_file(".md"), _markdown(summary, (heads, cells), words, has_picture=has_picture))
     address = addresses.exact(Image.open(run.compress_file(".png"))) if has_picture else ""
-    _report(run, chosen, Sizes(words=" ".join(words), heads=heads, rows=cells, picture=address))
+    _report(run, reported, Sizes(words=" ".join(words), heads=heads, rows=cells, picture=address))
 
 
 def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -111,11 +111,9 @@ def _csv(rows: Sequence[Row]) -> str:
     return writing.csv_text([heads, *lines])
 
 
-def _report(run: Run, chosen: Row | None, sizes: Sizes) -> None:
-    """Write report.html of the network that was chosen, with the table; where a package is not installed, say so."""
-    shares = [chosen.share] if chosen and chosen.share < 1 else []
-    folders = [replace(run, results=run.size(share)).retrained for share in shares] or [run.results]
+def _report(run: Run, reported: Path, sizes: Sizes) -> None:
+    """Write report.html; where a package is not installed, say so."""
     try:
-        report(folders, run.world, output=run.report, sizes=sizes)
+        report([reported], run.world, output=run.report, sizes=sizes)
     except RunError as error:
         console.line(f"The report was left out: {error}")

@@ -130,10 +130,11 @@ def _train(spec: Spec, own: Run, subject: Subject) -> None:
 
 def _quantised(spec: Spec, own: Run, source: Path) -> Mapping[str, Any]:
     """The summary of the size's INT8 file; where there can be none, why."""
-    path = own.summary("quantize")
+    run = replace(own, results=own.quantised)
+    path = run.summary("quantize")
     if not path.is_file():
         try:
-            quantize(spec, own, source, Form(path=own.int8_onnx, kind="pixels"))
+            quantize(spec, run, source, Form(path=own.int8_onnx, kind="pixels"))
         except InaccurateError as error:
             console.line(str(error))
             writing.write_json(path, {"refused": str(error)})

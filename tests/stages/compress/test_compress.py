@@ -35,7 +35,7 @@ prune_config { rounds: 1 retrain_epochs: 2 pruning_granularity: 4 min_num_filter
 """
 # Files that mark the phases, in order: what is killed when one appears has begun the next step, or is in it.
 PHASES = (
-    "sizes/1/quantize.json",
+    "sizes/1/quantised/quantize.json",
     "sizes/0.5/rounds/1/weights/latest.pth",
     "sizes/0.5/retrained/weights/latest.pth",
     "sizes/0.5/export.json",
