@@ -55,7 +55,7 @@ quantize: ## Make an INT8 ONNX file of the best checkpoint of RESULTS
 	@$(RUN) quantize -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)
 
 compress: ## Find the smallest network that is as good as that of classification_spec.cfg, and package it
-	@$(MAKE) --no-print-directory train SPEC=specs/classification_spec.cfg ARGS=
+	@$(MAKE) --no-print-directory train SPEC=specs/classification_spec.cfg RESULTS=results/classification_spec ARGS=
 	@$(RUN) compress -e "$(if $(filter command line,$(origin SPEC)),$(SPEC),specs/compress_spec.cfg)" \
 	  -m results/classification_spec/weights/best.pth \
 	  -r "$(if $(filter command line,$(origin RESULTS)),$(RESULTS),results/compress_spec)" $(ARGS)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tao_lite.errors import InUseError, SpecError, refuse_missing
+from tao_lite.errors import InUseError, RunError, SpecError, refuse_missing
 from tao_lite.files import writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
@@ -42,12 +42,11 @@ def compress(spec: Spec, run: Run, model: Path) -> Summary:
         preparation.draw_sample(spec.experiment, run)
     shares = _shares(spec.experiment.compress_config)
     _make_all(spec, run, model, shares)
-    try:
-        with run.hold():
+    with contextlib.ExitStack() as stack:
+        if _taken(run, stack):
             return _concluded(spec, run, model, shares)
-    except InUseError:
-        console.line("All sizes are made; another process compares them")
-        return {}
+    console.line("All sizes are made; another process compares them")
+    return {}
 
 
 def _refuse_unfit(spec: Spec) -> None:
@@ -92,9 +91,7 @@ def _make_all(spec: Spec, run: Run, model: Path, shares: Sequence[float]) -> Non
         for share in left:
             own = replace(run, results=run.size(share))
             with contextlib.ExitStack() as stack:
-                try:
-                    stack.enter_context(own.hold())
-                except InUseError:
+                if not _taken(own, stack):
                     continue
                 is_idle = False
                 if not sizes.is_made(run, share):
@@ -122,7 +119,9 @@ def _concluded(spec: Spec, run: Run, model: Path, shares: Sequence[float]) -> Su
     }
     share = chosen.share if chosen else 1.0
     source = sizes.network_of(replace(run, results=run.size(share)), model, share)
-    _package(spec, run, source, chosen)
+    if why_not := _package(spec, run, source, chosen):
+        console.line(f"The package was left out: {why_not}")
+        summary["no_package"] = why_not
     # A checkpoint elsewhere than in a run's folder has no run to report on.
     reported = source.parent.parent if source.parent.name == "weights" else run.results
     page.write(summary, rows, chosen, run, reported)
@@ -131,24 +130,38 @@ def _concluded(spec: Spec, run: Run, model: Path, shares: Sequence[float]) -> Su
     return summary
 
 
-def _package(spec: Spec, run: Run, source: Path, chosen: Row | None) -> None:
-    """Write the package of the checkpoint, that of the row that is chosen, in the place of an earlier one; or none."""
+def _package(spec: Spec, run: Run, source: Path, chosen: Row | None) -> str:
+    """Write the package of the checkpoint, that of the row, in the place of an earlier one; or why there is none.
+
+    What computes the package may round otherwise than what measured the file, and then nothing is kept.
+    """
     if run.smallest.is_dir() and not run.smallest.is_symlink():
         shutil.rmtree(run.smallest)
     if not chosen:
-        return
+        return "no file keeps to the limits"
     own = replace(run, results=run.size(chosen.share))
     runtime = pb.Runtime.Kind.Name(spec.experiment.compress_config.runtime).lower()
-    package(spec, run, source, Request(folder=run.smallest, runtimes=(runtime,), quantised=own.int8_onnx))
+    request = Request(folder=run.smallest, runtimes=(runtime,), quantised=own.int8_onnx)
+    try:
+        package(spec, run, source, request)
+    except RunError as error:
+        return str(error)
+    return ""
 
 
 @contextlib.contextmanager
 def _held(run: Run) -> Iterator[None]:
     """Hold the folder, and wait for another process that does."""
-    while True:
-        try:
-            with run.hold():
-                yield
-            return
-        except InUseError:
+    with contextlib.ExitStack() as stack:
+        while not _taken(run, stack):
             time.sleep(_POLL_SECONDS)
+        yield
+
+
+def _taken(run: Run, stack: contextlib.ExitStack) -> bool:
+    """Whether the folder is held from now on until the stack ends, and not by another process."""
+    try:
+        stack.enter_context(run.hold())
+    except InUseError:
+        return False
+    return True

@@ -9,12 +9,11 @@ import torch
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.compress.sizes import Made
-from tao_lite.stages.prune.latency import computed
+from tao_lite.stages.prune import latency
 from tao_lite.training import clock
 from tao_lite.training.clock import Times
 
 BATCH_SIZES = (1, 16)
-ROUNDS = 30
 
 Measured = Mapping[tuple[float, bool], Mapping[int, Times]]
 """By share and whether it is INT8: by images in a batch the times, beside those of the first file."""
@@ -34,9 +33,10 @@ def measure(run: Run, made: Sequence[Made], runtime: "pb.Runtime.Kind.ValueType"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # which the runtimes take over
     try:
-        opened = [computed(path, runtime) for path in files.values()]
+        opened = [latency.computed(path, runtime) for path in files.values()]
         by_batch = {
-            batch: clock.in_turn([clock.of_file(one, batch) for one in opened], rounds=ROUNDS) for batch in BATCH_SIZES
+            batch: clock.in_turn([clock.of_file(one, batch) for one in opened], rounds=latency.ROUNDS)
+            for batch in BATCH_SIZES
         }
     finally:
         torch.set_num_threads(threads)
