@@ -22,7 +22,7 @@ from tao_lite.machine import distributed
 from tao_lite.monitor import console
 from tao_lite.run import Run
 from tao_lite.stages.audit.rows import WRONG_LABEL
-from tests.bench.accuracy import tao_lite
+from tests.bench.accuracy import last_top1, tao_lite
 from tests.bench.audit import KINDS, SPEC, evidence, flipped
 from tests.bench.experiment import image_size, options
 
@@ -55,30 +55,24 @@ def main() -> None:
                 "train_config.n_epochs": arguments.epochs,
                 "train_config.random_seed": seed,
             }
-            right = trained(spec, folder / f"right_{seed}", settings)
+            right = last_top1(spec, folder / f"right_{seed}", settings)
             for kind in KINDS:
                 chosen, noisy = flipped(clean, kind, seed)
                 results = folder / f"{kind}_{seed}"
                 results.mkdir()
                 flips = [(noisy.examples[place].path, noisy.examples[place].label) for place in chosen]
                 wrong = settings | {"dataset_config.relabel": written(results / "flips.csv", ("path", "likely"), flips)}
-                of_all = trained(spec, results / "all", wrong)
+                of_all = last_top1(spec, results / "all", wrong)
                 listed = audited(spec, results, wrong, arguments.folds)
                 inside = [(path,) for path in listed if path.is_relative_to(arguments.train.resolve())]
                 without = wrong | {"dataset_config.exclude": written(results / "wrong.csv", ("path",), inside)}
                 found = np.mean([(path,) in inside for path, _ in flips])
                 precision = np.mean([path in dict(flips) for (path,) in inside])
-                scores[kind].append((right, of_all, trained(spec, results / "without", without)))
+                scores[kind].append((right, of_all, last_top1(spec, results / "without", without)))
                 said = f"found {found:.0%}, {precision:.0%} right, {scores[kind][-1]}"
                 print(f"  {kind}, seed {seed}: {said}", file=sys.stderr)
     columns = ("flipped", "right labels", "5 % wrong", "without wrong_label", "regained")
     console.table("Validation top-1", columns, [row(kind, found) for kind, found in scores.items()])
-
-
-def trained(spec: Path, results: Path, settings: dict[str, object]) -> float:
-    tao_lite("train", "-e", spec, "-r", results, *options(settings))
-    with (results / "training.csv").open() as file:
-        return float(list(csv.DictReader(file))[-1]["val_acc"])
 
 
 def audited(spec: Path, results: Path, settings: dict[str, object], folds: int) -> list[Path]:
