@@ -108,6 +108,7 @@ def _spec_of(spec: Spec, model: Path, share: float) -> Spec:
     """The spec, to prune the model to that share and to train it with the model as teacher, unless another is set."""
     experiment = pb.Experiment()
     experiment.CopyFrom(spec.experiment)
+    experiment.ClearField("compress_config")  # what is wanted of the sizes may change between two calls
     source = str(model.absolute())
     experiment.prune_config.CopyFrom(choice.with_target(experiment.prune_config, "target_macs", share))
     experiment.prune_config.model_path = source
