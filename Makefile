@@ -25,7 +25,7 @@ PORT    ?= 6006
 PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train evaluate prune retrain transfer export cross-validate quantize inference tensorboard sample-data test test-all faults test-oldest test-container test-podman bench lint format proto lock wheel clean image up down doctor launcher
+.PHONY: help install train evaluate prune retrain transfer export cross-validate quantize compress inference tensorboard sample-data test test-all faults test-oldest test-container test-podman bench lint format proto lock wheel clean image up down doctor launcher
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ cross-validate: ## Train once for each part of the data, without it, and predict
 
 quantize: ## Make an INT8 ONNX file of the best checkpoint of RESULTS
 	@$(RUN) quantize -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)
+
+compress: ## Find the smallest network that is as good as that of classification_spec.cfg, and package it
+	@$(MAKE) --no-print-directory train SPEC=specs/classification_spec.cfg RESULTS=results/classification_spec ARGS=
+	@$(RUN) compress -e "$(if $(filter command line,$(origin SPEC)),$(SPEC),specs/compress_spec.cfg)" \
+	  -m results/classification_spec/weights/best.pth \
+	  -r "$(if $(filter command line,$(origin RESULTS)),$(RESULTS),results/compress_spec)" $(ARGS)
 
 inference: ## Classify the images in the folder IMAGES with the best checkpoint of RESULTS
 	@$(RUN) inference -e "$(SPEC)" -r "$(RESULTS)" -d "$(or $(IMAGES),$(error IMAGES=folder says what to classify))" $(ARGS)

@@ -52,6 +52,14 @@ class DivergedError(RunError):
     """The loss is no longer finite: another seed or other images may train well with the same settings."""
 
 
+class InUseError(RunError):
+    """Another process is at work in the results folder."""
+
+
+class InaccurateError(RunError):
+    """The INT8 file would lose more accuracy than is allowed: the network itself is as it was."""
+
+
 class ReadError(TaoLiteError):
     """The system can't read a file now; the file itself may be whole."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from tao_lite.errors import RunError, printable
+from tao_lite.errors import InUseError, RunError, printable
 from tao_lite.files import writing
 
 if TYPE_CHECKING:
@@ -113,6 +113,37 @@ class Run:
     def benchmark_file(self, ending: str) -> Path:
         """What the benchmark found, in the form that the ending says: benchmark.md, benchmark_curves.svg."""
         return self.results / f"benchmark{ending}"
+
+    def size(self, share: float) -> Path:
+        """Results folder of a network of that share of the multiply-accumulates."""
+        return self.results / "sizes" / f"{share:g}"
+
+    @property
+    def retrained(self) -> Path:
+        """Results folder of the last training of a network of some size."""
+        return self.results / "retrained"
+
+    @property
+    def quantised(self) -> Path:
+        """Results folder of the quantisation of a network of some size."""
+        return self.results / "quantised"
+
+    @property
+    def float_onnx(self) -> Path:
+        return self.weights / "float.onnx"
+
+    @property
+    def int8_onnx(self) -> Path:
+        return self.weights / "int8.onnx"
+
+    def compress_file(self, ending: str) -> Path:
+        """What a compression found, in the form that the ending says: compress.md, compress.png."""
+        return self.results / f"compress{ending}"
+
+    @property
+    def smallest(self) -> Path:
+        """The package of the smallest network that keeps the accuracy."""
+        return self.results / "smallest"
 
     def fold(self, number: int) -> Path:
         """Results folder of a fold's training, counted from 1."""
@@ -235,7 +266,8 @@ class Run:
         What writers that were killed have left there is removed.
 
         Raises:
-            RunError: another process holds it, or the folder can't be made.
+            InUseError: another process holds it.
+            RunError: the folder can't be made.
         """
         if not self.is_main:
             yield
@@ -291,7 +323,7 @@ class Run:
         except BlockingIOError as error:
             lock.seek(0)
             holder = printable(lock.read(200).decode("utf-8", "replace").strip()) or "another run"
-            raise RunError(
+            raise InUseError(
                 f"{self.results}: in use by {holder}; wait for it or choose another folder with -r"
             ) from error
         now = time.strftime("%Y-%m-%d %H:%M:%S")

@@ -20,6 +20,7 @@ OUR_FAULT, CTRL_C = 1, 130
 # Each command's name, which is its module's in this folder (- is _ there), and what it is called there.
 _COMMANDS = {
     "benchmark": "benchmark",
+    "compress": "compress",
     "cross-validate": "cross_validate",
     "dataset": "dataset_group",
     "doctor": "doctor_command",

@@ -177,6 +177,7 @@ class Experiment(_message.Message):
     PRUNE_CONFIG_FIELD_NUMBER: _builtins.int
     COMPAT_FIELD_NUMBER: _builtins.int
     QUANTIZE_CONFIG_FIELD_NUMBER: _builtins.int
+    COMPRESS_CONFIG_FIELD_NUMBER: _builtins.int
     compat: Global___Compat.Mode.ValueType
     """Whose numbers count where TAO differs from its own documentation."""
     @_builtins.property
@@ -203,6 +204,10 @@ class Experiment(_message.Message):
     def quantize_config(self) -> Global___QuantizeConfig:
         """The quantize command, which makes INT8 files; its flags override it."""
 
+    @_builtins.property
+    def compress_config(self) -> Global___CompressConfig:
+        """The compress command; its flags override it."""
+
     def __init__(
         self,
         *,
@@ -213,10 +218,11 @@ class Experiment(_message.Message):
         prune_config: Global___PruneConfig | None = ...,
         compat: Global___Compat.Mode.ValueType | None = ...,
         quantize_config: Global___QuantizeConfig | None = ...,
+        compress_config: Global___CompressConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "quantize_config", b"quantize_config", "train_config", b"train_config"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "compress_config", b"compress_config", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "quantize_config", b"quantize_config", "train_config", b"train_config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "quantize_config", b"quantize_config", "train_config", b"train_config"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "compress_config", b"compress_config", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "quantize_config", b"quantize_config", "train_config", b"train_config"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2762,6 +2768,9 @@ class PruneConfig(_message.Message):
     CRITERION_BATCHES_FIELD_NUMBER: _builtins.int
     ROUNDS_FIELD_NUMBER: _builtins.int
     RETRAIN_EPOCHS_FIELD_NUMBER: _builtins.int
+    TARGET_LATENCY_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
     normalizer: _builtins.str
     """Scale of a layer's scores: "max" divides by the largest, "L2" by the root of their mean square, "off" leaves them."""
     equalization_criterion: _builtins.str
@@ -2794,6 +2803,16 @@ class PruneConfig(_message.Message):
     """Rounds of pruning, each followed by retrain_epochs, on the way to the target. 0: prune once, retrain apart."""
     retrain_epochs: _builtins.int
     """Epochs of training after each round."""
+    target_latency: _builtins.str
+    """Time of one image to come to: a share of today's such as "0.5", or milliseconds such as "2.5ms"; the threshold is
+    searched for by measuring.
+    """
+    runtime: Global___Runtime.Kind.ValueType
+    """What target_latency is measured in."""
+    blocks: _builtins.int
+    """Residual blocks to take out as a whole, those that cost least by the criterion. They go before any channel; a target
+    is still of the whole network.
+    """
     @_builtins.property
     def excluded_layers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Layers that keep all channels, by name."""
@@ -2817,14 +2836,100 @@ class PruneConfig(_message.Message):
         criterion_batches: _builtins.int | None = ...,
         rounds: _builtins.int | None = ...,
         retrain_epochs: _builtins.int | None = ...,
+        target_latency: _builtins.str | None = ...,
+        runtime: Global___Runtime.Kind.ValueType | None = ...,
+        blocks: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["criterion", b"criterion", "criterion_batches", b"criterion_batches", "equalization_criterion", b"equalization_criterion", "excluded_layers", b"excluded_layers", "max_accuracy_drop", b"max_accuracy_drop", "min_num_filters", b"min_num_filters", "model_path", b"model_path", "normalizer", b"normalizer", "output_path", b"output_path", "pruning_granularity", b"pruning_granularity", "pruning_threshold", b"pruning_threshold", "ranking", b"ranking", "retrain_epochs", b"retrain_epochs", "rounds", b"rounds", "target_macs", b"target_macs", "target_ratio", b"target_ratio"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "criterion", b"criterion", "criterion_batches", b"criterion_batches", "equalization_criterion", b"equalization_criterion", "excluded_layers", b"excluded_layers", "max_accuracy_drop", b"max_accuracy_drop", "min_num_filters", b"min_num_filters", "model_path", b"model_path", "normalizer", b"normalizer", "output_path", b"output_path", "pruning_granularity", b"pruning_granularity", "pruning_threshold", b"pruning_threshold", "ranking", b"ranking", "retrain_epochs", b"retrain_epochs", "rounds", b"rounds", "runtime", b"runtime", "target_latency", b"target_latency", "target_macs", b"target_macs", "target_ratio", b"target_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["criterion", b"criterion", "criterion_batches", b"criterion_batches", "equalization_criterion", b"equalization_criterion", "excluded_layers", b"excluded_layers", "max_accuracy_drop", b"max_accuracy_drop", "min_num_filters", b"min_num_filters", "model_path", b"model_path", "normalizer", b"normalizer", "output_path", b"output_path", "pruning_granularity", b"pruning_granularity", "pruning_threshold", b"pruning_threshold", "ranking", b"ranking", "retrain_epochs", b"retrain_epochs", "rounds", b"rounds", "target_macs", b"target_macs", "target_ratio", b"target_ratio"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "criterion", b"criterion", "criterion_batches", b"criterion_batches", "equalization_criterion", b"equalization_criterion", "excluded_layers", b"excluded_layers", "max_accuracy_drop", b"max_accuracy_drop", "min_num_filters", b"min_num_filters", "model_path", b"model_path", "normalizer", b"normalizer", "output_path", b"output_path", "pruning_granularity", b"pruning_granularity", "pruning_threshold", b"pruning_threshold", "ranking", b"ranking", "retrain_epochs", b"retrain_epochs", "rounds", b"rounds", "runtime", b"runtime", "target_latency", b"target_latency", "target_macs", b"target_macs", "target_ratio", b"target_ratio"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PruneConfig: _TypeAlias = PruneConfig  # noqa: Y015
+
+@_typing.final
+class Runtime(_message.Message):
+    """What computes the network where it is used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Runtime._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TORCH: Runtime._Kind.ValueType  # 0
+        """PyTorch, on the device of the command."""
+        ONNXRUNTIME: Runtime._Kind.ValueType  # 1
+        """ONNX Runtime on the CPU."""
+        OPENVINO: Runtime._Kind.ValueType  # 2
+        """OpenVINO on the CPU."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    TORCH: Runtime.Kind.ValueType  # 0
+    """PyTorch, on the device of the command."""
+    ONNXRUNTIME: Runtime.Kind.ValueType  # 1
+    """ONNX Runtime on the CPU."""
+    OPENVINO: Runtime.Kind.ValueType  # 2
+    """OpenVINO on the CPU."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Runtime: _TypeAlias = Runtime  # noqa: Y015
+
+@_typing.final
+class CompressConfig(_message.Message):
+    """The compress command: networks of several sizes, and of them the smallest that keeps the accuracy. prune_config says how
+    channels are chosen and in how many rounds, train_config how the pruned networks are trained, quantize_config how they
+    become INT8.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZES_FIELD_NUMBER: _builtins.int
+    MAX_ACCURACY_DROP_FIELD_NUMBER: _builtins.int
+    TARGET_LATENCY_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    max_accuracy_drop: _builtins.float
+    """Largest loss of validation top-1 (0 to 1), or of checkpoint.best_metric, of the INT8 file against the network that is
+    compressed, in FP32.
+    """
+    target_latency: _builtins.str
+    """Most time that an image may take in INT8: a share of what the network that is compressed takes in FP32, such as "0.2",
+    or milliseconds such as "2.5ms".
+    """
+    runtime: Global___Runtime.Kind.ValueType
+    """What times are measured in, and the package is for: ONNXRUNTIME or OPENVINO."""
+    @_builtins.property
+    def sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Shares of the multiply-accumulates that the networks keep."""
+
+    def __init__(
+        self,
+        *,
+        sizes: _abc.Iterable[_builtins.float] | None = ...,
+        max_accuracy_drop: _builtins.float | None = ...,
+        target_latency: _builtins.str | None = ...,
+        runtime: Global___Runtime.Kind.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_accuracy_drop", b"max_accuracy_drop", "runtime", b"runtime", "sizes", b"sizes", "target_latency", b"target_latency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_accuracy_drop", b"max_accuracy_drop", "runtime", b"runtime", "sizes", b"sizes", "target_latency", b"target_latency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompressConfig: _TypeAlias = CompressConfig  # noqa: Y015
 
 @_typing.final
 class QuantizeMethod(_message.Message):

@@ -83,6 +83,8 @@ class Contents:
     make: Callable[[Form], Made]
     """Gives the network as ONNX, and for a form that another package has the same again."""
     extras: Extras = NOTHING_ELSE
+    origin: str = "the network did in PyTorch, in float32"
+    """Whose answers are those that are wanted."""
 
     @property
     def onnx(self) -> Made:

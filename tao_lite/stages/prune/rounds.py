@@ -55,7 +55,7 @@ def rounds(spec: Spec, run: Run, *, measure: bool = True) -> Summary:
 
 def _target(config: pb.PruneConfig) -> tuple[str, float]:
     found = choice.target_of(config)
-    if found is None or found[0] == "max_accuracy_drop":
+    if found is None or found[0] not in ("target_ratio", "target_macs"):
         raise SpecError("prune_config.rounds needs a size to go to: set target_ratio or target_macs")
     return found
 
@@ -73,6 +73,8 @@ def _prune(spec: Spec, subject: Subject, source: Path, one: Round) -> Path:
     )
     config.CopyFrom(choice.with_target(config, name, min(one.share * before / after, 1.0)))
     config.rounds = 0
+    if one.number > 1:
+        config.ClearField("blocks")
     retrain.claim(one.run, config, source)
     if not retrain.is_there(pruned, one.run):
         config.model_path, config.output_path = str(source), str(pruned)

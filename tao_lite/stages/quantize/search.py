@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from tao_lite.errors import RunError, listed
+from tao_lite.errors import InaccurateError, listed
 from tao_lite.metrics.best import Metric
 from tao_lite.metrics.counts import Evaluation
 from tao_lite.monitor import console
@@ -52,7 +52,7 @@ class Search:
         """A file whose loss is allowed, with as few layers in float as halving finds.
 
         Raises:
-            RunError: there is none.
+            InaccurateError: there is none.
         """
         self.before = self.judge.evaluate(self.fp32, "Validation in FP32")
         found = self._with([])
@@ -122,10 +122,10 @@ class Search:
     def _content(self, layers: Sequence[str]) -> bytes:
         return _described(placing.place(self.graph, self.ranges, self.layout, layers), self.fp32)
 
-    def _refusal(self, found: Found, order: Sequence[str]) -> RunError:
+    def _refusal(self, found: Found, order: Sequence[str]) -> InaccurateError:
         worst = listed(f"{self.graph.layers[layer]} ({self.divergences[layer]:.2g})" for layer in order[:_NUM_TOLD])
         found_there = f"{self.value(found.evaluation):.4f}, in FP32 {self.value(self.before):.4f}"
-        return RunError(
+        return InaccurateError(
             f"quantize: with {len(found.in_float)} of {len(order)} layers in float, half of the weights at most, INT8 "
             f"loses {self.drop(found):.4f} of {self.metric.words} ({found_there}), more than "
             f"quantize_config.max_accuracy_drop, {self.max_drop:g}; nothing was written. Alone, these change its "

@@ -17,7 +17,7 @@ from tao_lite.monitor import addresses
 from tao_lite.stages.report import charts, rows
 from tao_lite.stages.report.curves import curves
 from tao_lite.stages.report.network import MAX_GROUPS, Judged
-from tao_lite.stages.report.subject import Pooled, Subject
+from tao_lite.stages.report.subject import Pooled, Sizes, Subject
 from tao_lite.training.heat_maps import coloured
 
 MAX_CLASSES = 20
@@ -35,8 +35,13 @@ class Matrix:
     rows: tuple[tuple[str, tuple[tuple[int, float], ...]], ...]
 
 
-def page(subjects: Sequence[Subject], device: torch.device, pooled: Pooled | None = None) -> str:
-    """The report as one HTML text; `pooled` is what the subjects, as folds of one data set, say together."""
+def page(
+    subjects: Sequence[Subject], device: torch.device, pooled: Pooled | None = None, sizes: Sizes | None = None
+) -> str:
+    """The report as one HTML text; `pooled` is what the subjects, as folds of one data set, say together.
+
+    `sizes` is what a compression found, whose network they are.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -51,6 +56,7 @@ def page(subjects: Sequence[Subject], device: torch.device, pooled: Pooled | Non
         subjects=subjects,
         title=_title(subjects, pooled),
         pooled=pooled,
+        sizes=sizes,
         made=time.strftime("%Y-%m-%d %H:%M"),
         colour=charts.colour,
         overview=rows.overview(subjects),

@@ -50,6 +50,16 @@ class Pooled:
     evaluation: Evaluation
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What a compression found: in words, as a table, and as a picture (a data: address, or nothing)."""
+
+    words: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    picture: str = ""
+
+
 def of(record: Record, *, read_data: bool, images: Sequence[Path] = ()) -> Subject:
     """The run with all that can be found out about it, and the network's answers to these images."""
     subject = Subject(record=record, missing={})
