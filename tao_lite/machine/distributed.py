@@ -346,8 +346,8 @@ def _agent(arguments: list[str]) -> int:
     except RendezvousError as error:
         patience = dict(one.split("=") for one in given.rdzv_conf.split(",") if one).get("join_timeout", "600")
         _log.critical(
-            "%s machines have not met at %s within %s s (%s); start the same command on each of them, and check that "
-            "all can reach this address and port",
+            "%s machines have not met at %s within %s s, or the one there is lost (%s); start the same command on each "
+            "of them, and check that all can reach this address and port",
             *(given.nnodes, given.rdzv_endpoint, patience, str(error) or type(error).__name__),
         )
         return TRY_AGAIN
