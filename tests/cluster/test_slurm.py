@@ -120,7 +120,7 @@ def test_requeued_out_of_time_and_cancelled_a_job_goes_on_to_the_weights_of_one_
     assert "Resuming" in again.log
     assert "Traceback" not in job.log + again.log
 
-    command = [sys.executable, "-m", "tao_lite.cli", "train", "-e", spec, "-r", tmp_path / "one", "-np", "2"]
+    command = [sys.executable, "-m", "tao_lite.cli", "train", "-e", str(spec), "-r", str(tmp_path / "one"), "-np", "2"]
     subprocess.run([*command, "--gpus", "0"], env=ENVIRONMENT, check=True, capture_output=True)
     assert same_weights(results, tmp_path / "one")
 
