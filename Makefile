@@ -25,15 +25,15 @@ PORT    ?= 6006
 PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train evaluate prune retrain transfer export cross-validate quantize compress inference tensorboard sample-data test test-all faults test-oldest test-container test-podman bench lint format proto lock wheel clean image up down doctor launcher
+.PHONY: help install train evaluate prune retrain transfer export cross-validate quantize compress inference tensorboard sample-data test test-all faults test-oldest test-container test-podman test-slurm manifest bench lint format proto lock wheel clean image up down doctor launcher
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  SPEC=$(SPEC)  RESULTS=$(RESULTS)  ARGS=\"--set train_config.n_epochs=5\"  RUNNER=auto|docker|local"
+	@echo "  SPEC=$(SPEC)  RESULTS=$(RESULTS)  ARGS=\"--set train_config.n_epochs=5\"  RUNNER=auto|docker|local|slurm"
 
 install: $(INSTALLED) ## Make .venv with what training needs
 
-train: ## Train the spec, or go on where it stopped
+train: ## Train the spec, or go on where it stopped; RUNNER=slurm NODES=2 GPUS=8 SLURM_ARGS="..." as a job of Slurm
 	@$(RUN) train -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)
 
 evaluate: ## Evaluate the best checkpoint of RESULTS
@@ -87,6 +87,9 @@ doctor: ## Say what works on this machine and what to do about the rest
 	@test -e $(INSTALLED) || $(MAKE) --no-print-directory launcher
 	@TAO_LITE_IMAGE=$(IMAGE) $(BIN)/tao-lite doctor $(ARGS)
 
+manifest: ## Print what Kubernetes needs to train SPEC; IMAGE= DATA_CLAIM= RESULTS_CLAIM= NODES=2 GPUS=8 KIND=job|trainjob
+	@SPEC="$(SPEC)" IMAGE="$(if $(filter-out file,$(origin IMAGE)),$(IMAGE),$(TAO_LITE_IMAGE))" $(PYTHON) containers/kubernetes/manifest.py $(ARGS)
+
 sample-data: install ## Draw the sample data set in data/sample
 	$(BIN)/tao-lite dataset sample -o data/sample $(ARGS)
 
@@ -107,6 +110,9 @@ test-container: $(INSTALLED) ## Run the tests of image, launcher and TensorBoard
 
 test-podman: $(INSTALLED) ## The same with Podman, as root and rootless; SHORT=1 the most important ones
 	ENGINE=podman tests/container/run $(ARGS)
+
+test-slurm: $(INSTALLED) ## Run the tests of RUNNER=slurm on a Slurm of two nodes (as root, on Debian)
+	tests/cluster/run $(ARGS)
 
 bench: $(PEERS) ## Measure beside other programs, about 20 minutes, and write the table of tests/bench/README.md; ARGS=--gpu
 	@for name in loaders step end_to_end; do $(BIN)/python -m tests.bench.$$name $(ARGS) || exit; done

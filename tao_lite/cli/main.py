@@ -1,6 +1,7 @@
 """The command line: arguments to spec to stage, and exit codes. A command is imported when it is asked for.
 
-Exit codes: 0 success, 1 our fault, 2 the user's, 128 + signal when the run was stopped (130 for Ctrl-C).
+Exit codes: 0 success, 1 our fault, 2 the user's, 75 another process was lost, 128 + signal when the run was stopped
+(130 for Ctrl-C).
 """
 
 import importlib
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = USER_ERROR
     except TaoLiteError as error:
         click.echo(f"Error: {shown(str(error))}", err=True)
-        code = USER_ERROR
+        code = error.exit_code
     except OSError as error:
         logging.getLogger(__name__).debug("where it happened", exc_info=True)
         click.echo(f"Error: {shown(str(error.filename or 'a file'))}: {error.strerror or error}", err=True)
