@@ -89,10 +89,10 @@ def _property(field: "FieldDescriptor", path: str, default: Any) -> dict[str, An
     from tao_lite.spec import schema as ours
 
     meaning = {"description": reference.meaning(field)}
-    if block := ours.block_type(field):
-        return {"type": "object", **meaning, "properties": _properties(block, path, default or {})}
     if field.is_repeated:
         return {"type": "array", **meaning}
+    if block := ours.block_type(field):
+        return {"type": "object", **meaning, "properties": _properties(block, path, default or {})}
     default = _default(field) if default is None else default
     searched = {"automl_enabled": True, **SEARCHED[path]} if path in SEARCHED else {}
     return {**_kind(field), **meaning, **({} if default is None else {"default": default}), **searched}

@@ -51,9 +51,7 @@ def place_of(path: str, places: Places) -> Place:
 
 def _blocks(message: Message, path: str) -> Iterator[tuple[str, Message]]:
     """The blocks that are set, with their paths."""
-    for name, field in schema.fields(message).items():
-        if schema.block_type(field) and message.HasField(name):
-            yield join(path, name), getattr(message, name)
+    return ((join(path, name), block) for name, block in schema.blocks(message))
 
 
 def _message_violations(message: Message, path: str, stage: str) -> Iterator[Finding]:
