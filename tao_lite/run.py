@@ -145,6 +145,10 @@ class Run:
         """The trials of a search, in the form that the ending says: tune.csv."""
         return self.results / f"tune{ending}"
 
+    def worker_log(self, worker: int) -> Path:
+        """What a further process of a search says."""
+        return self.results / f"worker_{worker}.log"
+
     @property
     def sensitivity_picture(self) -> Path:
         return self.results / "sensitivity.png"

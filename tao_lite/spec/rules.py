@@ -8,7 +8,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import multitask, schema
+from tao_lite.spec import movable, multitask, schema
 from tao_lite.spec.advice import for_stage
 from tao_lite.spec.bind import Places, did_you_mean, join
 from tao_lite.spec.findings import Finding, Level, Place, warning
@@ -144,6 +144,7 @@ def _joint_violations(experiment: pb.Experiment, places: Places, stage: str) -> 
     yield from _angle_violations(experiment)
     yield from _fold_violations(experiment)
     yield from multitask.violations(experiment, stage)
+    yield from movable.violations(experiment.tune_config)
     evaluation = experiment.eval_config
     if evaluation.HasField("reject") and not evaluation.reject.WhichOneof("promise"):
         yield _violation("eval_config.reject", "has neither max_error nor coverage; say what is to hold by one of them")

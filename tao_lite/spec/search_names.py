@@ -166,7 +166,9 @@ def _parameter(parameter: Block) -> Iterator[Finding]:
             one.name = _IN_PARAMETER[one.name]
         elif one.name in _CONDITIONS:
             drop(parameter, one)
-            yield error(one.place, f"{path}.{one.name}", "conditions between values are not searched; list them: choice")
+            yield error(
+                one.place, f"{path}.{one.name}", "conditions between values are not searched; list them: choice"
+            )
     for one in find(parameter, "choice"):
         # Numbers and words need no quotes: what they have to be is the moved field's to say.
         if isinstance(one.value, Scalar):

@@ -43,7 +43,7 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """What several runs say together, such as one data set's folds: in words, as a table, in pictures with their titles.
+    """What several runs say together, such as the folds of a data set: in words, as a table, in pictures with titles.
 
     evaluation: of all images, where each run has its own.
     """

@@ -23,9 +23,7 @@ def claim(spec: Spec, run: Run, may_change: Collection[str] = ()) -> None:
     if run.spec.is_file():
         found = text_format.Parse(reading.read_text(run.spec, RunError), pb.Experiment())
         changes = [
-            "{}: {} -> {}".format(*one)
-            for one in resolved.differences(found, spec.written)
-            if one[0] not in may_change
+            "{}: {} -> {}".format(*one) for one in resolved.differences(found, spec.written) if one[0] not in may_change
         ]
         if changes:
             raise RunError(

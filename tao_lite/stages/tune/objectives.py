@@ -64,11 +64,7 @@ def ranked(records: Iterable["Record"], epoch: int, objectives: Sequence[Objecti
 
     left, found = {one.number: (merits(one), one) for one in records}, list["Record"]()
     while left:
-        front = [
-            (own, one)
-            for own, one in left.values()
-            if not any(_beats(other, own) for other, _ in left.values())
-        ]
+        front = [(own, one) for own, one in left.values() if not any(_beats(other, own) for other, _ in left.values())]
         found += [one for _, one in sorted(front, key=lambda pair: (*(-part for part in pair[0]), pair[1].number))]
         for _, one in front:
             del left[one.number]
@@ -77,7 +73,10 @@ def ranked(records: Iterable["Record"], epoch: int, objectives: Sequence[Objecti
 
 def front(records: Sequence["Record"], objectives: Sequence[Objective]) -> list["Record"]:
     """The trained trials that no other beats in all objectives, the best by the first objective first."""
-    ends = {one.number: [mine.merit(value) for mine, value in zip(objectives, one.values[one.epochs], strict=True)] for one in records}
+    ends = {
+        one.number: [mine.merit(value) for mine, value in zip(objectives, one.values[one.epochs], strict=True)]
+        for one in records
+    }
     best = [one for one in records if not any(_beats(ends[other.number], ends[one.number]) for other in records)]
     best.sort(key=lambda one: (*(-part for part in ends[one.number]), one.number))
     return best if len(objectives) > 1 else best[:1]

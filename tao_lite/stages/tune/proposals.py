@@ -6,9 +6,8 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import schema
+from tao_lite.spec import movable, schema
 from tao_lite.spec.searched import USUAL
-from tao_lite.stages.tune import movable
 
 _FACTOR = 10
 """A number without usual values is searched from its own value divided by this to its own value times this."""

@@ -35,7 +35,7 @@ def conclude(search: Search, overrides: Sequence[str]) -> Summary:
     if not best:
         raise RunError(_nothing(search, records))
     for one, path in zip(best, [run.tuned, *(run.tuned_by(one.number) for one in best[1:])], strict=True):
-        settings = [*overrides, *trial.settings(one, search.objectives)]
+        settings = [*overrides, *trial.settings(search.spec, one, search.objectives)]
         writing.write(path, tuned.text(search.spec.path, settings))
         console.line(f"{_words(search, one)}: {path}")
     _report(search, records, best[0], summary)
@@ -128,9 +128,8 @@ def _markdown(search: Search, records: Sequence[Record], summary: Mapping[str, A
 
 
 def _totals(summary: Mapping[str, Any]) -> str:
-    return f"{summary['epochs']} epochs were trained; all trials to their end would have been " + (
-        f"{summary['epochs_if_all_were_whole']}."
-    )
+    whole = summary["epochs_if_all_were_whole"]
+    return f"{summary['epochs']} epochs were trained; all trials to their end would have been {whole}."
 
 
 def _nothing(search: Search, records: Sequence[Record]) -> str:

@@ -70,9 +70,7 @@ def _told(records: Sequence[Record], parameters: Sequence[Parameter], num_object
         if one.parameters.keys() != distributions.keys() or (one.failure and not one.is_diverged):
             continue
         state, values = TrialState.RUNNING, None
-        if num_objectives > 1 and one.values and not one.failure:
-            state, values = TrialState.COMPLETE, list(one.values[one.epochs])
-        elif one.is_complete:
+        if one.is_complete or (num_objectives > 1 and one.values and not one.failure):
             state, values = TrialState.COMPLETE, list(one.values[one.epochs])
         elif one.values or one.failure:
             state = TrialState.PRUNED

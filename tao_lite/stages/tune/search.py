@@ -73,6 +73,7 @@ class Search:
             for one in records:
                 if one.is_waiting:
                     known.give_up(one)
+            self._clean(known)
         return None, not running
 
     def _begun(self, known: Study, records: Sequence[Record], *, is_idle: bool) -> Record | None:
@@ -101,8 +102,13 @@ class Search:
         with study.opened(self.run, self.objectives) as known:
             if outcome.failure:
                 known.failed(record, outcome.failure, is_diverged=outcome.is_diverged)
-                console.line(f"Trial {record.number} {'diverged' if outcome.is_diverged else 'failed'}: {outcome.failure}")
+                console.line(
+                    f"Trial {record.number} {'diverged' if outcome.is_diverged else 'failed'}: {outcome.failure}"
+                )
             else:
                 known.reached(record, outcome.epoch, outcome.values, is_end=outcome.is_end)
-            if not self.spec.experiment.tune_config.keep_checkpoints:
-                cleaning.remove_losing(self.run, known.records(), self.objectives)
+            self._clean(known)
+
+    def _clean(self, known: Study) -> None:
+        if not self.spec.experiment.tune_config.keep_checkpoints:
+            cleaning.remove_losing(self.run, known.records(), self.objectives)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from tao_lite.errors import SpecError
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import load
+from tao_lite.spec import load, movable
 from tao_lite.spec.findings import error
 from tao_lite.spec.load import Spec
 from tao_lite.spec.rules import place_of
 from tao_lite.stages import preflight
-from tao_lite.stages.tune import movable, proposals
+from tao_lite.stages.tune import proposals
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -84,7 +84,7 @@ def of(spec: Spec) -> tuple[Parameter, ...]:
     """The fields that move.
 
     Raises:
-        SpecError: names all of them that don't exist or can't move, or whose values the rules don't allow.
+        SpecError: there are none, or names all whose values the rules don't allow.
     """
     config = spec.experiment.tune_config
     if not config.parameter:
@@ -95,12 +95,8 @@ def of(spec: Spec) -> tuple[Parameter, ...]:
     found, problems = list[Parameter](), list[str]()
     for index, one in enumerate(config.parameter):
         path = f"tune_config.parameter[{index}]"
-        is_second = any(before.field == one.field for before in config.parameter[:index])
-        wrong = f"{one.field} is named a second time" if is_second else movable.why_not(one)
-        if not wrong:
-            found.append(_parameter(one, spec.experiment))
-            wrong = _refused(spec, found[-1])
-        if wrong:
+        found.append(_parameter(one, spec.experiment))
+        if wrong := _refused(spec, found[-1]):
             problems.append(load.as_line(spec.path, error(place_of(path, spec.places), path, wrong)))
     if problems:
         raise SpecError("\n".join(problems))

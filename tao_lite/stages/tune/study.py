@@ -61,7 +61,7 @@ class Study:
             self._study.tell(record.number, list(values), state=TrialState.COMPLETE)
 
     def failed(self, record: Record, why: str, *, is_diverged: bool) -> None:
-        """The trial has no network that counts. One that diverged tells the sampler something, another failure does not."""
+        """The trial has no network that counts. The sampler learns from one that diverged."""
         from optuna.trial import TrialState
 
         self._set(record, until=0, failure=why, is_diverged=is_diverged)

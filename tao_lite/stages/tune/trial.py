@@ -17,6 +17,7 @@ from tao_lite.stages.tune import space
 from tao_lite.stages.tune.objectives import Objective
 from tao_lite.stages.tune.record import Record
 from tao_lite.training.trained import Trained
+from tao_lite.training.validation import best_metric
 
 _PASSES = 30
 """Of one image, whose median time is the latency."""
@@ -38,10 +39,11 @@ def run_of(run: Run, record: Record) -> Run:
     return replace(run, results=run.trial(record.number))
 
 
-def settings(record: Record, objectives: Sequence[Objective]) -> list[str]:
+def settings(spec: Spec, record: Record, objectives: Sequence[Objective]) -> list[str]:
     """What the trial's spec sets, as `field=value`: its values, and that its best epoch is so by the objective."""
     values = [f"{field}={space.as_text(value)}" for field, value in record.parameters.items()]
-    return [*values, f"train_config.checkpoint.best_metric={objectives[0].name}"]
+    is_usual = best_metric(spec.experiment.train_config).name == objectives[0].name
+    return [*values, *([] if is_usual else [f"train_config.checkpoint.best_metric={objectives[0].name}"])]
 
 
 def train_on(spec: Spec, run: Run, record: Record, objectives: Sequence[Objective]) -> Outcome:
@@ -54,7 +56,7 @@ def train_on(spec: Spec, run: Run, record: Record, objectives: Sequence[Objectiv
     own = run_of(run, record)
     try:
         demands = Demands(same_data=True, otherwise=ELSEWHERE, pause_after=record.until)
-        found = train(space.with_settings(spec, settings(record, objectives)), own, demands)
+        found = train(space.with_settings(spec, settings(spec, record, objectives)), own, demands)
     except DivergedError as error:
         return Outcome(failure=str(error), is_diverged=True)
     except (SpecError, torch.OutOfMemoryError) as error:
@@ -93,5 +95,3 @@ def _measured(own: Run) -> dict[str, float]:
             seconds.append(time.perf_counter() - started)
     size = sum(one.numel() * one.element_size() for one in network.parameters())
     return {"LATENCY": 1000 * statistics.median(seconds), "BYTES": float(size)}
-
-

@@ -1,7 +1,6 @@
-"""Tune: many trainings of one spec with other values, the promising of them to the end, and the best values as a spec."""
+"""Tune: trainings of one spec with other values, the promising of them to the end, and the best values as a spec."""
 
 import time
-from collections.abc import Sequence
 
 from tao_lite.errors import refuse_missing
 from tao_lite.monitor import console
@@ -11,7 +10,6 @@ from tao_lite.spec.load import Spec
 from tao_lite.stages.train.claim import claim
 from tao_lite.stages.tune import objectives, results, rungs, space, workers
 from tao_lite.stages.tune.search import Search
-from tao_lite.stages.tune.space import Parameter
 from tao_lite.stages.tune.workers import Asked
 
 _MAY_CHANGE = ("tune_config.trials", "tune_config.keep_checkpoints")
@@ -21,21 +19,18 @@ def tune(spec: Spec, run: Run, asked: Asked) -> Summary:
     """Search, alone or with others that work in the same folder; the summary is tune.json.
 
     Raises:
-        TaoLiteError: what is to move can't, the folder is another search's, a training fails by no fault of its values, or
-            no trial came to its end.
+        TaoLiteError: a field can't move so, the folder is another search's, a training fails by no fault of its
+            values, or no trial came to its end.
         Interrupted: SIGINT or SIGTERM came; the same command goes on.
     """
     refuse_missing("tune", "train,tune", "optuna")
     started = time.monotonic()
-    parameters = space.of(spec)
-    judged_by = objectives.of(spec)
-    config = spec.experiment.train_config
     search = Search(
         spec=spec,
         run=workers.of_worker(run, asked.worker),
-        parameters=parameters,
-        objectives=judged_by,
-        rungs=rungs.of(spec.experiment.tune_config, config.n_epochs),
+        parameters=space.of(spec),
+        objectives=objectives.of(spec),
+        rungs=rungs.of(spec.experiment.tune_config, spec.experiment.train_config.n_epochs),
         deadline=started + asked.seconds,
     )
     run.results.mkdir(parents=True, exist_ok=True)
@@ -48,9 +43,8 @@ def tune(spec: Spec, run: Run, asked: Asked) -> Summary:
 
 
 def _announce(search: Search) -> None:
-    config: pb.TuneConfig = search.spec.experiment.tune_config
-    words: Sequence[Parameter] = search.parameters
-    for one in words:
+    config = search.spec.experiment.tune_config
+    for one in search.parameters:
         console.line(f"{one.field} moves: {one.words}{' (proposed)' if one.is_proposed else ''}")
     console.line(
         f"{config.trials} trials by {pb.TuneSampler.Kind.Name(config.sampler)}, judged by "

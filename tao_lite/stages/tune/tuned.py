@@ -38,5 +38,3 @@ def _put(fields: list[Field], blocks: list[str], new: list[Field]) -> None:
     for one in new:
         one.place = one.value_place = fields[-1].place if fields else one.place
     fields += new
-
-

@@ -6,12 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
 from tao_lite.files import writing
 from tao_lite.machine import host
+from tao_lite.monitor import console
 from tao_lite.run import Run
 
 
@@ -40,8 +40,11 @@ def joined(run: Run, asked: Asked) -> Iterator[None]:
             process.terminate()
         raise
     finally:
-        for process in others:
-            process.wait()
+        for number, process in enumerate(others, start=1):
+            if code := process.wait():
+                console.line(
+                    f"Process {number} of the search ended with code {code}; {run.worker_log(number)} says why"
+                )
 
 
 def of_worker(run: Run, worker: int) -> Run:
@@ -62,8 +65,7 @@ def share_cores(asked: Asked) -> None:
 
 
 def _start(run: Run, asked: Asked, worker: int) -> "subprocess.Popen[bytes]":
-    log: Path = run.results / f"worker_{worker}.log"
-    with writing.open_to_append(log) as output:
+    with writing.open_to_append(run.worker_log(worker)) as output:
         # A session of its own: Ctrl-C at the terminal would reach it twice, and a second signal means "now".
         return subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
             [sys.executable, "-m", "tao_lite.cli", *asked.arguments, "--worker", str(worker)],

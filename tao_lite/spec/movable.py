@@ -7,6 +7,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import reference, schema
 from tao_lite.spec.bind import did_you_mean, join
+from tao_lite.spec.findings import Finding, Level
 
 _ROOMS = ("model_config", "train_config")
 _NOT_LEARNT = "it changes nothing of what is learnt"
@@ -27,6 +28,14 @@ _WHOLE = {
     FieldDescriptor.CPPTYPE_UINT32,
     FieldDescriptor.CPPTYPE_UINT64,
 }
+
+
+def violations(config: pb.TuneConfig) -> Iterator[Finding]:
+    """Each parameter whose field can't move, or not as it is said."""
+    for index, one in enumerate(config.parameter):
+        is_second = any(before.field == one.field for before in config.parameter[:index])
+        if why := f"{one.field} is named a second time" if is_second else why_not(one):
+            yield Finding(Level.ERROR, f"tune_config.parameter[{index}]", why)
 
 
 def why_not(one: pb.TuneParameter) -> str:
