@@ -25,7 +25,7 @@ PORT    ?= 6006
 PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train evaluate prune retrain export cross-validate quantize inference tensorboard sample-data test test-all faults test-oldest test-container test-podman bench lint format proto lock wheel clean image up down doctor launcher
+.PHONY: help install train evaluate prune retrain export cross-validate tune quantize inference tensorboard sample-data test test-all faults test-oldest test-container test-podman bench lint format proto lock wheel clean image up down doctor launcher
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ export: ## Export the best checkpoint of RESULTS to ONNX
 
 cross-validate: ## Train once for each part of the data, without it, and predict it; ARGS="--folds 5"
 	@$(RUN) cross-validate -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)
+
+tune: ## Search for better values of fields: specs/tune_spec.cfg (or SPEC)
+	@$(RUN) tune -e "$(if $(filter command line,$(origin SPEC)),$(SPEC),specs/tune_spec.cfg)" \
+	  -r "$(if $(filter command line,$(origin RESULTS)),$(RESULTS),results/tune)" $(ARGS)
 
 quantize: ## Make an INT8 ONNX file of the best checkpoint of RESULTS
 	@$(RUN) quantize -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)
