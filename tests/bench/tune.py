@@ -1,9 +1,9 @@
 """What a search with early stopping finds beside as many random trials that are all trained to their end.
 
-    python -m tests.bench.tune [--seeds 5] [--trials 16] [--epochs 9] [--arch resnet] [--data ../shared/data/folders/cifar10_small]
+    python -m tests.bench.tune [--seeds 5] [--trials 16] [--epochs 9] [--arch resnet] [--data FOLDER]
 
-Learning rate, weight decay, label smoothing, batch size and random crops move. All trials of a seed and sampler RANDOM are
-the same, so that what is lost is lost by stopping them. Not part of `make bench`.
+Learning rate, weight decay, label smoothing, batch size and random crops move. The random trials of a seed are the same
+whether they are stopped or not: what is lost is lost by stopping. Data: cifar10_small. Not part of `make bench`.
 """
 
 import argparse
@@ -64,7 +64,13 @@ def main() -> None:
         for seed in range(1, arguments.seeds + 1):
             for way, (sampler, pruner) in WAYS.items():
                 results = Path(name) / f"{pruner}_{sampler}_{seed}"
-                search(spec, results, arguments.trials, seed, sampler, pruner)
+                fields = {
+                    "tune_config.trials": arguments.trials,
+                    "tune_config.sampler": sampler,
+                    "tune_config.pruner": pruner,
+                    "train_config.random_seed": seed,
+                }
+                search(spec, results, fields)
                 found = json.loads((results / "tune.json").read_text())
                 rows.append((seed, way, found["epochs"], *best(found)))
                 console.line(f"{rows[-1]}")
@@ -72,15 +78,10 @@ def main() -> None:
     console.table("Means over the seeds", ("trials", "epochs", "val top-1", "spread"), means(rows))
 
 
-def search(spec: Path, results: Path, trials: int, seed: int, sampler: str, pruner: str) -> None:
-    fields = {
-        "tune_config.sampler": sampler,
-        "tune_config.pruner": pruner,
-        "train_config.random_seed": seed,
-    }
+def search(spec: Path, results: Path, fields: dict[str, object]) -> None:
     settings = [word for path, value in fields.items() for word in ("--set", f"{path}={value}")]
-    asked = [*("-e", spec), *("-r", results), *("--trials", trials), *("--gpus", 0)]
-    words = [sys.executable, "-m", "tao_lite.cli", "tune", *map(str, asked), *settings]
+    asked = ["tune", "-e", str(spec), "-r", str(results), "--gpus", "0"]
+    words = [sys.executable, "-m", "tao_lite.cli", *asked, *settings]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
 
 

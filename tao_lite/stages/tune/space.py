@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tao_lite.errors import SpecError
@@ -109,7 +110,8 @@ def with_settings(spec: Spec, settings: Sequence[str]) -> Spec:
     Raises:
         SpecError: the values break a rule, together or with others of the spec.
     """
-    return load.load_text(_text(spec), spec.path, overrides=settings, check=preflight.check, running=True)
+    found = load.load_text(_text(spec), _path(spec), overrides=settings, check=preflight.check, running=True)
+    return replace(found, path=spec.path)
 
 
 def _parameter(one: pb.TuneParameter, experiment: pb.Experiment) -> Parameter:
@@ -137,10 +139,15 @@ def _refused(spec: Spec, parameter: Parameter) -> str:
         return f"{parameter.field}: nothing says which values it could have; give it a range, log_range or choice"
     for end in ends:
         setting = f"{parameter.field}={as_text(end)}"
-        found = load.examine(_text(spec), spec.path, stage="train", overrides=[setting], check=preflight.check)
+        found = load.examine(_text(spec), _path(spec), stage="train", overrides=[setting], check=preflight.check)
         if found.problems:
             return f"{found.problems[0].path or parameter.field}: {found.problems[0].text}"
     return ""
+
+
+def _path(spec: Spec) -> Path:
+    """Where the text is from, by a name that says its form."""
+    return spec.path.with_suffix(".cfg")
 
 
 def _text(spec: Spec) -> str:

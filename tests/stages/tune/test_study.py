@@ -48,7 +48,7 @@ def test_half_a_line_at_the_end_is_cut_off_and_a_damaged_journal_is_refused(run:
     with study.opened(run, [TOP1]) as known:
         assert [one.parameters["rate"] for one in known.records()] == [0.01, 0.02]
     run.journal.write_bytes(b"nonsense\n" + whole)
-    with pytest.raises(RunError, match="study.journal: is damaged"), study.opened(run, [TOP1]):
+    with pytest.raises(RunError, match=r"study\.journal: is damaged"), study.opened(run, [TOP1]):
         pass
 
 
