@@ -39,7 +39,7 @@ def promoted(
 ) -> Record | None:
     """A waiting trial that is to be trained on: of those, one that is furthest."""
     for rung in reversed(rungs[:-1]):
-        there = [one for one in records if rung in one.values and not one.is_baseline]
+        there = [one for one in records if rung in one.values and not one.is_baseline and not one.failure]
         for one in _chosen(there, rung, config, objectives):
             if one.is_waiting and one.epochs == rung:
                 return one

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from tao_lite.errors import Interrupted
 from tao_lite.files import locks
 from tao_lite.monitor import console
 from tao_lite.run import Run
@@ -15,6 +16,7 @@ from tao_lite.stages.tune.objectives import Objective
 from tao_lite.stages.tune.record import Record
 from tao_lite.stages.tune.space import Parameter
 from tao_lite.stages.tune.study import Study
+from tao_lite.training.stop import stop_request
 
 _POLL_SECONDS = 0.5
 
@@ -37,17 +39,20 @@ class Search:
             TaoLiteError: as `train`, for what is no trial's own fault; the same command goes on.
             Interrupted: SIGINT or SIGTERM came; the same command goes on.
         """
-        while True:
-            with study.opened(self.run, self.objectives) as known:
-                taken, is_over = self._next(known)
-            if taken:
-                record, lock = taken
-                with closing(lock):
-                    self._train(record)
-            elif is_over:
-                return
-            else:
-                time.sleep(_POLL_SECONDS)
+        # Between two trainings a signal ends the search as it does within one.
+        with stop_request() as request:
+            while not request.signal_number:
+                with study.opened(self.run, self.objectives) as known:
+                    taken, is_over = self._next(known)
+                if taken:
+                    record, lock = taken
+                    with closing(lock):
+                        self._train(record)
+                elif is_over:
+                    return
+                else:
+                    time.sleep(_POLL_SECONDS)
+            raise Interrupted(request.signal_number, f"stopped in {self.run.results}; the same command goes on there")
 
     def records(self) -> list[Record]:
         """All trials as they stand."""

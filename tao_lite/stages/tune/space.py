@@ -78,7 +78,7 @@ class Parameter:
 
 def as_text(value: Value) -> str:
     """The value as it is set in a spec."""
-    return value if isinstance(value, str) else f"{value:.6g}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def of(spec: Spec) -> tuple[Parameter, ...]:

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 
@@ -70,14 +71,10 @@ def train_on(spec: Spec, run: Run, record: Record, objectives: Sequence[Objectiv
 
 def _values(own: Run, record: Record, found: Summary, objectives: Sequence[Objective]) -> list[float]:
     """What the objectives say; what is measured is so once, for training does not change it."""
-    known = dict(zip((one.name for one in objectives), record.values.get(record.epochs, ()), strict=False))
-    measured: dict[str, float] = {}
-    if any(not one.train_key and one.name not in known for one in objectives):
+    measured = {one.name: value for one, value in zip(objectives, record.values.get(record.epochs, ()), strict=False)}
+    if not measured and any(not one.train_key for one in objectives):
         measured = _measured(own)
-    return [
-        float(str(found[one.train_key])) if one.train_key else known.get(one.name) or measured[one.name]
-        for one in objectives
-    ]
+    return [cast("float", found[one.train_key]) if one.train_key else measured[one.name] for one in objectives]
 
 
 def _measured(own: Run) -> dict[str, float]:

@@ -8,7 +8,7 @@ from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
 from tao_lite.stages.train.claim import claim
-from tao_lite.stages.tune import objectives, results, rungs, space, workers
+from tao_lite.stages.tune import objectives, results, rungs, sampler, space, workers
 from tao_lite.stages.tune.search import Search
 from tao_lite.stages.tune.workers import Asked
 
@@ -47,7 +47,7 @@ def _announce(search: Search) -> None:
     for one in search.parameters:
         console.line(f"{one.field} moves: {one.words}{' (proposed)' if one.is_proposed else ''}")
     console.line(
-        f"{config.trials} trials by {pb.TuneSampler.Kind.Name(config.sampler)}, judged by "
+        f"{sampler.num_trials(config, search.parameters)} trials by {pb.TuneSampler.Kind.Name(config.sampler)}, judged by "
         f"{', '.join(one.name for one in search.objectives)}; they wait after epochs "
         f"{', '.join(map(str, search.rungs[:-1])) or 'none'} of {search.rungs[-1]} for the pruner "
         f"{pb.TunePruner.Kind.Name(config.pruner)}"

@@ -65,7 +65,7 @@ def test_a_grid_has_steps_or_five_values_evenly() -> None:
     [
         (
             'parameter { field: "train_config.mixup_alfa" }',
-            "x.cfg:13:1: tune_config.parameter[0]: no such field: train_config.mixup_alfa; did you mean train_config.mix",
+            "x.cfg:13:1: tune_config.parameter[0]: no such field: train_config.mixup_alfa; did you mean train_config.m",
         ),
         ('parameter { field: "learning_rate" }', "no such field: learning_rate"),
         ('parameter { field: "train_config.n_epochs" }', "can't move: all trials have the same length"),
