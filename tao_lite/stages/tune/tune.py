@@ -46,9 +46,9 @@ def _announce(search: Search) -> None:
     config = search.spec.experiment.tune_config
     for one in search.parameters:
         console.line(f"{one.field} moves: {one.words}{' (proposed)' if one.is_proposed else ''}")
+    count, judges = sampler.num_trials(config, search.parameters), ", ".join(one.name for one in search.objectives)
     console.line(
-        f"{sampler.num_trials(config, search.parameters)} trials by {pb.TuneSampler.Kind.Name(config.sampler)}, judged by "
-        f"{', '.join(one.name for one in search.objectives)}; they wait after epochs "
+        f"{count} trials by {pb.TuneSampler.Kind.Name(config.sampler)}, judged by {judges}; they wait after epochs "
         f"{', '.join(map(str, search.rungs[:-1])) or 'none'} of {search.rungs[-1]} for the pruner "
         f"{pb.TunePruner.Kind.Name(config.pruner)}"
     )
