@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import reference, schema
@@ -100,7 +100,7 @@ def _unmovable(path: str) -> str:
     return f"{path} can't move: {why}" if why else ""
 
 
-def _all_paths(message: schema.Descriptor, path: str) -> Iterator[str]:
+def _all_paths(message: Descriptor, path: str) -> Iterator[str]:
     for name, one in schema.fields(message).items():
         if block := schema.block_type(one):
             yield from _all_paths(block, join(path, name))

@@ -53,7 +53,7 @@ def suggestion(
         study.enqueue_trial(_weighted(parameters, Random(own_seed)))  # noqa: S311 - no secret
     else:
         study.add_trials(_told(tried, parameters, len(objectives)))
-    return study.ask({one.field: one.distribution for one in parameters}).params
+    return dict(study.ask({one.field: one.distribution for one in parameters}).params)
 
 
 def _weighted(parameters: Sequence[Parameter], chance: Random) -> dict[str, Value]:

@@ -97,7 +97,7 @@ class Study:
 
     def _id(self, record: Record) -> int:
         study = self._storage.get_study_id_from_name(NAME)
-        return self._storage.get_trial_id_from_study_id_trial_number(study, record.number)
+        return int(self._storage.get_trial_id_from_study_id_trial_number(study, record.number))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ from tao_lite.stages.tune.record import Record
 
 TOP1 = Objective(name="TOP1", key="val_accuracy", train_key="val_accuracy")
 LATENCY = Objective(name="LATENCY", key="latency_ms", is_lower_better=True)
-HYPERBAND, MEDIAN, NONE = (pb.TuneConfig(pruner=kind) for kind in (0, 1, 2))
+HYPERBAND = pb.TuneConfig()
+MEDIAN, NONE = (pb.TuneConfig(pruner=kind) for kind in (pb.TunePruner.MEDIAN, pb.TunePruner.NONE))
 
 
 def trial(number: int, *values: tuple[int, float], until: int = 0, is_complete: bool = False) -> Record:
