@@ -122,7 +122,7 @@ def _markdown(search: Search, records: Sequence[Record], summary: Mapping[str, A
         f"{_totals(summary)} Trials: {counts or 'none'}.",
         "\n".join(f"| {' | '.join(line)} |" for line in [heads, ["---"] * len(heads), *rows]),
         "Values are those of the best epoch so far; `stopped` trials were not worth their last epochs.",
-        *(["\n".join(f"* Trial {one.number}: {one.failure}" for one in records if one.failure)]),
+        *(["\n".join(f"* Trial {one.number}: {one.failure.splitlines()[0]}" for one in records if one.failure)]),
     ]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
