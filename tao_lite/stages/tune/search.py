@@ -69,7 +69,7 @@ class Search:
             # Whoever trained it is gone.
             if lock := self._lock(one):
                 return (one, lock), False
-        record = self._begun(known, records, is_idle=bool(running))
+        record = self._begun(known, records, others_train=bool(running))
         if record:
             lock = self._lock(record)
             assert lock
@@ -81,8 +81,8 @@ class Search:
             self._clean(known)
         return None, not running
 
-    def _begun(self, known: Study, records: Sequence[Record], *, is_idle: bool) -> Record | None:
-        """The trial that is trained on or begun, by what is known of all; is_idle: others still train."""
+    def _begun(self, known: Study, records: Sequence[Record], *, others_train: bool) -> Record | None:
+        """The trial that is trained on or begun, by what is known of all."""
         config, whole = self.spec.experiment.tune_config, self.rungs[-1]
         if config.baseline and not any(one.is_baseline for one in records):
             return known.begin((), {}, whole)
@@ -93,7 +93,7 @@ class Search:
             seed = self.spec.experiment.train_config.random_seed
             values = sampler.suggestion(config, self.parameters, self.objectives, records, seed)
             return known.begin(self.parameters, values, self.rungs[0])
-        one = None if is_idle else rungs.last_resort(records, self.objectives)
+        one = None if others_train else rungs.last_resort(records, self.objectives)
         return known.claim(one, whole) if one else None
 
     def _lock(self, record: Record) -> BinaryIO | None:
