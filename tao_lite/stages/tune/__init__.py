@@ -1,1 +1,1 @@
-"""A search for better values of fields: trials, each a training, of which only the promising are trained on."""
+"""A search for better values of fields: trials that pause in their schedule, and go on if they are promising."""

@@ -39,16 +39,16 @@ def _known(field: FieldDescriptor) -> tuple[str, ...]:
 
 def _around(field: FieldDescriptor, own: float) -> dict[str, Any]:
     """Factors around its own value, as far as its rule goes; of 0, what the rule allows."""
-    rule = schema.rule(field)
+    limits = {sign: limit for sign, limit, _ in schema.bounds(schema.rule(field))}
     if own <= 0:
-        return {"low": rule.min, "high": rule.max} if rule.HasField("min") and rule.HasField("max") else {}
+        return {"low": limits[">="], "high": limits["<="]} if {">=", "<="} <= limits.keys() else {}
     low, high = own / _FACTOR, own * _FACTOR
     if movable.is_whole(field):
         low, high = max(1, math.ceil(low)), math.floor(high)
-    high = min(high, rule.max) if rule.HasField("max") else high
-    if rule.HasField("below") and high >= rule.below:
-        high = (own + rule.below) / 2
-    return {"low": max(low, rule.min), "high": high, "is_log": True}
+    high = min(high, limits.get("<=", high))
+    if high >= limits.get("<", math.inf):
+        high = (own + limits["<"]) / 2
+    return {"low": max(low, limits.get(">=", low)), "high": high, "is_log": True}
 
 
 def _own(path: str, experiment: pb.Experiment) -> float:
