@@ -8,7 +8,7 @@ from typing import Any
 from tao_lite.errors import RunError
 from tao_lite.files import writing
 from tao_lite.monitor import console
-from tao_lite.run import Run, Summary
+from tao_lite.run import Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.report.report import report
 from tao_lite.stages.report.subject import Pooled
@@ -122,7 +122,7 @@ def _markdown(search: Search, records: Sequence[Record], summary: Mapping[str, A
         f"{_totals(summary)} Trials: {counts or 'none'}.",
         "\n".join(f"| {' | '.join(line)} |" for line in [heads, ["---"] * len(heads), *rows]),
         "Values are those of the best epoch so far; `stopped` trials were not worth their last epochs.",
-        *(["\n".join(f"* Trial {one.number}: {one.failure.splitlines()[0]}" for one in records if one.failure)]),
+        "\n".join(f"* Trial {one.number}: {one.failure.splitlines()[0]}" for one in records if one.failure),
     ]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
@@ -141,7 +141,7 @@ def _nothing(search: Search, records: Sequence[Record]) -> str:
 
 def _report(search: Search, records: Sequence[Record], best: Record, summary: Mapping[str, Any]) -> None:
     """The report: all trials together, then the best and the baseline side by side."""
-    run: Run = search.run
+    run = search.run
     shown = [best, *(one for one in records if one.is_baseline and one.is_complete and one.number != best.number)]
     try:
         pooled = Pooled(
