@@ -20,12 +20,12 @@ RUN       := RUNNER=$(RUNNER) VENV=$(VENV) TAO_LITE_IMAGE=$(IMAGE) containers/ru
 COMPOSE   := TAO_LITE_IMAGE=$(IMAGE) PORT=$(PORT) containers/compose
 COMPILE   := uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --no-annotate --no-header
 # All that runs here; trackers are installed by who has them.
-EXTRAS  := train import export openvino pretrained report sign
+EXTRAS  := train import export openvino pretrained report sign tune
 PORT    ?= 6006
 PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train evaluate prune retrain transfer export cross-validate quantize compress inference tensorboard sample-data test test-all faults test-oldest test-container test-podman test-slurm manifest bench lint format proto lock wheel clean image up down doctor launcher
+.PHONY: help install train evaluate prune retrain transfer export cross-validate tune quantize compress inference tensorboard sample-data test test-all faults test-oldest test-container test-podman test-slurm manifest bench lint format proto lock wheel clean image up down doctor launcher
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ export: ## Export the best checkpoint of RESULTS to ONNX
 
 cross-validate: ## Train once for each part of the data, without it, and predict it; ARGS="--folds 5"
 	@$(RUN) cross-validate -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)
+
+tune: ## Search for better values of fields: specs/tune_spec.cfg (or SPEC)
+	@$(RUN) tune -e "$(if $(filter command line,$(origin SPEC)),$(SPEC),specs/tune_spec.cfg)" \
+	  -r "$(if $(filter command line,$(origin RESULTS)),$(RESULTS),results/tune)" $(ARGS)
 
 quantize: ## Make an INT8 ONNX file of the best checkpoint of RESULTS
 	@$(RUN) quantize -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)

@@ -154,6 +154,32 @@ class Run:
         """What each image was taken for by the network that was trained without it."""
         return self.results / "folds.csv"
 
+    def trial(self, number: int) -> Path:
+        """Results folder of a trial of a search, counted from 0."""
+        return self.results / f"trial_{number:03d}"
+
+    @property
+    def journal(self) -> Path:
+        """All that a search knows, in Optuna's form."""
+        return self.results / "study.journal"
+
+    @property
+    def tuned(self) -> Path:
+        """The spec that a search found."""
+        return self.results / "tuned.cfg"
+
+    def tuned_by(self, number: int) -> Path:
+        """The spec of a trial that none beats in all objectives."""
+        return self.results / f"tuned_{number:03d}.cfg"
+
+    def tune_file(self, ending: str) -> Path:
+        """The trials of a search, in the form that the ending says: tune.csv."""
+        return self.results / f"tune{ending}"
+
+    def worker_log(self, worker: int) -> Path:
+        """What a further process of a search says."""
+        return self.results / f"worker_{worker}.log"
+
     @property
     def sensitivity_picture(self) -> Path:
         return self.results / "sensitivity.png"
@@ -222,6 +248,16 @@ class Run:
     @property
     def lock(self) -> Path:
         return self.results / ".lock"
+
+    @property
+    def study_lock(self) -> Path:
+        """Held by the process that reads and writes what a search knows."""
+        return self.results / ".study.lock"
+
+    @property
+    def trial_lock(self) -> Path:
+        """Held by the process that trains the trial of this folder."""
+        return self.results / ".trial.lock"
 
     def summary(self, stage: str) -> Path:
         return _summary(self.results, stage)

@@ -33,6 +33,7 @@ _COMMANDS = {
     "report": "report_command",
     "spec": "spec_group",
     "train": "train",
+    "tune": "tune",
     "verify": "verify_command",
 }
 

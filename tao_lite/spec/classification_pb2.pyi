@@ -178,6 +178,7 @@ class Experiment(_message.Message):
     COMPAT_FIELD_NUMBER: _builtins.int
     QUANTIZE_CONFIG_FIELD_NUMBER: _builtins.int
     COMPRESS_CONFIG_FIELD_NUMBER: _builtins.int
+    TUNE_CONFIG_FIELD_NUMBER: _builtins.int
     compat: Global___Compat.Mode.ValueType
     """Whose numbers count where TAO differs from its own documentation."""
     @_builtins.property
@@ -208,6 +209,10 @@ class Experiment(_message.Message):
     def compress_config(self) -> Global___CompressConfig:
         """The compress command; its flags override it."""
 
+    @_builtins.property
+    def tune_config(self) -> Global___TuneConfig:
+        """The tune command, which searches for better values of fields; its flags override it."""
+
     def __init__(
         self,
         *,
@@ -219,10 +224,11 @@ class Experiment(_message.Message):
         compat: Global___Compat.Mode.ValueType | None = ...,
         quantize_config: Global___QuantizeConfig | None = ...,
         compress_config: Global___CompressConfig | None = ...,
+        tune_config: Global___TuneConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "compress_config", b"compress_config", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "quantize_config", b"quantize_config", "train_config", b"train_config"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "compress_config", b"compress_config", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "quantize_config", b"quantize_config", "train_config", b"train_config", "tune_config", b"tune_config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "compress_config", b"compress_config", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "quantize_config", b"quantize_config", "train_config", b"train_config"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "compress_config", b"compress_config", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "quantize_config", b"quantize_config", "train_config", b"train_config", "tune_config", b"tune_config"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3054,6 +3060,279 @@ class QuantizeConfig(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QuantizeConfig: _TypeAlias = QuantizeConfig  # noqa: Y015
+
+@_typing.final
+class TuneRange(_message.Message):
+    """Which values a field may have in a search."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    min: _builtins.float
+    """Bounds, both included."""
+    max: _builtins.float
+    step: _builtins.float
+    """Distance of the values from min on, in `range`. 0: every value."""
+    def __init__(
+        self,
+        *,
+        min: _builtins.float | None = ...,
+        max: _builtins.float | None = ...,
+        step: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max", b"max", "min", b"min", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max", b"max", "min", b"min", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TuneRange: _TypeAlias = TuneRange  # noqa: Y015
+
+@_typing.final
+class TuneParameter(_message.Message):
+    """A field that moves in a search."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    LOG_RANGE_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Its path, such as train_config.lr_config.cosine.learning_rate. A field below model_config or train_config with a single
+    value. With nothing else beside it a range is proposed and named in the log.
+    """
+    @_builtins.property
+    def range(self) -> Global___TuneRange:
+        """Evenly between two bounds."""
+
+    @_builtins.property
+    def log_range(self) -> Global___TuneRange:
+        """Evenly in the logarithm: factors count. Bounds above 0."""
+
+    @_builtins.property
+    def choice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Or one of these, as they stand in a spec: "resnet", 16, true."""
+
+    @_builtins.property
+    def weight(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """How often each choice is drawn, beside the others, before results guide the search: by RANDOM, and by TPE in its first
+        ten trials.
+        """
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str | None = ...,
+        range: Global___TuneRange | None = ...,
+        log_range: Global___TuneRange | None = ...,
+        choice: _abc.Iterable[_builtins.str] | None = ...,
+        weight: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "field", b"field", "log_range", b"log_range", "range", b"range", "values", b"values", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "field", b"field", "log_range", b"log_range", "range", b"range", "values", b"values", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_values: _TypeAlias = _typing.Literal["range", "log_range"]  # noqa: Y015
+    _WhichOneofArgType_values: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_values) -> _WhichOneofReturnType_values | None: ...
+
+Global___TuneParameter: _TypeAlias = TuneParameter  # noqa: Y015
+
+@_typing.final
+class TuneObjective(_message.Message):
+    """By what a trial is judged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TuneObjective._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TOP1: TuneObjective._Kind.ValueType  # 0
+        """Validation top-1 of the best epoch, 0 to 1. Higher is better, as of all but LOSS, LATENCY and BYTES."""
+        MACRO_F1: TuneObjective._Kind.ValueType  # 1
+        """Mean over the classes of validation F1."""
+        BALANCED_ACCURACY: TuneObjective._Kind.ValueType  # 2
+        """Mean over the classes of the share of their validation images that is right."""
+        LOSS: TuneObjective._Kind.ValueType  # 3
+        """Validation loss."""
+        LATENCY: TuneObjective._Kind.ValueType  # 4
+        """Milliseconds for one image, on the device of the search."""
+        BYTES: TuneObjective._Kind.ValueType  # 5
+        """Size of the weights as they are trained."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    TOP1: TuneObjective.Kind.ValueType  # 0
+    """Validation top-1 of the best epoch, 0 to 1. Higher is better, as of all but LOSS, LATENCY and BYTES."""
+    MACRO_F1: TuneObjective.Kind.ValueType  # 1
+    """Mean over the classes of validation F1."""
+    BALANCED_ACCURACY: TuneObjective.Kind.ValueType  # 2
+    """Mean over the classes of the share of their validation images that is right."""
+    LOSS: TuneObjective.Kind.ValueType  # 3
+    """Validation loss."""
+    LATENCY: TuneObjective.Kind.ValueType  # 4
+    """Milliseconds for one image, on the device of the search."""
+    BYTES: TuneObjective.Kind.ValueType  # 5
+    """Size of the weights as they are trained."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TuneObjective: _TypeAlias = TuneObjective  # noqa: Y015
+
+@_typing.final
+class TuneSampler(_message.Message):
+    """Who chooses the values of the next trial."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TuneSampler._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TPE: TuneSampler._Kind.ValueType  # 0
+        """Trials that did well, by a tree-structured Parzen estimator; the first ten are drawn by chance."""
+        RANDOM: TuneSampler._Kind.ValueType  # 1
+        """Chance."""
+        GRID: TuneSampler._Kind.ValueType  # 2
+        """All combinations, in turn. A range without a step has five values."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    TPE: TuneSampler.Kind.ValueType  # 0
+    """Trials that did well, by a tree-structured Parzen estimator; the first ten are drawn by chance."""
+    RANDOM: TuneSampler.Kind.ValueType  # 1
+    """Chance."""
+    GRID: TuneSampler.Kind.ValueType  # 2
+    """All combinations, in turn. A range without a step has five values."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TuneSampler: _TypeAlias = TuneSampler  # noqa: Y015
+
+@_typing.final
+class TunePruner(_message.Message):
+    """Which trials are trained on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TunePruner._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        HYPERBAND: TunePruner._Kind.ValueType  # 0
+        """The best of every reduction_factor trials that got as far (asynchronous successive halving)."""
+        MEDIAN: TunePruner._Kind.ValueType  # 1
+        """Those that are as good as the median of the trials that got as far."""
+        NONE: TunePruner._Kind.ValueType  # 2
+        """All."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    HYPERBAND: TunePruner.Kind.ValueType  # 0
+    """The best of every reduction_factor trials that got as far (asynchronous successive halving)."""
+    MEDIAN: TunePruner.Kind.ValueType  # 1
+    """Those that are as good as the median of the trials that got as far."""
+    NONE: TunePruner.Kind.ValueType  # 2
+    """All."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TunePruner: _TypeAlias = TunePruner  # noqa: Y015
+
+@_typing.final
+class TuneConfig(_message.Message):
+    """A search for better values of fields."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARAMETER_FIELD_NUMBER: _builtins.int
+    OBJECTIVE_FIELD_NUMBER: _builtins.int
+    SAMPLER_FIELD_NUMBER: _builtins.int
+    PRUNER_FIELD_NUMBER: _builtins.int
+    TRIALS_FIELD_NUMBER: _builtins.int
+    MIN_EPOCHS_FIELD_NUMBER: _builtins.int
+    REDUCTION_FACTOR_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    KEEP_CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    sampler: Global___TuneSampler.Kind.ValueType
+    """Who chooses the values."""
+    pruner: Global___TunePruner.Kind.ValueType
+    """Which trials are trained on."""
+    trials: _builtins.int
+    """Trials, in all processes together, without the baseline."""
+    min_epochs: _builtins.int
+    """A trial waits after so many epochs, and after each reduction_factor times as many (MEDIAN: after each so many), for the
+    pruner's word.
+    """
+    reduction_factor: _builtins.int
+    """How many trials HYPERBAND compares for each that it trains on."""
+    baseline: _builtins.bool
+    """Train the spec as it is, too."""
+    keep_checkpoints: _builtins.bool
+    """Keep the checkpoints of trials that lost."""
+    @_builtins.property
+    def parameter(self) -> _containers.RepeatedCompositeFieldContainer[Global___TuneParameter]:
+        """The fields that move."""
+
+    @_builtins.property
+    def objective(self) -> _containers.RepeatedScalarFieldContainer[Global___TuneObjective.Kind.ValueType]:
+        """By what trials are judged. Of several, the trials are reported that none beats in all; the first decides between them."""
+
+    def __init__(
+        self,
+        *,
+        parameter: _abc.Iterable[Global___TuneParameter] | None = ...,
+        objective: _abc.Iterable[Global___TuneObjective.Kind.ValueType] | None = ...,
+        sampler: Global___TuneSampler.Kind.ValueType | None = ...,
+        pruner: Global___TunePruner.Kind.ValueType | None = ...,
+        trials: _builtins.int | None = ...,
+        min_epochs: _builtins.int | None = ...,
+        reduction_factor: _builtins.int | None = ...,
+        baseline: _builtins.bool | None = ...,
+        keep_checkpoints: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "keep_checkpoints", b"keep_checkpoints", "min_epochs", b"min_epochs", "objective", b"objective", "parameter", b"parameter", "pruner", b"pruner", "reduction_factor", b"reduction_factor", "sampler", b"sampler", "trials", b"trials"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "keep_checkpoints", b"keep_checkpoints", "min_epochs", b"min_epochs", "objective", b"objective", "parameter", b"parameter", "pruner", b"pruner", "reduction_factor", b"reduction_factor", "sampler", b"sampler", "trials", b"trials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TuneConfig: _TypeAlias = TuneConfig  # noqa: Y015
 
 RULE_FIELD_NUMBER: _builtins.int
 rule: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Rule]

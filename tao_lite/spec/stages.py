@@ -30,4 +30,5 @@ STAGES = {
     "compress": Stage(asks_as="train", trains=True, uses_data=True),
     "benchmark": Stage(asks_as="train", trains=True, uses_data=True),
     "cross-validate": Stage(asks_as="train", is_parallel=True, trains=True, uses_data=True),
+    "tune": Stage(asks_as="train", trains=True, uses_data=True),
 }

@@ -236,7 +236,7 @@ def paths(message: Descriptor, prefix: str = "") -> Iterator[str]:
     for name, field in schema.fields(message).items():
         path, block = join(prefix, name), schema.block_type(field)
         yield path
-        if block:
+        if block and not field.is_repeated:
             yield from paths(block, path)
 
 

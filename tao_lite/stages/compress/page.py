@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from markupsafe import Markup
 from PIL import Image
 
 from tao_lite.errors import RunError
@@ -13,8 +14,9 @@ from tao_lite.stages.compress import picture
 from tao_lite.stages.compress.figures import Row
 from tao_lite.stages.compress.times import BATCH_SIZES
 from tao_lite.stages.report.report import report
-from tao_lite.stages.report.subject import Sizes
+from tao_lite.stages.report.subject import Pooled
 
+_PICTURE = "Accuracy against time and against bytes"
 _LEGEND = """\
 Size is the share of the multiply-accumulates that is left. Bytes are of the ONNX file. Times are of one image on one
 thread, alone and in batches of {batch}, medians of rounds in which all files take turns; "times as fast" is beside the
@@ -32,8 +34,19 @@ def write(summary: Summary, rows: Sequence[Row], chosen: Row | None, run: Run, r
     has_picture = picture.draw(rows, chosen, run.compress_file(".png"))
     writing.write(run.compress_file(".csv"), _csv(rows))
     writing.write(run.compress_file(".md"), _markdown(summary, (heads, cells), words, has_picture=has_picture))
-    address = addresses.exact(Image.open(run.compress_file(".png"))) if has_picture else ""
-    _report(run, reported, Sizes(words=" ".join(words), heads=heads, rows=cells, picture=address))
+    pooled = Pooled(
+        title=f"Sizes of {reported.name}",
+        heading="Sizes",
+        words=" ".join(words).removesuffix("."),
+        heads=heads,
+        rows=cells,
+        pictures=[(_PICTURE, _shown(run.compress_file(".png")))] if has_picture else [],
+    )
+    _report(run, reported, pooled)
+
+
+def _shown(path: Path) -> Markup:
+    return Markup('<img src="{}" alt="{}">').format(addresses.exact(Image.open(path)), _PICTURE)
 
 
 def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -111,9 +124,9 @@ def _csv(rows: Sequence[Row]) -> str:
     return writing.csv_text([heads, *lines])
 
 
-def _report(run: Run, reported: Path, sizes: Sizes) -> None:
+def _report(run: Run, reported: Path, pooled: Pooled) -> None:
     """Write report.html; where a package is not installed, say so."""
     try:
-        report([reported], run.world, output=run.report, sizes=sizes)
+        report([reported], run.world, output=run.report, pooled=pooled)
     except RunError as error:
         console.line(f"The report was left out: {error}")

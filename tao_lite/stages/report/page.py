@@ -17,7 +17,7 @@ from tao_lite.monitor import addresses
 from tao_lite.stages.report import charts, rows
 from tao_lite.stages.report.curves import curves
 from tao_lite.stages.report.network import MAX_GROUPS, Judged
-from tao_lite.stages.report.subject import Pooled, Sizes, Subject
+from tao_lite.stages.report.subject import Pooled, Subject
 from tao_lite.training.heat_maps import coloured
 
 MAX_CLASSES = 20
@@ -35,13 +35,8 @@ class Matrix:
     rows: tuple[tuple[str, tuple[tuple[int, float], ...]], ...]
 
 
-def page(
-    subjects: Sequence[Subject], device: torch.device, pooled: Pooled | None = None, sizes: Sizes | None = None
-) -> str:
-    """The report as one HTML text; `pooled` is what the subjects, as folds of one data set, say together.
-
-    `sizes` is what a compression found, whose network they are.
-    """
+def page(subjects: Sequence[Subject], device: torch.device, pooled: Pooled | None = None) -> str:
+    """The report as one HTML text; `pooled` is what the subjects say together."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -54,9 +49,8 @@ def page(
     )
     return environment.get_template("report.html").render(
         subjects=subjects,
-        title=_title(subjects, pooled),
+        title=pooled.title if pooled else ", ".join(subject.record.name for subject in subjects),
         pooled=pooled,
-        sizes=sizes,
         made=time.strftime("%Y-%m-%d %H:%M"),
         colour=charts.colour,
         overview=rows.overview(subjects),
@@ -69,10 +63,6 @@ def page(
         max_rows=MAX_ROWS,
         max_groups=MAX_GROUPS,
     )
-
-
-def _title(subjects: Sequence[Subject], pooled: Pooled | None) -> str:
-    return f"{len(subjects)} folds" if pooled else ", ".join(subject.record.name for subject in subjects)
 
 
 def png(image: Tensor) -> str:

@@ -9,7 +9,7 @@ from tao_lite.machine.distributed import World
 from tao_lite.monitor import console
 from tao_lite.stages.report import record as report_record
 from tao_lite.stages.report import subject
-from tao_lite.stages.report.subject import Pooled, Sizes
+from tao_lite.stages.report.subject import Pooled
 
 _PACKAGES = ("jinja2", "matplotlib")
 
@@ -22,7 +22,6 @@ def report(
     read_data: bool = True,
     images: Sequence[Path] = (),
     pooled: Pooled | None = None,
-    sizes: Sizes | None = None,
 ) -> None:
     """Write the report of the runs in the folders, in their order; what is missing is said in it.
 
@@ -41,7 +40,7 @@ def report(
     names = report_record.names(folders)
     records = [report_record.of(folder, name, world) for folder, name in zip(folders, names, strict=True)]
     subjects = [subject.of(record, read_data=read_data, images=images) for record in records]
-    html = page(subjects, world.device, pooled, sizes)
+    html = page(subjects, world.device, pooled)
     path = output or records[0].run.report
     writing.write(path, html)
     console.line(f"Wrote {path}, {len(html.encode()) / 1e6:.1f} MB")

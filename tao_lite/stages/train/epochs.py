@@ -46,6 +46,7 @@ class Training:
     request: StopRequest
     saver: Saver
     prints: Prints | None  # of the main process
+    pause_after: int | None = None  # an epoch
     phase: Phase | None = None  # of the epoch that runs
 
     @property
@@ -112,10 +113,9 @@ class Training:
 
     @property
     def _is_over(self) -> bool:
-        """Whether all epochs are done, or none was better than the best for long enough."""
-        patience = self.config.early_stopping.patience
-        is_stale = self.config.HasField("early_stopping") and self.progress.stale_epochs >= patience
-        return is_stale or self.progress.epoch >= self.config.n_epochs
+        """Whether all epochs are done that are to be, or none was better than the best for long enough."""
+        last = min(self.config.n_epochs, self.pause_after or self.config.n_epochs)
+        return self.progress.epoch >= last or self.progress.is_stale(self.config)
 
     def _epoch(self, watch: Watch, bar: console.Progress) -> None:
         """One epoch or the rest of it, its validation and its checkpoint."""

@@ -42,6 +42,7 @@ class Demands:
     same_data: bool = False  # a changed data set is refused
     otherwise: str = "leave --same_data out"  # what to do where it should have changed
     resume: Path | None = None  # a checkpoint of a run elsewhere, to go on from where the folder has none
+    pause_after: int | None = None  # the epoch after which it ends, though its schedule goes on; it can go on later
 
 
 def train(spec: Spec, run: Run, demands: Demands = Demands()) -> Summary:
@@ -57,6 +58,7 @@ def train(spec: Spec, run: Run, demands: Demands = Demands()) -> Summary:
         spec = replace(spec, experiment=compat.effective(spec.experiment))
         preparation.draw_sample(spec.experiment, run)
         training = _prepare(spec, run, request, demands)
+        training.pause_after = demands.pause_after
         if found := training.found_over():
             return found
         if run.is_main:

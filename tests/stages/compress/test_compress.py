@@ -120,7 +120,7 @@ def test_killed_in_every_phase_and_shared_it_gives_the_same_files(folder: Path, 
     assert (killed / "smallest" / "model.onnx").read_bytes() == (killed / "sizes/0.5/weights/int8.onnx").read_bytes()
     assert "## " not in (text := (killed / "compress.md").read_text())
     assert "The smallest INT8 file with a loss of at most 0.9 of top-1 is 0.5" in text
-    assert '<h2 id="sizes">Sizes</h2>' in (killed / "report.html").read_text()
+    assert '<h2 id="together">Sizes</h2>' in (killed / "report.html").read_text()
     assert (killed / "compress.png").is_file()
 
 
