@@ -130,8 +130,8 @@ class Columns:
         }
         coded |= {name: Coded.of(column) for name, column in texts.items() if any(column)}
         numbers: dict[str, Array] = {
-            "box": np.array([one.box or (0, 0, 0, 0) for one in examples], np.int32),
-            "span": np.array([one.span[1:] if one.span else (-1, 0) for one in examples], np.int64),
+            "box": np.array([one.box or (0, 0, 0, 0) for one in examples], np.int32).reshape(-1, 4),
+            "span": np.array([one.span[1:] if one.span else (-1, 0) for one in examples], np.int64).reshape(-1, 2),
         }
         numbers |= {name: np.array([getattr(one, name) for one in examples], np.float64) for name in _FLOATS}
         return cls(

@@ -6,6 +6,7 @@ Processes that map the same file have its pages once. It is replaced and never c
 before goes on with that.
 """
 
+import itertools
 import json
 import struct
 from collections.abc import Mapping
@@ -37,7 +38,7 @@ def write(path: Path, head: Mapping[str, Any], arrays: Arrays) -> None:
     num_bytes = len(text) + sum(array.nbytes for array in arrays.values())
     with writing.new_file(path, num_bytes, is_synced=False) as file:
         file.seek(_START.size)
-        for content in (text, *(memoryview(np.ascontiguousarray(one).ravel()) for one in arrays.values())):
+        for content in itertools.chain([text], (array.tobytes() for array in arrays.values())):
             file.write(content)
             file.write(bytes(-file.tell() % _ALIGNED))
         file.seek(_START.size)
