@@ -24,7 +24,7 @@ def refuse_different(spec: Spec, data: Iterable[DataSet], resumed: Checkpoint | 
     own = {
         "spec": hashlib.sha256(spec.text().encode("utf-8", "surrogateescape")).hexdigest(),
         "data set": " ".join(Examples.of(part.examples).digest() for part in data),
-        "examples": " and ".join(f"{len(part.examples):,}" for part in data),
+        "examples": " and ".join(f"{len(part.examples):,}" for part in data) + " examples",
         "checkpoint": f"after {resumed.epoch} epochs and {resumed.batch} batches" if resumed else "none",
         "machine": platform.node(),
     }
@@ -35,7 +35,8 @@ def refuse_different(spec: Spec, data: Iterable[DataSet], resumed: Checkpoint | 
 
 
 def _story(what: str, rank: int, other: Mapping[str, str], first: Mapping[str, str]) -> str:
-    shown = {"spec": "", "data set": "examples", "checkpoint": "checkpoint"}[what]
-    found = f" ({other[shown]}, not {first[shown]})" if shown else ""
+    shown = {"data set": "examples", "checkpoint": "checkpoint"}.get(what, what)
+    is_told = what != "spec" and other[shown] != first[shown]
+    found = f" ({other[shown]}, not {first[shown]})" if is_told else ""
     remedy = "share the results folder" if what == "checkpoint" else f"give all the same {what}"
     return f"rank {rank} on {other['machine']} has another {what} than rank 0 on {first['machine']}{found}; {remedy}"
