@@ -12,7 +12,7 @@ import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,14 @@ class Prints:
     @classmethod
     def of(cls, experiment: pb.Experiment, train: DataSet, val: DataSet) -> "Prints":
         return cls(*map(Fingerprint.of, (train, val), roots(experiment)))
+
+    @classmethod
+    def later(cls, experiment: pb.Experiment, train: DataSet, val: DataSet) -> "Future[Prints]":
+        """As `of`, by a thread: of a million files it takes longer than all else before the first step."""
+        pool = ThreadPoolExecutor(1, thread_name_prefix="prints")
+        found = pool.submit(cls.of, experiment, train, val)
+        pool.shutdown(wait=False)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """What `payload` calls data."""
