@@ -65,8 +65,8 @@ class Examples(Sequence[Example]):
 
     def where(self, chosen: npt.NDArray[np.bool_] | Numbers) -> "Examples":
         """Those that are marked or, in this order, numbered."""
-        rows = np.arange(len(self.columns)) if self._rows is None else self._rows
-        return Examples(self.columns, rows[chosen])
+        rows = np.asarray(np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen, np.int64)
+        return Examples(self.columns, rows if self._rows is None else self._rows[rows])
 
     def texts(self, name: str) -> Texts:
         """The texts of a column, which `ids` numbers; some may be of no example. The group's are always there."""

@@ -123,16 +123,18 @@ def test_what_is_left_out_is_said_at_each_start(root: Path, options: Options, ca
     assert (read(root, options), said(caplog)) == (plain, words)
 
 
+def replaced(folder: Path, other: Path) -> None:
+    shutil.rmtree(folder)
+    shutil.copytree(other, folder)
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "a picture more": lambda root: shutil.copy(root / "cat/deep/0.png", root / "dog/deep/new.png"),
     "one less": lambda root: (root / "dog/deep/0.png").unlink(),
     "one renamed": lambda root: (root / "dog/deep/0.png").rename(root / "dog/deep/9.png"),
     "a class more": lambda root: shutil.copytree(root / "cat", root / "owl", symlinks=True),
     "a class moved": lambda root: (root / "cat").rename(root / "kitten"),
-    "another folder in its place": lambda root: (
-        shutil.rmtree(root / "cat"),
-        shutil.copytree(root / "dog", root / "cat"),
-    ),
+    "another folder in its place": lambda root: replaced(root / "cat", root / "dog"),
 }
 
 
@@ -174,7 +176,7 @@ def test_a_damaged_index_is_made_anew_and_that_is_said_once(
     (other / "cat" / "deep" / "0.png").unlink()
     read(other, options)
     (foreign,) = set(options.index_dir.glob("*.index")) - {path}
-    wrong = {
+    wrong: dict[str, bytes | bytearray] = {
         "cut off": content[:-9],
         "one bit": content,
         "empty": b"",
