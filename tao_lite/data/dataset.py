@@ -159,9 +159,9 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     return DataSet(examples, names, report, tasks.of(experiment, names))
 
 
-def own_names(experiment: pb.Experiment, field: str, path: str, examples: Examples) -> tuple[str, ...]:
+def own_names(experiment: pb.Experiment, field: str, path: str, examples: Sequence[Example]) -> tuple[str, ...]:
     """The classes of the data set that this field names, in its own order where it has one; all that it says it has."""
-    labels = examples.class_names()
+    labels = Examples.of(examples).class_names()
     return table.class_names(root_of(path), format_of(experiment), options_of(experiment, field), labels)
 
 
