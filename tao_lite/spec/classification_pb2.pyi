@@ -2592,7 +2592,7 @@ class DatasetConfig(_message.Message):
     data.yaml.
     """
     cache_dir: _builtins.str
-    """Folder of cache DISK, which may be deleted at any time. Unset: $XDG_CACHE_HOME/tao_lite, or ~/.cache/tao_lite. What
+    """Folder of cache DISK and of the lists of many examples, which may be deleted at any time. Unset: $XDG_CACHE_HOME/tao_lite, or ~/.cache/tao_lite. What
     was not used for longest goes first.
     """
     coco_image_dir: _builtins.str

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,13 +12,12 @@ from PIL import features
 
 from tao_lite.data import decode, deep, geometry
 from tao_lite.data.example import Example
-
-_NO_FILE = 0
+from tao_lite.files.noting import NO_FILE, stamp
 
 
 def stamps(examples: Iterable[Example]) -> npt.NDArray[np.uint64]:
     """A number for the state of each example's file, which another content changes; 0 where there is no file."""
-    last_path, last = None, _NO_FILE
+    last_path, last = None, NO_FILE
     numbers = []
     for example in examples:
         path = _file(example)
@@ -31,20 +29,7 @@ def stamps(examples: Iterable[Example]) -> npt.NDArray[np.uint64]:
 
 def is_unchanged(example: Example, expected: np.uint64) -> bool:
     """Whether the example's file is there and in the state of that stamp."""
-    return expected != _NO_FILE and stamp(_file(example)) == int(expected)
-
-
-def stamp(path: Path) -> int:
-    """Of size and times. The time of change is one of them: unpacking and copying may set the other back.
-
-    The inode is not: file systems over a network number anew with each mount.
-    """
-    try:
-        status = os.stat(path)  # noqa: PTH116 - twice as fast as Path.stat
-    except OSError:
-        return _NO_FILE
-    state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    return int.from_bytes(hashlib.blake2b(repr(state).encode(), digest_size=8).digest(), "little") or 1
+    return expected != NO_FILE and stamp(_file(example)) == int(expected)
 
 
 def key(examples: Sequence[Example], files: npt.NDArray[np.uint64], settings: Sequence[object]) -> bytes:

@@ -17,10 +17,10 @@ from tao_lite.spec.load import Spec
 from tao_lite.stages.benchmark.benchmark import circumstances
 from tao_lite.stages.compress import figures, page, sizes, times
 from tao_lite.stages.compress.figures import Row
-from tao_lite.stages.cross_validate import trainings
 from tao_lite.stages.export.export import PACKAGES
 from tao_lite.stages.export.package import Request, package
 from tao_lite.stages.prune import retrain
+from tao_lite.stages.train.claim import claim
 from tao_lite.training import preparation
 
 DEFAULT_SIZES = (0.7, 0.5, 0.35, 0.25, 0.15)
@@ -74,7 +74,7 @@ def _claim(spec: Spec, run: Run, model: Path) -> None:
     experiment = pb.Experiment()
     experiment.CopyFrom(spec.experiment)
     experiment.ClearField("compress_config")
-    trainings.claim(replace(spec, experiment=experiment), run)
+    claim(replace(spec, experiment=experiment), run)
     retrain.claim(run, experiment.prune_config, model)
 
 

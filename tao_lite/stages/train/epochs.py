@@ -4,6 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ class Training:
     progress: Progress
     request: StopRequest
     saver: Saver
-    prints: Prints | None  # of the main process
+    prints: Future[Prints] | None  # of the main process
     pause_after: int | None = None  # an epoch
     phase: Phase | None = None  # of the epoch that runs
 
@@ -252,7 +253,7 @@ class Training:
         recipe, network = self._recipe, self.phases.network.state_dict()
         # What is validated is what is saved as the network; where that is the average, the weights are kept beside it.
         averaged = {"network": network} if recipe.average else {}
-        data = {"data": self.prints.to_dict()} if self.prints else {}
+        data = {"data": self.prints.result().to_dict()} if self.prints else {}
         return Checkpoint(
             spec=self.spec.text(),
             class_names=self.phases.train.class_names,

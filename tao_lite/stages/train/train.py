@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Tr
         resumed = restart.resume_point(run, experiment, names, demands.resume)
     data = train_loader.data_set, val_loader.data_set
     agreement.refuse_different(spec, data, resumed, run.world)
-    prints = Prints.of(experiment, *data) if run.is_main else None
+    prints = Prints.later(experiment, *data) if run.is_main else None
     is_begun_anew, threads = False, None
     if resumed:
         is_begun_anew = _is_begun_anew(resumed, prints, run, experiment.train_config, demands)
@@ -115,14 +116,14 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Tr
 
 
 def _is_begun_anew(
-    resumed: Checkpoint, prints: Prints | None, run: Run, config: pb.TrainConfig, demands: Demands
+    resumed: Checkpoint, prints: Future[Prints] | None, run: Run, config: pb.TrainConfig, demands: Demands
 ) -> bool:
     """Whether what is done of the epoch is of no use; prints are those of the main process."""
     is_probe = config.linear_probe and phases.holds(config, resumed.epoch)
     is_lost = is_probe and place.is_lost(resumed, run.world.world_size)
     # The processes have to go the same way.
     refusal = demands.otherwise if demands.same_data else ""
-    return run.world.any(is_lost or (prints is not None and prints.compare(resumed, run.results, refusal)))
+    return run.world.any(is_lost or (prints is not None and prints.result().compare(resumed, run.results, refusal)))
 
 
 def _claim(training: Training, demands: Demands) -> None:

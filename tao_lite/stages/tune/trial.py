@@ -1,7 +1,5 @@
 """A trial is an ordinary training in a folder of its own, which pauses in its schedule and goes on exactly."""
 
-import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -17,6 +15,7 @@ from tao_lite.stages.train.train import Demands, train
 from tao_lite.stages.tune import space
 from tao_lite.stages.tune.objectives import Objective
 from tao_lite.stages.tune.record import Record
+from tao_lite.training import clock
 from tao_lite.training.trained import Trained
 from tao_lite.training.validation import best_metric
 
@@ -82,13 +81,6 @@ def _measured(own: Run) -> dict[str, float]:
     network, model = trained.network.eval(), trained.experiment.model_config
     image = torch.zeros(1, *architectures.input_shape(model), device=own.device)
     image = image.contiguous(memory_format=torch.channels_last)
-    seconds = list[float]()
-    with torch.inference_mode():
-        for _ in range(_PASSES):
-            started = time.perf_counter()
-            network(image)
-            if image.is_cuda:
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - started)
+    (times,) = clock.in_turn([clock.of_network(network, image)], rounds=_PASSES)
     size = sum(one.numel() * one.element_size() for one in network.parameters())
-    return {"LATENCY": 1000 * statistics.median(seconds), "BYTES": float(size)}
+    return {"LATENCY": times.milliseconds, "BYTES": float(size)}
