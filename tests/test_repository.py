@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # The rooms of the package, top down. Imports point down only, never to another room of the floor.
 FLOORS = (
     ("cli", "__init__"),
-    ("stages/prune", "stages/cross_validate", "stages/audit"),
-    ("stages/train", "stages/report", "stages/benchmark", "stages/quantize"),
+    ("stages/prune", "stages/quantize", "stages/cross_validate", "stages/audit"),
+    ("stages/train", "stages/report", "stages/benchmark"),
     ("stages/evaluate", "stages/export", "stages/inference", "stages/preflight"),
     ("training", "stages/dataset", "stages/select"),
     ("monitor", "checkpoint", "compat"),
