@@ -70,7 +70,7 @@ def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
         search, num_images = _calibrated(trained, form, judge)
         bytes_fp32, found, tuned = len(search.fp32), search.whole(), dict[str, object]()
         if not search.holds(found) and config.fine_tune_epochs:
-            search, found, tuned = _fine_tuned(spec, run, trained, form, search, found)
+            search, found, tuned = _fine_tuned(spec, run, trained=trained, form=form, search=search, found=found)
         if not search.holds(found):
             found = search.spare(found)
     facts = {**_facts(search, found), **_settings(config), "calibration_images": num_images, **tuned}
@@ -117,7 +117,7 @@ def _calibrated(trained: Trained, form: Form, judge: Judge) -> tuple[Search, int
 
 
 def _fine_tuned(
-    spec: Spec, run: Run, trained: Trained, form: Form, search: Search, found: Found
+    spec: Spec, run: Run, *, trained: Trained, form: Form, search: Search, found: Found
 ) -> tuple[Search, Found, dict[str, object]]:
     """The same for the network after its fine-tuning, with the same ranges, its file, and what came of it."""
     lost, words, epochs = search.drop(found), search.metric.words, trained.experiment.quantize_config.fine_tune_epochs

@@ -29,6 +29,8 @@ _BATCH_NORM = _aten._native_batch_norm_legit_no_training.default
 # What is one operation in PyTorch, and in ONNX a gate and a product.
 _GATES = {_aten.silu.default: _aten.sigmoid.default, _aten.hardswish.default: _aten.hardsigmoid.default}
 _PREFIX = "network."
+ROUNDED = "_rounded"
+"""Ends the name of what a tensor of the file is once it is rounded."""
 
 
 class Levels(NamedTuple):
@@ -111,7 +113,7 @@ class _Rounding:
             if change := changes.get(node.target):
                 change(node)
         for name in levels.keys() & self._known.keys():
-            self._round(self._known[name], levels[name])
+            self._round(name, levels[name])
         self._graph.eliminate_dead_code()
         used = self._attach()
         constants = {name: tensor for name, tensor in self._program.constants.items() if name in used}
@@ -158,9 +160,10 @@ class _Rounding:
         if node.meta["val"].shape == node.args[0].meta["val"].shape:
             node.replace_all_uses_with(node.args[0])
 
-    def _round(self, node: fx.Node, levels: Levels) -> None:
+    def _round(self, name: str, levels: Levels) -> None:
+        node = self._known[name]
         with self._graph.inserting_after(node):
-            new = self._graph.call_function(_rounded, (node, *levels))
+            new = self._graph.create_node("call_function", _rounded, (node, *levels), name=f"{name}{ROUNDED}")
         node.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new)
 
     def _attach(self) -> set[str]:
@@ -181,7 +184,7 @@ class _Rounding:
             return self._graph.call_function(function, arguments)
 
 
-def _folded(  # noqa: PLR0913, PLR0917 - what a convolution and a batch norm have
+def _folded(  # noqa: PLR0917 - what a convolution and a batch norm have
     weights: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor]:
     """Weights and bias of the convolution that does both."""
