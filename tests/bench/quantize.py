@@ -2,7 +2,7 @@
 
 ONNX files are computed by ONNX Runtime, OpenVINO's (.xml) by OpenVINO:
 
-python tests/bench/quantize.py best.onnx best_int8.onnx openvino/model.xml int8_openvino/model.xml [--batches 1 16] [--rounds 30]
+python tests/bench/quantize.py best.onnx best_int8.onnx fp32/model.xml int8/model.xml [--batches 1 16] [--rounds 30]
 
 Time is the processor's, which other programs move less than the clock's.
 """

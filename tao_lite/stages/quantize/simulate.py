@@ -175,7 +175,7 @@ class _Rounding:
             if node.users:
                 used.add(source)
                 with self._graph.inserting_before(node):
-                    node.replace_all_uses_with(self._graph.get_attr(source))
+                    node.replace_all_uses_with(self._graph.create_node("get_attr", source))
             self._graph.erase_node(node)
         return used
 
