@@ -28,6 +28,7 @@ _CONV, _LINEAR = _aten.conv2d.default, _aten.linear.default
 _BATCH_NORM = _aten._native_batch_norm_legit_no_training.default
 # What is one operation in PyTorch, and in ONNX a gate and a product.
 _GATES = {_aten.silu.default: _aten.sigmoid.default, _aten.hardswish.default: _aten.hardsigmoid.default}
+_MOVING = ("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _PREFIX = "network."
 ROUNDED = "_rounded"
 """Ends the name of what a tensor of the file is once it is rounded."""
@@ -117,7 +118,12 @@ class _Rounding:
         self._graph.eliminate_dead_code()
         used = self._attach()
         constants = {name: tensor for name, tensor in self._program.constants.items() if name in used}
-        return Simulation(self._graph, constants, tuple(sorted(levels.keys() - self._known.keys())))
+        unknown = sorted(levels.keys() - self._known.keys())
+        return Simulation(self._graph, constants, tuple(name for name in unknown if not self._is_rounded(name)))
+
+    def _is_rounded(self, name: str) -> bool:
+        """Whether the tensor has the values of another, which has its levels."""
+        return name in self._made_by and self._made_by[name].op_type in _MOVING
 
     def _end_at_logits(self) -> None:
         end = self._graph.output_node()

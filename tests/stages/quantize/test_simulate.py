@@ -87,7 +87,8 @@ def test_a_simulated_network_computes_what_its_file_does(name: str, colours: Pat
         right = read_by_layers(file, images.numpy())
         compared = Compared(simulated, right)
         compared.run(images)
-        assert set(right) - set(compared.seen) == set(computed.missing)
+        assert computed.missing == ()
+        assert len(compared.seen) > 15
         simulated(images).logsumexp(dim=1).sum().backward()
         gradients = [weight.grad for weight in trained.network.parameters()]
         assert all(one is not None and one.isfinite().all() for one in gradients)
