@@ -16,9 +16,6 @@ from tao_lite.spec.load import Spec
 from tao_lite.stages.train import again
 from tao_lite.training.trained import Trained
 
-# What would train something else than the whole network at its own size, or need another one.
-_LEFT_OUT = ("linear_probe", "unfreeze_at_epoch")
-
 
 def fine_tune(spec: Spec, run: Run, trained: Trained, computed: Callable[[nn.Module], nn.Module]) -> Path:
     """The checkpoint that quantize_config.fine_tune_epochs of training in the run's folder lead to, the best of them.
@@ -52,8 +49,9 @@ def _spec(spec: Spec, trained: Trained) -> Spec:
     experiment = pb.Experiment()
     experiment.CopyFrom(spec.experiment)
     training = experiment.train_config
-    for field in _LEFT_OUT:
-        training.ClearField(field)
+    # These would train something else than the whole network.
+    training.ClearField("linear_probe")
+    training.ClearField("unfreeze_at_epoch")
     if scheduler := training.lr_config.WhichOneof("lr_scheduler"):
         getattr(training.lr_config, scheduler).learning_rate *= schema.as_written(config.fine_tune_rate)
     found = replace(spec, experiment=experiment)

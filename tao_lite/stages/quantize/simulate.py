@@ -3,7 +3,7 @@
 PyTorch's program of the exported network calls its values as the ONNX file does, so that levels are taken from there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import getitem
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,7 +27,10 @@ _aten = torch.ops.aten
 _CONV, _LINEAR = _aten.conv2d.default, _aten.linear.default
 _BATCH_NORM = _aten._native_batch_norm_legit_no_training.default
 # What is one operation in PyTorch, and in ONNX a gate and a product.
-_GATES = {_aten.silu.default: _aten.sigmoid.default, _aten.hardswish.default: _aten.hardsigmoid.default}
+_GATES: Mapping[Any, Any] = {
+    _aten.silu.default: _aten.sigmoid.default,
+    _aten.hardswish.default: _aten.hardsigmoid.default,
+}
 _MOVING = ("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _PREFIX = "network."
 ROUNDED = "_rounded"
@@ -107,7 +110,11 @@ class _Rounding:
         """The simulation of a file with all layers in INT8, whose tensors have these levels."""
         inputs = [node for node in self._graph.find_nodes(op="placeholder") if node.name not in self._sources]
         (self._known[INPUT],) = inputs
-        changes = {_CONV: self._round_weights, _LINEAR: self._round_weights, _BATCH_NORM: self._fold}
+        changes: dict[Any, Callable[[fx.Node], None]] = {
+            _CONV: self._round_weights,
+            _LINEAR: self._round_weights,
+            _BATCH_NORM: self._fold,
+        }
         changes |= dict.fromkeys(_GATES, self._divide) | {_aten.as_strided.default: self._pass_by}
         self._end_at_logits()
         for node in list(self._graph.nodes):
@@ -127,16 +134,19 @@ class _Rounding:
 
     def _end_at_logits(self) -> None:
         end = self._graph.output_node()
-        ((probabilities,),) = end.args
+        arguments: Any = end.args
+        ((probabilities,),) = arguments
         end.args = (probabilities.args[0],)
 
     def _round_weights(self, node: fx.Node) -> None:
-        if self._sources.get(node.args[1].name) in self._weights:
-            node.update_arg(1, self._before(node, _rounded_weights, node.args[1], self._most))
+        weights: Any = node.args[1]
+        if self._sources.get(weights.name) in self._weights:
+            node.update_arg(1, self._before(node, _rounded_weights, weights, self._most))
 
     def _fold(self, node: fx.Node) -> None:
         """Batch norm goes into the convolution that only it reads, as in the file; else it stays."""
-        source, scale, shift, mean, variance, _, epsilon = node.args
+        arguments: Any = node.args
+        source, scale, shift, mean, variance, _, epsilon = arguments
         (result,) = node.users
         if source.target is _CONV and len(source.users) == 1:
             image, rounded, *rest = source.args
@@ -163,8 +173,9 @@ class _Rounding:
 
     def _pass_by(self, node: fx.Node) -> None:
         """The exporter's word for how a map of one pixel lies in memory, which here may lie otherwise."""
-        if node.meta["val"].shape == node.args[0].meta["val"].shape:
-            node.replace_all_uses_with(node.args[0])
+        source: Any = node.args[0]
+        if node.meta["val"].shape == source.meta["val"].shape:
+            node.replace_all_uses_with(source)
 
     def _round(self, name: str, levels: Levels) -> None:
         node = self._known[name]
@@ -187,7 +198,7 @@ class _Rounding:
 
     def _before(self, node: fx.Node, function: Any, *arguments: Any) -> fx.Node:
         with self._graph.inserting_before(node):
-            return self._graph.call_function(function, arguments)
+            return self._graph.create_node("call_function", function, arguments)
 
 
 def _folded(  # noqa: PLR0917 - what a convolution and a batch norm have
