@@ -114,8 +114,9 @@ class _Rounding:
             _CONV: self._round_weights,
             _LINEAR: self._round_weights,
             _BATCH_NORM: self._fold,
+            _aten.as_strided.default: self._pass_by,
+            **dict.fromkeys(_GATES, self._divide),
         }
-        changes |= dict.fromkeys(_GATES, self._divide) | {_aten.as_strided.default: self._pass_by}
         self._end_at_logits()
         for node in list(self._graph.nodes):
             if change := changes.get(node.target):
