@@ -199,7 +199,8 @@ class _Rounding:
 
     def _before(self, node: fx.Node, function: Any, *arguments: Any) -> fx.Node:
         with self._graph.inserting_before(node):
-            return self._graph.create_node("call_function", function, arguments)
+            made: fx.Node = self._graph.create_node("call_function", function, arguments)
+        return made
 
 
 def _folded(  # noqa: PLR0917 - what a convolution and a batch norm have
