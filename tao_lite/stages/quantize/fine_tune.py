@@ -49,9 +49,10 @@ def _spec(spec: Spec, trained: Trained) -> Spec:
     experiment = pb.Experiment()
     experiment.CopyFrom(spec.experiment)
     training = experiment.train_config
-    # These would train something else than the whole network.
+    # These would train something else than the whole network, or at another size than the simulated one's.
     training.ClearField("linear_probe")
     training.ClearField("unfreeze_at_epoch")
+    training.ClearField("progressive_resize")
     if scheduler := training.lr_config.WhichOneof("lr_scheduler"):
         getattr(training.lr_config, scheduler).learning_rate *= schema.as_written(config.fine_tune_rate)
     found = replace(spec, experiment=experiment)
