@@ -119,7 +119,7 @@ def _calibrated(trained: Trained, form: Form, judge: Judge) -> tuple[Search, int
 def _fine_tuned(
     spec: Spec, run: Run, *, trained: Trained, form: Form, search: Search, found: Found
 ) -> tuple[Search, Found, dict[str, object]]:
-    """The same for the network after its fine-tuning, with the same ranges, its file, and what came of it."""
+    """The same for the network after its fine-tuning, if that is better, with the same ranges; and what came of it."""
     lost, words, epochs = search.drop(found), search.metric.words, trained.experiment.quantize_config.fine_tune_epochs
     console.line(f"Calibration loses {lost:.4f} of {words}, more than max_accuracy_drop, {search.max_drop:g}")
     computed = simulation(trained, search.graph, search.ranges, search.layout)
@@ -131,7 +131,8 @@ def _fine_tuned(
     better = after.whole()
     regained = lost - after.drop(better)
     console.line(f"Fine-tuning for {epochs} epochs regained {regained:.4f} of the {lost:.4f} that calibration lost")
-    return after, better, {"fine_tune_epochs": epochs, "calibration_drop": lost, "regained": regained}
+    facts: dict[str, object] = {"fine_tune_epochs": epochs, "calibration_drop": lost, "regained": regained}
+    return (after, better, facts) if regained > 0 else (search, found, facts)
 
 
 def refuse_deployed(model: Path) -> None:
