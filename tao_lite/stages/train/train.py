@@ -1,7 +1,7 @@
 """Train. Retraining is the same with a spec whose pretrained_model_path is a pruned checkpoint."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,8 +46,17 @@ class Demands:
     pause_after: int | None = None  # the epoch after which it ends, though its schedule goes on; it can go on later
 
 
-def train(spec: Spec, run: Run, demands: Demands = Demands()) -> Summary:
+def as_it_is(network: nn.Module) -> nn.Module:
+    """The network."""
+    return network
+
+
+def train(
+    spec: Spec, run: Run, demands: Demands = Demands(), computed: Callable[[nn.Module], nn.Module] = as_it_is
+) -> Summary:
     """Train the spec's network, going on where an earlier run in the folder stopped; the summary is train.json.
+
+    `computed` gives what computes in the network's place, with its parameters, in training and in validation.
 
     Raises:
         TaoLiteError: the data, the weights, the folder or the spec do not allow it.
@@ -58,7 +67,7 @@ def train(spec: Spec, run: Run, demands: Demands = Demands()) -> Summary:
             _say_differences(spec.experiment)
         spec = replace(spec, experiment=compat.effective(spec.experiment))
         preparation.draw_sample(spec.experiment, run)
-        training = _prepare(spec, run, request, demands)
+        training = _prepare(spec, run, request, demands, computed)
         training.pause_after = demands.pause_after
         if found := training.found_over():
             return found
@@ -67,7 +76,9 @@ def train(spec: Spec, run: Run, demands: Demands = Demands()) -> Summary:
         return training.run_epochs()
 
 
-def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Training:
+def _prepare(
+    spec: Spec, run: Run, request: StopRequest, demands: Demands, computed: Callable[[nn.Module], nn.Module]
+) -> Training:
     """All that the epochs work with, at the place where the run stands: first it is built, then it is changed."""
     experiment = spec.experiment
     train_loader, val_loader = preparation.loaders(experiment, run)
@@ -101,7 +112,13 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Tr
         spec=spec,
         run=run,
         phases=Phases(
-            experiment=experiment, run=run, network=network, recipe=recipe, train=train_loader, val=val_loader
+            experiment=experiment,
+            run=run,
+            network=network,
+            recipe=recipe,
+            train=train_loader,
+            val=val_loader,
+            computed=computed,
         ),
         progress=progress,
         request=request,
