@@ -114,7 +114,6 @@ def ours(task: Task, amounts: Iterator[int]) -> None:
     from tao_lite.spec.load import load_text
     from tao_lite.stages.train import pretrained
     from tao_lite.stages.train.phases import Phases
-    from tao_lite.stages.train.train import as_it_is
     from tao_lite.training import preparation
     from tao_lite.training.interval import EpochStats, Interval
     from tao_lite.training.loops import train_epoch
@@ -137,7 +136,7 @@ def ours(task: Task, amounts: Iterator[int]) -> None:
     network = on_device(pretrained.network(spec, train.class_names), run.device)
     precision = Precision.of(spec.train_config, run.device)
     recipe = preparation.recipe(spec, network, train, run, precision=precision)
-    phases = Phases(experiment=spec, run=run, network=network, recipe=recipe, train=train, val=val, computed=as_it_is)
+    phases = Phases(experiment=spec, run=run, network=network, recipe=recipe, train=train, val=val)
     phase = phases.begin(0, console.Progress(is_main=False), lambda done: None)
     freeze.train_mode(phase.network, phase.frozen)
     with closing(phase.train.epoch(0)) as batches:

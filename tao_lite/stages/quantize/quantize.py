@@ -1,6 +1,5 @@
 """Quantise a checkpoint to an INT8 ONNX file, which is kept only if it is nearly as accurate as in FP32."""
 
-import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,18 +30,14 @@ from tao_lite.stages.export.export import (
 )
 from tao_lite.stages.quantize import calibrate, files, graph, images
 from tao_lite.stages.quantize.calibrate import Method
-from tao_lite.stages.quantize.fine_tune import fine_tune
 from tao_lite.stages.quantize.graph import INT8
 from tao_lite.stages.quantize.judge import Judge
 from tao_lite.stages.quantize.placing import Layout
 from tao_lite.stages.quantize.search import Found, Search
-from tao_lite.stages.quantize.simulate import simulation
 from tao_lite.training import runtimes
 from tao_lite.training.trained import Trained
 
 LEAST_OPSET = 13
-
-_log = logging.getLogger(__name__)
 
 
 def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
@@ -52,7 +47,6 @@ def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
         CheckpointError: the model is no checkpoint of ours.
         DataError: images to calibrate or to compare on can't be read, or are too few.
         RunError: a runtime is missing, or the file would lose more than max_accuracy_drop: nothing is written.
-        TaoLiteError, Interrupted: as `train`, where it is fine-tuned.
     """
     refuse_missing("quantize", "export", *PACKAGES)
     refuse_deployed(model)
@@ -68,13 +62,11 @@ def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
     with tempfile.TemporaryDirectory() as folder:
         judge = Judge.of(trained.experiment, trained.class_names, world, Path(folder) / f"candidate{form.path.suffix}")
         search, num_images = _calibrated(trained, form, judge)
-        bytes_fp32, found, tuned = len(search.fp32), search.whole(), dict[str, object]()
-        if not search.holds(found) and config.fine_tune_epochs:
-            search, found, tuned = _fine_tuned(spec, run, trained=trained, form=form, search=search, found=found)
+        found = search.whole()
         if not search.holds(found):
             found = search.spare(found)
-    facts = {**_facts(search, found), **_settings(config), "calibration_images": num_images, **tuned}
-    summary = _write(run, form, found, bytes_fp32, facts)
+    facts = {**_facts(search, found), **_settings(config), "calibration_images": num_images}
+    summary = _write(run, form, found, len(search.fp32), facts)
     if form.for_deepstream:
         write_deepstream(form, labels, f"{deepstream.config(describe(trained, form))}network-mode=1\n")  # INT8
     return summary
@@ -114,25 +106,6 @@ def _calibrated(trained: Trained, form: Form, judge: Judge) -> tuple[Search, int
         before=judge.evaluate(made.content, "Validation in FP32"),
     )
     return search, num_images
-
-
-def _fine_tuned(
-    spec: Spec, run: Run, *, trained: Trained, form: Form, search: Search, found: Found
-) -> tuple[Search, Found, dict[str, object]]:
-    """The same for the network after its fine-tuning, if that is better, with the same ranges; and what came of it."""
-    lost, words, epochs = search.drop(found), search.metric.words, trained.experiment.quantize_config.fine_tune_epochs
-    console.line(f"Calibration loses {lost:.4f} of {words}, more than max_accuracy_drop, {search.max_drop:g}")
-    computed = simulation(trained, search.graph, search.ranges, search.layout)
-    if computed.missing:
-        _log.warning("not simulated, and so not learnt: the rounding of %s", listed(computed.missing))
-    path = fine_tune(spec, run, trained, computed)
-    content = make(Trained.of(path, trained.device, spec.experiment), form).content
-    after = replace(search, graph=graph.read(content), fp32=content, divergences={})
-    better = after.whole()
-    regained = lost - after.drop(better)
-    console.line(f"Fine-tuning for {epochs} epochs regained {regained:.4f} of the {lost:.4f} that calibration lost")
-    facts: dict[str, object] = {"fine_tune_epochs": epochs, "calibration_drop": lost, "regained": regained}
-    return (after, better, facts) if regained > 0 else (search, found, facts)
 
 
 def refuse_deployed(model: Path) -> None:

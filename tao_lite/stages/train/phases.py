@@ -48,7 +48,6 @@ class Phases:
     recipe: Recipe
     train: Loader
     val: Loader
-    computed: Callable[[nn.Module], nn.Module]
     """The network as it computes while it trains and is validated, with the same parameters."""
 
     @property
@@ -80,12 +79,12 @@ class Phases:
             is_frozen=is_frozen,
             network=self.network,
             trained=preparation.wrapped(
-                self.recipe.precision.cast(self.computed(self.network)),
+                self.recipe.precision.cast(self.network),
                 config,
                 self.run,
                 batch_size=self.train.sampler.own_batch,
             ),
-            validated=self.computed(self._averaged(self.network)),
+            validated=self._averaged(self.network),
             frozen=frozen,
             train=self.train,
             val=self.val,

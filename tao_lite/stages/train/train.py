@@ -1,7 +1,7 @@
 """Train. Retraining is the same with a spec whose pretrained_model_path is a pruned checkpoint."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,17 +46,8 @@ class Demands:
     pause_after: int | None = None  # the epoch after which it ends, though its schedule goes on; it can go on later
 
 
-def as_it_is(network: nn.Module) -> nn.Module:
-    """The network."""
-    return network
-
-
-def train(
-    spec: Spec, run: Run, demands: Demands = Demands(), computed: Callable[[nn.Module], nn.Module] = as_it_is
-) -> Summary:
+def train(spec: Spec, run: Run, demands: Demands = Demands()) -> Summary:
     """Train the spec's network, going on where an earlier run in the folder stopped; the summary is train.json.
-
-    `computed` gives what computes in the network's place, with its parameters, in training and in validation.
 
     Raises:
         TaoLiteError: the data, the weights, the folder or the spec do not allow it.
@@ -67,7 +58,7 @@ def train(
             _say_differences(spec.experiment)
         spec = replace(spec, experiment=compat.effective(spec.experiment))
         preparation.draw_sample(spec.experiment, run)
-        training = _prepare(spec, run, request, demands, computed)
+        training = _prepare(spec, run, request, demands)
         training.pause_after = demands.pause_after
         if found := training.found_over():
             return found
@@ -76,9 +67,7 @@ def train(
         return training.run_epochs()
 
 
-def _prepare(
-    spec: Spec, run: Run, request: StopRequest, demands: Demands, computed: Callable[[nn.Module], nn.Module]
-) -> Training:
+def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Training:
     """All that the epochs work with, at the place where the run stands: first it is built, then it is changed."""
     experiment = spec.experiment
     train_loader, val_loader = preparation.loaders(experiment, run)
@@ -118,7 +107,6 @@ def _prepare(
             recipe=recipe,
             train=train_loader,
             val=val_loader,
-            computed=computed,
         ),
         progress=progress,
         request=request,
