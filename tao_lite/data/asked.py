@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tao_lite.data.example import KittiOptions, MultitaskOptions, Options, Split, TfrecordOptions
+from tao_lite.data.example import KittiOptions, MultitaskOptions, Options, RemoteOptions, Split, TfrecordOptions
 from tao_lite.data.formats import table
 from tao_lite.data.left_out import LeftOut
 from tao_lite.spec import classification_pb2 as pb
@@ -69,6 +69,10 @@ def options_of(experiment: pb.Experiment, field: str, report: LeftOut | None = N
             image_dir=root_of(multitask.image_dir) if multitask.image_dir else None,
             tasks=tuple(multitask.tasks),
             multi_label=frozenset(multitask.multi_label),
+        ),
+        remote=RemoteOptions(
+            max_bytes=int(config.shard_cache_gib * 2**30) if config.shard_cache_gib else None,
+            timeout_seconds=config.store_timeout_seconds,
         ),
         yolo_root=config.yolo_root,
         coco_image_dir=config.coco_image_dir,

@@ -3,14 +3,17 @@
 import logging
 from typing import Literal
 
+from tao_lite.data import shuffle
 from tao_lite.data.asked import root_of
-from tao_lite.data.cache.folder import default_folder, room
+from tao_lite.data.cache.folder import room
 from tao_lite.data.cache.plan import Room, device_room, estimate_bytes, plan
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.geometry import AreaCrop, RandomBox, random_crop
 from tao_lite.data.loader import Cache, Geometry, Loader
 from tao_lite.data.pipeline import fixed_geometry
+from tao_lite.data.remote.ahead import Ahead
 from tao_lite.data.sampler import Sampler
+from tao_lite.files.places import own_cache
 from tao_lite.machine.distributed import World
 from tao_lite.machine.host import available_memory, usable_cores
 from tao_lite.spec import classification_pb2 as pb
@@ -40,6 +43,7 @@ def loader(
     crops = evaluation if split == "eval" and evaluation.HasField("enable_center_crop") else train
     view = fixed_geometry(experiment, is_cropped=not is_training and crops.enable_center_crop)
     geometry: Geometry = "random_crop" if has_random_crop else view
+    ahead = Ahead(data_set.examples, world.num_neighbours)
     needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
     return Loader(
         data_set=data_set,
@@ -49,6 +53,8 @@ def loader(
             seed=seed,
             training=is_training,
             classes=data_set.labels() if is_training and train.sampler == pb.Sampler.BALANCED else None,
+            shards=shuffle.shards_of(data_set) if is_training else None,
+            window=shuffle.window(experiment, data_set, ahead, world) if is_training else 0,
             rank=world.rank,
             world_size=world.world_size,
             accumulation=train.gradient_accumulation_steps if is_training else 1,
@@ -67,13 +73,14 @@ def loader(
         else _cache(
             experiment.dataset_config, needed, world, is_fixed=not has_random_crop, is_read_once=split == "eval"
         ),
+        ahead=ahead,
         pin_memory=world.device.type == "cuda",
     )
 
 
 def _cache(config: pb.DatasetConfig, needed: int, world: World, *, is_fixed: bool, is_read_once: bool) -> Cache | None:
     """Room for images that need so many bytes; the rest as for `plan`."""
-    folder = root_of(config.cache_dir) if config.cache_dir else default_folder()
+    folder = root_of(config.cache_dir) if config.cache_dir else own_cache()
     kind, max_bytes = plan(
         pb.Cache.Mode.Name(config.cache),
         needed,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tao_lite.errors import LaunchError
+from tao_lite.files.places import cache_home, own_cache
 from tao_lite.launcher.mounts import absolute
-from tao_lite.machine.host import cache_home
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import paths
 from tao_lite.spec.paths import Replaced, path_fields
@@ -130,7 +130,7 @@ def _caches(experiment: pb.Experiment) -> set[Path]:
     """The folder of decoded images, if the run may use one on disk."""
     if experiment.dataset_config.cache not in (pb.Cache.AUTO, pb.Cache.DISK):
         return set()
-    return {absolute(Path(text)) for text in _values(experiment, pb.Rule.CACHE)} or {cache_home() / "tao_lite"}
+    return {absolute(Path(text)) for text in _values(experiment, pb.Rule.CACHE)} or {own_cache()}
 
 
 def _values(experiment: pb.Experiment, *kinds: "pb.Rule.Path.ValueType") -> Iterator[str]:

@@ -11,12 +11,12 @@ from typing import Any
 
 from tao_lite.errors import LaunchError, RunError
 from tao_lite.files import writing
+from tao_lite.files.places import cache_home
 from tao_lite.launcher import engine as engine_client
 from tao_lite.launcher import mounts, needs
 from tao_lite.launcher.engine import Engine
 from tao_lite.launcher.mounts import Mount
 from tao_lite.launcher.mounts_file import MountsFile
-from tao_lite.machine.host import cache_home
 from tao_lite.spec.load import Examined, examine, read
 
 # Variables that mean the same inside. Proxies and tokens only where something is to be downloaded.

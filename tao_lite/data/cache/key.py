@@ -13,6 +13,7 @@ from PIL import features
 
 from tao_lite.data import decode, deep, geometry
 from tao_lite.data.example import Example
+from tao_lite.data.remote import limits
 
 _NO_FILE = 0
 
@@ -37,13 +38,19 @@ def is_unchanged(example: Example, expected: np.uint64) -> bool:
 def stamp(path: Path) -> int:
     """Of size and times. The time of change is one of them: unpacking and copying may set the other back.
 
-    The inode is not: file systems over a network number anew with each mount.
+    The inode is not: file systems over a network number anew with each mount. A shard that is fetched is what its store
+    says, whether it is here or not.
     """
+    if state := limits.state(path):
+        return _number(state)
     try:
         status = os.stat(path)  # noqa: PTH116 - twice as fast as Path.stat
     except OSError:
         return _NO_FILE
-    state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return _number((status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+
+def _number(state: object) -> int:
     return int.from_bytes(hashlib.blake2b(repr(state).encode(), digest_size=8).digest(), "little") or 1
 
 

@@ -13,6 +13,7 @@ from tao_lite.data.decode import image_size
 from tao_lite.data.example import Example
 from tao_lite.data.geometry import Size
 from tao_lite.errors import DataError
+from tao_lite.files.places import fetched
 
 AUTO_SHARE = 1 / 4
 """Share of the available memory up to which AUTO keeps a data set there."""
@@ -81,7 +82,9 @@ def estimate_bytes(examples: Sequence[Example], channels: int, size: Size | None
         return len(examples) * size[0] * size[1] * channels
     # Boxes are at hand; sizes of files have to be read from them.
     step = 1 if all(example.box for example in examples) else max(1, len(examples) // _NUM_SAMPLED)
-    areas = list(_areas(examples[::step]))
+    # Of shards to be fetched, the first will do.
+    is_fetched = bool(examples) and examples[0].span is not None and fetched(examples[0].span.file)[0]
+    areas = list(_areas(examples[:_NUM_SAMPLED] if is_fetched else examples[::step]))
     return int(sum(areas) / max(1, len(areas)) * len(examples) * channels)
 
 

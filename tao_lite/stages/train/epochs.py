@@ -253,6 +253,8 @@ class Training:
         # What is validated is what is saved as the network; where that is the average, the weights are kept beside it.
         averaged = {"network": network} if recipe.average else {}
         data = {"data": self.prints.to_dict()} if self.prints else {}
+        sampler = self.phases.train.sampler
+        order = {"window": sampler.window} if sampler.window else {}
         return Checkpoint(
             spec=self.spec.text(),
             class_names=self.phases.train.class_names,
@@ -267,7 +269,8 @@ class Training:
                 "progress": self.progress.values(),
                 "threads": torch.get_num_threads(),
                 "processes": self.run.world.world_size,
-                "begun_with": self.phases.train.sampler.begun_with or self.run.world.world_size,
+                "begun_with": sampler.begun_with or self.run.world.world_size,
+                **order,
                 **data,
                 **averaged,
             },
