@@ -17,6 +17,8 @@ PART_BYTES = 2**23
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _LONGEST_ANSWER = 30.0
+_SLOWEST = 2**19
+"""Bytes a second that a store must take."""
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "ProfileNotFound")
 _PACKAGES = {"s3": ("fsspec", "s3fs"), "gs": ("fsspec", "gcsfs"), "https": ("fsspec", "aiohttp")}
 
@@ -109,7 +111,8 @@ class Store:
             StoreError: as list.
         """
         try:
-            self._tried(name, lambda: self._call("pipe_file", f"{self._folder}/{name}", content))
+            more = len(content) / _SLOWEST
+            self._tried(name, lambda: self._call("pipe_file", f"{self._folder}/{name}", content, _more_seconds=more))
         except FileNotFoundError as error:
             raise StoreError(f"{self.url}/{name}: can't be written ({_reason(error)}); is the bucket there?") from error
 
@@ -129,12 +132,13 @@ class Store:
         found: dict[str, Any] = self._tried(name, lambda: self._call("info", f"{self._folder}/{name}"))
         return found
 
-    def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
+    def _call(self, method: str, *arguments: Any, _more_seconds: float = 0, **named: Any) -> Any:
         """The result of a method of fsspec's, within a bounded time."""
         import fsspec.asyn
 
         function = getattr(self._files, f"_{method}")
-        return fsspec.asyn.sync(self._files.loop, function, *arguments, timeout=self._answer_seconds, **named)
+        seconds = self._answer_seconds + _more_seconds
+        return fsspec.asyn.sync(self._files.loop, function, *arguments, timeout=seconds, **named)
 
     def _tried(self, name: str, act: Callable[[], T]) -> T:
         """What `act` returns; called anew, after longer and longer pauses, while the store fails.

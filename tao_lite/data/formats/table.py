@@ -59,8 +59,8 @@ def class_names(root: Path, kind: str, options: Options, labels: Collection[str]
 
 def detect(root: Path, options: Options) -> str:
     """The name in FORMATS of what `root` is: YOLO with a data.yaml of objects, KITTI with two folders, TFRECORD with
-    record files, COCO with a JSON file of instances, MANIFEST with a table, WEBDATASET with shards and no folders beside
-    them, for they may be what was unpacked, else IMAGE_FOLDER.
+    record files, COCO with a JSON file of instances, MANIFEST with a table, WEBDATASET with shards and no folders
+    beside them, for they may be what was unpacked, else IMAGE_FOLDER.
 
     Raises:
         DataError: it is none of them.
@@ -76,10 +76,9 @@ def detect(root: Path, options: Options) -> str:
     if manifest.is_at(root):
         return "MANIFEST"
     files = listing.visible(root) if root.is_dir() else []
-    if any(path.is_dir() for path in files):
-        return "IMAGE_FOLDER"
-    if webdataset.shard_names(root):
-        return "WEBDATASET"
+    has_folders = any(path.is_dir() for path in files)
+    if has_folders or webdataset.shard_names(root):
+        return "IMAGE_FOLDER" if has_folders else "WEBDATASET"
     if not root.is_dir():
         raise DataError(
             f"{options.name}: {root} is no data.yaml, file of records, COCO file, manifest or shard, nor is it a folder"

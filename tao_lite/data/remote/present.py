@@ -1,4 +1,4 @@
-"""Makes the folder that stands for a URL what a reader takes for a data set: an index for each shard, and class names."""
+"""Makes the folder that stands for a URL what a reader takes for a data set: indexes of shards, and class names."""
 
 import contextlib
 import fcntl

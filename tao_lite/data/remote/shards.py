@@ -166,8 +166,8 @@ def _reserve(file: Path, descriptor: int, size: int, rank: Rank, max_bytes: int)
                 break
         if missing > 0:
             raise CacheFullError(
-                f"{place}: the shard cache in {remote} is full, {_whole_cache(max_bytes)}, and all of its shards are in "
-                "use; raise dataset_config.shard_cache_gib or lower shuffle_shards"
+                f"{place}: the shard cache in {remote} is full, {_whole_cache(max_bytes)}, and all of its shards are "
+                "in use; raise dataset_config.shard_cache_gib or lower shuffle_shards"
             )
         try:
             os.posix_fallocate(descriptor, 0, size)

@@ -25,6 +25,7 @@ from tao_lite.spec.load import Spec
 from tao_lite.stages.train import phases, watching
 from tao_lite.stages.train import summary as training_summary
 from tao_lite.stages.train.fingerprint import Prints
+from tao_lite.stages.train.mirror import Mirror
 from tao_lite.stages.train.phases import Phase, Phases
 from tao_lite.stages.train.progress import Progress
 from tao_lite.stages.train.saver import Saver
@@ -45,6 +46,7 @@ class Training:
     progress: Progress
     request: StopRequest
     saver: Saver
+    mirror: Mirror
     prints: Prints | None  # of the main process
     phase: Phase | None = None  # of the epoch that runs
 
@@ -234,6 +236,7 @@ class Training:
         self.saver.settle()
         if self.run.is_main:
             checkpoints.save(self.run.interrupted, self._checkpoint({}))
+            self.mirror.follow()
         # A process that ended sooner would have torchrun end the one that saves.
         self.run.world.barrier()
         raise Interrupted(
