@@ -1,6 +1,7 @@
 """A real S3 server on this machine (moto's), and a way to it that is slow, fails, refuses and cuts as tests want."""
 
 import http.client
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 BUCKET = "pictures"
-SECRET = "not-to-be-written-anywhere"
+SECRET = "not-to-be-written-anywhere"  # noqa: S105 - the server takes any
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Way:
 
     def client(self) -> Any:
         """A client of boto3's that goes straight to the server."""
-        import boto3  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        import boto3
 
         return boto3.client(
             "s3",
@@ -63,8 +64,9 @@ class Way:
 @contextmanager
 def running() -> Iterator[Way]:
     """The server with an empty bucket, and the way to it."""
-    from moto.server import ThreadedMotoServer  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     way = Way(server=moto.get_host_and_port())
@@ -87,7 +89,7 @@ def _handler(way: Way) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *_: object) -> None:
             pass
 
-        def do_GET(self) -> None:
+        def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             way.requests.append((self.command, self.path))
             time.sleep(way.latency_seconds)
@@ -99,8 +101,6 @@ def _handler(way: Way) -> type[BaseHTTPRequestHandler]:
                 self._answer(int(fault), {}, b"" if self.command == "HEAD" else _problem(fault))
             else:
                 self._pass_on(body, is_cut=fault == "cut")
-
-        do_PUT = do_POST = do_HEAD = do_DELETE = do_GET
 
         def _pass_on(self, body: bytes, *, is_cut: bool) -> None:
             connection = http.client.HTTPConnection(*way.server, timeout=30)
@@ -123,6 +123,8 @@ def _handler(way: Way) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(content[: len(content) // 2] if is_cut else content)
             self.close_connection = self.close_connection or is_cut
 
+    for method in ("GET", "PUT", "POST", "HEAD", "DELETE"):
+        setattr(Handler, f"do_{method}", Handler.answer)
     return Handler
 
 

@@ -147,7 +147,8 @@ class Loader:
             return None
         store = self._resident or self._images.store
         kept = store.kept() if store else np.zeros(self.num_examples, np.bool_)
-        return self.ahead.following(self.sampler.order(epoch), done, kept)
+        lag = NUM_BATCHES_AHEAD * self.sampler.split.batch
+        return self.ahead.following(self.sampler.order(epoch), done, kept, lag)
 
     def fill(self) -> int:
         """Decode what the cache lacks, bad images being told to `report`; how many images it holds then."""

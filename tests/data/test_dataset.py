@@ -241,7 +241,8 @@ def test_path_that_is_not_there_is_named_with_its_field(tmp_path: Path) -> None:
         f"{TRAIN}: {tmp_path}/nowhere can't be read (No such file or directory)"
     )
     assert problem(lambda: splits(spec(folder(tmp_path / "train", a=1, b=1), tmp_path / "file"), None)) == (
-        f"{VALIDATION}: {tmp_path}/file is no data.yaml, file of records, COCO file, manifest or shard, nor is it a folder"
+        f"{VALIDATION}: {tmp_path}/file is no data.yaml, file of records, COCO file, manifest or shard, nor is it a "
+        "folder"
     )
     assert problem(lambda: splits(spec(), None)) == f"{TRAIN} is not set; it must be a folder of images"
     assert problem(lambda: evaluation(spec(), None)) == (

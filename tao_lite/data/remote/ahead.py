@@ -49,8 +49,10 @@ class Ahead:
         """Whether any shard is a fetched one."""
         return bool(self._files)
 
-    def following(self, order: Indices, done: int, kept: Kept) -> "Follower":
+    def following(self, order: Indices, done: int, kept: Kept, lag: int) -> "Follower":
         """Fetch what the images of the order need after the place `done`, but for those that are `kept` decoded.
+
+        `lag` is how many images further others may be read before it is told that one has been.
 
         Raises:
             StoreError: more shards are needed at a time than the cache can hold.
@@ -58,7 +60,7 @@ class Ahead:
         left = order[done:]
         found = plan(np.where(kept[left], -1, self._shard_of[left]), done)
         sizes, max_bytes = self._sizes()
-        peak = peak_bytes(found, sizes)
+        peak = peak_bytes(found, sizes, lag)
         if peak > max_bytes:
             raise StoreError(
                 f"the order of images needs {peak:,} bytes of shards at a time, and the shard cache has {max_bytes:,}; "
@@ -173,10 +175,10 @@ def plan(numbers: Indices, done: int = 0) -> Plan:
     return Plan(found[by_need], places[first][by_need] + done, last[by_need])
 
 
-def peak_bytes(found: Plan, sizes: Indices) -> int:
-    """The most bytes of shards that are needed at one place."""
+def peak_bytes(found: Plan, sizes: Indices, lag: int = 0) -> int:
+    """The most bytes of shards that are needed at one place, each for `lag` places more than its images take."""
     own = sizes[found.shards]
-    places = np.concatenate([found.first, found.last + 1])
+    places = np.concatenate([found.first, found.last + 1 + lag])
     changes = np.concatenate([own, -own])
     by_place = np.lexsort((changes, places))
     return int(np.cumsum(changes[by_place]).max(initial=0))

@@ -130,7 +130,8 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _wait_for(part: Path, descriptor: int, patience: float) -> None:
-    while True:
+    """Take the lock, unless the file becomes the shard meanwhile, or goes: readers may hold that for long."""
+    while _is_at(part, descriptor):
         try:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def test_bad_samples_are_told_by_shard_and_key(tmp_path: Path) -> None:
         "many": [("many.png", PNG), ("many.json", b'{"label": [1]}')],
         "blank": [("blank.png", PNG), ("blank.cls", b" ")],
     }
-    written(tmp_path / "s.tar", [("good.png", PNG), ("good.cls", b"good"), *sum(bad.values(), [])])
+    written(tmp_path / "s.tar", [("good.png", PNG), ("good.cls", b"good"), *chain.from_iterable(bad.values())])
     told = left_out(tmp_path)
     for key, words in {
         "two": "holds 2 pictures, must be one",
