@@ -17,7 +17,7 @@ SECRET = "not-to-be-written-anywhere"  # noqa: S105 - the server takes any
 
 @dataclass
 class Way:
-    """What the way does to each request; `faults` are taken one by one: "503", "403", "cut" or "silent"."""
+    """What the way does to each request; `faults` are taken one by one: "503", "403", "cut", or "" for none."""
 
     latency_seconds: float = 0
     faults: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ def running() -> Iterator[Way]:
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     way = Way(server=moto.get_host_and_port())
-    proxy = ThreadingHTTPServer(("127.0.0.1", 0), _handler(way))
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"way": way}))
     way.address = ("127.0.0.1", proxy.server_port)
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
     way.client().create_bucket(Bucket=BUCKET)
@@ -82,50 +82,48 @@ def running() -> Iterator[Way]:
         moto.stop()
 
 
-def _handler(way: Way) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """What the way does to a request."""
 
-        def log_message(self, *_: object) -> None:
-            pass
+    protocol_version = "HTTP/1.1"
+    way: Way
 
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            way.requests.append((self.command, self.path))
-            time.sleep(way.latency_seconds)
-            fault = "503" if way.is_down else way.faults.pop(0) if way.faults else ""
-            if fault == "silent":
-                time.sleep(3)
-                self.close_connection = True
-            elif fault in ("503", "403"):
-                self._answer(int(fault), {}, b"" if self.command == "HEAD" else _problem(fault))
-            else:
-                self._pass_on(body, is_cut=fault == "cut")
+    def log_message(self, *_: object) -> None:
+        pass
 
-        def _pass_on(self, body: bytes, *, is_cut: bool) -> None:
-            connection = http.client.HTTPConnection(*way.server, timeout=30)
-            connection.request(self.command, self.path, body, dict(self.headers))
-            answer = connection.getresponse()
-            content = answer.read()
-            self._answer(answer.status, dict(answer.getheaders()), content, is_cut=is_cut)
-            connection.close()
+    def answer(self) -> None:
+        way, body = self.way, self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        way.requests.append((self.command, self.path))
+        time.sleep(way.latency_seconds)
+        fault = "503" if way.is_down else way.faults.pop(0) if way.faults else ""
+        if fault in ("503", "403"):
+            self._send(int(fault), {}, b"" if self.command == "HEAD" else _problem(fault))
+        else:
+            self._pass_on(body, is_cut=fault == "cut")
 
-        def _answer(self, status: int, headers: dict[str, str], content: bytes, *, is_cut: bool = False) -> None:
-            self.send_response_only(status)
-            length = headers.get("Content-Length", len(content)) if self.command == "HEAD" else len(content)
-            skipped = {"content-length", "transfer-encoding", "connection"}
-            for name, value in headers.items():
-                if name.lower() not in skipped:
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(length))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content[: len(content) // 2] if is_cut else content)
-            self.close_connection = self.close_connection or is_cut
+    def _pass_on(self, body: bytes, *, is_cut: bool) -> None:
+        connection = http.client.HTTPConnection(*self.way.server, timeout=30)
+        connection.request(self.command, self.path, body, dict(self.headers))
+        answer = connection.getresponse()
+        content = answer.read()
+        self._send(answer.status, dict(answer.getheaders()), content, is_cut=is_cut)
+        connection.close()
 
-    for method in ("GET", "PUT", "POST", "HEAD", "DELETE"):
-        setattr(Handler, f"do_{method}", Handler.answer)
-    return Handler
+    def _send(self, status: int, headers: dict[str, str], content: bytes, *, is_cut: bool = False) -> None:
+        self.send_response_only(status)
+        length = headers.get("Content-Length", len(content)) if self.command == "HEAD" else len(content)
+        for name, value in headers.items():
+            if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content[: len(content) // 2] if is_cut else content)
+        self.close_connection = self.close_connection or is_cut
+
+
+for _method in ("GET", "PUT", "POST", "HEAD", "DELETE"):
+    setattr(_Handler, f"do_{_method}", _Handler.answer)
 
 
 def _problem(code: str) -> bytes:

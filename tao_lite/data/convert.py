@@ -79,7 +79,7 @@ def write_webdataset(root: Path, pictures: Sequence[Frame], class_names: Sequenc
 
 
 def _files(content: tuple[Item, str, bytes], index_of: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
-    """The files of a sample: its class, its picture and, where the picture has more examples, that they belong together."""
+    """The files of a sample: its class, its picture and, of an object, to which picture it belongs."""
     item, suffix, picture = content
     yield f"{item.name}.cls", str(index_of[item.example.label]).encode()
     yield f"{item.name}.{suffix}", picture

@@ -51,8 +51,9 @@ def balanced(labels: npt.NDArray[np.int64], seed: int, epoch: int) -> npt.NDArra
 def by_shards(shards: npt.NDArray[np.int64], window: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """Indices of all examples in an order in which few shards are in use at a time; int64 [N].
 
-    `shards` has the shard of each example, by number from 0. Shards come in an order of their own, and the images of each lie anywhere between those of the (window - 1) / 2
-    shards before it and after it. So at most `window` are in use, and nearly half of that at the ends.
+    `shards` has the shard of each example, by number from 0. Shards come in an order of their own, and the images of
+    each lie anywhere between those of the (window - 1) / 2 shards before it and after it. So at most `window` are in
+    use, and at the ends about half as many.
     """
     count = int(shards.max(initial=-1)) + 1
     rank = np.empty(count, np.int64)

@@ -106,8 +106,8 @@ class Loader:
     def epoch(self, epoch: int, done: int = 0) -> Generator[Batch]:
         """The batches of the epoch without the first `done` images of its order.
 
-        What goes wrong in a thread is raised here. However the iteration ends, no thread outlives it, but one that fetches
-        a shard does so to its end.
+        What goes wrong in a thread is raised here. However the iteration ends, no thread outlives it, but one that
+        fetches a shard does so to its end.
 
         Raises:
             StoreError: a store behind a URL fails or refuses, or the shard cache is too small.

@@ -133,7 +133,7 @@ def _wait_for(part: Path, descriptor: int, patience: float) -> None:
     """Take the lock, unless the file becomes the shard meanwhile, or goes: readers may hold that for long."""
     while _is_at(part, descriptor):
         try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             idle = time.time() - os.fstat(descriptor).st_mtime
             if idle > 2 * patience:
@@ -141,6 +141,8 @@ def _wait_for(part: Path, descriptor: int, patience: float) -> None:
                     f"{part}: another process fetches it, and nothing came for {idle:.0f} s; end that process"
                 ) from None
             time.sleep(_POLL_SECONDS)
+        else:
+            return
 
 
 def _reserve(file: Path, descriptor: int, size: int, rank: Rank, max_bytes: int) -> None:
