@@ -120,7 +120,7 @@ def test_batches_from_a_url_are_those_of_local_files_in_a_tenth_of_the_room(
         found = []
         for batch in remote.epoch(epoch):
             found.append(batch)
-            assert sum(path.stat().st_size for path in cached(tmp_path)) <= most
+            assert limits.used_bytes(tmp_path / "cache" / "remote") <= most
         assert same(found, list(here.epoch(epoch)))
         assert len(way.gets(".tar")) <= NUM_SHARDS + 2
         # Inside the epoch too, as a run goes on that was stopped.
@@ -160,9 +160,10 @@ def test_processes_fetch_a_shard_once_and_one_that_is_killed_leaves_it_to_the_ot
     found = context.Queue()
     first, *others = [context.Process(target=_read_all, args=(file, found)) for _ in range(3)]
     first.start()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while not way.gets("000.tar") and time.monotonic() < until:
         time.sleep(0.01)
+    assert way.gets("000.tar")
     assert first.pid
     os.kill(first.pid, signal.SIGKILL)
     first.join()
@@ -224,7 +225,7 @@ def test_shards_that_are_not_what_their_index_says_end_the_run(
     with pytest.raises(StoreError, match=r"train-004.tar: its sha256 is not the one in its index"):
         list(remote.epoch(0))
     way.client().put_object(Bucket=s3.BUCKET, Key="changing/train-004.tar", Body=bytes(content[:2000]))
-    short = loader(spec(tmp_path, url, local, "store_timeout_seconds: 1"), run)
+    short = loader(spec(tmp_path, url, local, "shuffle: AUTO"), run)
     assert short.num_examples < NUM_SHARDS * NUM_IMAGES
     assert "cut off" in str(short.report) or short.report.total
 
@@ -268,6 +269,10 @@ def test_a_machine_killed_and_wiped_goes_on_from_the_url_to_the_weights_of_local
     assert team.train(1, words(remote, results), tmp_path / "log_first", end=end) == [-signal.SIGKILL]
     shutil.rmtree(folder)
     shutil.rmtree(tmp_path / "cache")
+    # One that fails before it has saved anything leaves the copy as it is.
+    broken = [*words(remote, results), "--set", "train_config.train_dataset_path=/nowhere"]
+    assert team.train(1, broken, tmp_path / "log_broken") == [2]
+    shutil.rmtree(folder)
     assert team.train(1, words(remote, results), tmp_path / "log_second") == [0]
     assert equal(weights(folder), weights(tmp_path / "undisturbed"))
     said = (tmp_path / "log_second" / "errors_0").read_text()
@@ -285,7 +290,7 @@ def test_a_dead_store_for_results_stops_nothing_and_is_named(
     """It is up when the run asks whether there is something to go on from, and down from then on."""
     monkeypatch.chdir(tmp_path)
     way.faults += ["", *["503"] * 500]
-    path = spec(tmp_path, str(local), local, timeout=1)
+    path = spec(tmp_path, str(local), local, timeout=5)
     assert team.train(1, words(path, f"s3://{s3.BUCKET}/dead"), tmp_path / "log") == [0]
     said = (tmp_path / "log" / "errors_0").read_text()
     assert f"no copy was made: s3://{s3.BUCKET}/dead" in said
@@ -304,11 +309,10 @@ def test_a_reader_finds_a_whole_run_whenever_it_looks(tmp_path: Path, way: s3.Wa
     is_over = threading.Event()
 
     def write() -> None:
-        with Mirror(run, url, 10) as mirror:
-            for epoch in range(1, 12):
+        for epoch in range(1, 8):
+            with Mirror(run, url, 10) as mirror:
                 save(run, "resnet", checkpoint(epoch), keep_last=1, best_epoch=1)
                 mirror.follow()
-                time.sleep(0.2)
         is_over.set()
 
     writer = threading.Thread(target=write)
@@ -321,7 +325,7 @@ def test_a_reader_finds_a_whole_run_whenever_it_looks(tmp_path: Path, way: s3.Wa
     writer.join()
     copy = Run(results=tmp_path / "last", world=run.world)
     Mirror(copy, url, 10).fetch()
-    assert checkpoints.load(copy.latest).epoch == 11
+    assert checkpoints.load(copy.latest).epoch == 7
     assert checkpoints.load(copy.best).epoch == 1
     assert epochs == sorted(epochs)
     assert len(set(epochs)) > 2

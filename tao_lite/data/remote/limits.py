@@ -94,7 +94,15 @@ def _state(file: Path) -> str:
 
 def used_bytes(remote: Path) -> int:
     """Bytes of all shards below the folder of remote data sets."""
-    return sum(path.stat().st_size for path in remote.glob(f"*/{SHARDS}/*") if path.exists())
+    return sum(map(size_of, remote.glob(f"*/{SHARDS}/*")))
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 where it has gone meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _share(remote: Path) -> int:

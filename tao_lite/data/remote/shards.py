@@ -162,7 +162,7 @@ def _reserve(file: Path, descriptor: int, size: int, rank: Rank, max_bytes: int)
         os.ftruncate(descriptor, 0)
         missing = limits.used_bytes(remote) + size - max_bytes
         for other in _by_rank(remote, rank) if missing > 0 else ():
-            its_size = other.stat().st_size
+            its_size = limits.size_of(other)
             if drop(other):
                 missing -= its_size
             if missing <= 0:

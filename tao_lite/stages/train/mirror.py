@@ -40,6 +40,7 @@ class Mirror:
         self._run, self._timeout = run, timeout_seconds
         self._store = Store(url, timeout_seconds) if url and run.is_main else None
         self._wanted, self._is_over = threading.Event(), threading.Event()
+        self._is_saved = False  # a run that has saved nothing must not take the place of what is there
         self._known: dict[str, tuple[int, str]] = {}
         self._thread = threading.Thread(target=self._follow, name="mirror", daemon=True)
 
@@ -74,12 +75,15 @@ class Mirror:
             return
         self._is_over.set()
         self._wanted.set()
+        if not self._is_saved:
+            return
         self._thread.join(2 * self._timeout)
         if self._thread.is_alive():
             _log.warning("%s: is too slow for the last checkpoint, which is in %s", self._store.url, self._run.weights)
 
     def follow(self) -> None:
         """Have what is in the folder now copied, soon; what could not be copied before is tried again."""
+        self._is_saved = True
         self._wanted.set()
 
     def _follow(self) -> None:
@@ -89,7 +93,8 @@ class Mirror:
             self._wanted.clear()
             is_last = self._is_over.is_set()
             try:
-                self._copy(self._store)
+                if self._is_saved:
+                    self._copy(self._store)
             except (OSError, RunError, StoreError, CheckpointError) as error:
                 _log.warning("no copy was made: %s; the training goes on, and the next checkpoint is copied", error)
             if is_last:
