@@ -25,7 +25,7 @@ PORT    ?= 6006
 PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train evaluate prune retrain export cross-validate quantize inference tensorboard sample-data test test-all faults test-oldest test-container test-podman bench lint format proto lock wheel clean image up down doctor launcher
+.PHONY: help install train evaluate prune retrain transfer export cross-validate quantize inference tensorboard sample-data test test-all faults test-oldest test-container test-podman bench lint format proto lock wheel clean image up down doctor launcher
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ prune: ## Prune the best checkpoint of RESULTS
 
 retrain: ## Train specs/classification_retrain_spec.cfg (or SPEC), which starts from a pruned network
 	@$(MAKE) --no-print-directory train SPEC="$(if $(filter command line,$(origin SPEC)),$(SPEC),specs/classification_retrain_spec.cfg)"
+
+transfer: ## Train specs/transfer_spec.cfg, from ImageNet's weights, on the pictures in DATA, a folder for each class in it
+	@$(MAKE) --no-print-directory train SPEC="$(if $(filter command line,$(origin SPEC)),$(SPEC),specs/transfer_spec.cfg)" \
+	  ARGS='--set train_config.train_dataset_path="$(or $(DATA),$(error DATA=folder says on what))" $(ARGS)'
 
 export: ## Export the best checkpoint of RESULTS to ONNX
 	@$(RUN) export -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)

@@ -180,8 +180,9 @@ def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, targe
         counts = cache.fill(experiment, sides, output, reports)
         lines = [f'dataset_config {{ cache: DISK cache_dir: "{output}" }}']
     else:
-        counts = dataset_convert.convert(sides, output, target, reports)
-        lines = dataset_convert.fields(output, target, counts, experiment.dataset_config.full_scale)
+        names = () if target == "multitask" else dataset_convert.order(experiment, sides)
+        counts = dataset_convert.convert(sides, output, target, reports, names)
+        lines = dataset_convert.fields(output, target, counts, names, experiment.dataset_config.full_scale)
     for line in left_out.lines({name: report.values() for name, report in reports.items()}):
         console.line(line)
     written = ", ".join(f"{count} examples for {split}" for split, count in counts.items())

@@ -9,6 +9,7 @@ from tao_lite.data.cache.folder import room
 from tao_lite.data.cache.plan import Room, device_room, estimate_bytes, plan
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.geometry import AreaCrop, RandomBox, random_crop
+from tao_lite.data.growth import Growth
 from tao_lite.data.loader import Cache, Geometry, Loader
 from tao_lite.data.pipeline import fixed_geometry
 from tao_lite.data.remote.ahead import Ahead
@@ -30,10 +31,12 @@ def loader(
     seed: int,
     world: World,
     is_whole: bool = False,
+    grows: bool = False,
 ) -> Loader:
     """The batches of this process, for its device. It has its share of what this machine has.
 
-    Whole pictures keep the size that they have in their files, and need a batch size of 1.
+    Whole pictures keep the size that they have in their files, and need a batch size of 1. grows: first epochs have
+    smaller images, if the spec says so.
     """
     train, evaluation, model = experiment.train_config, experiment.eval_config, experiment.model_config
     channels, height, width = (int(number) for number in model.input_image_size.split(","))
@@ -44,6 +47,7 @@ def loader(
     view = fixed_geometry(experiment, is_cropped=not is_training and crops.enable_center_crop)
     geometry: Geometry = "random_crop" if has_random_crop else view
     ahead = Ahead(data_set.examples, world.num_neighbours)
+    growth = Growth.of(train, (height, width)) if grows else None
     needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
     return Loader(
         data_set=data_set,
@@ -65,13 +69,18 @@ def loader(
         geometry="whole" if is_whole else geometry,
         interpolation="bicubic" if model.resize_interpolation_method == pb.BICUBIC else "bilinear",
         random_box=_random_box(train),
+        growth=growth,
         bars=model.letterbox_value,
         report=data_set.report,
         total=world.sum_,
         cache=None
         if is_whole
         else _cache(
-            experiment.dataset_config, needed, world, is_fixed=not has_random_crop, is_read_once=split == "eval"
+            experiment.dataset_config,
+            needed,
+            world,
+            is_fixed=not (has_random_crop or growth),
+            is_read_once=split == "eval",
         ),
         ahead=ahead,
         pin_memory=world.device.type == "cuda",

@@ -20,7 +20,8 @@ from tao_lite.data.cache.images import Images, Memory, Store
 from tao_lite.data.cache.resident import Resident
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.draws import CROP_ASPECT, CROP_LEFT, CROP_SCALE, CROP_TOP
-from tao_lite.data.geometry import Fixed, Pixels, RandomBox, Size, fixed, random_crop, resize_crop
+from tao_lite.data.geometry import Fixed, Pixels, RandomBox, Size, fixed, random_crop, resize, resize_crop, squeeze
+from tao_lite.data.growth import Growth
 from tao_lite.data.left_out import UNREADABLE, LeftOut
 from tao_lite.data.remote.ahead import Ahead, Follower
 from tao_lite.data.sampler import Pick, Sampler
@@ -67,6 +68,8 @@ class Loader:
     """What a random crop cuts out."""
     ahead: Ahead | None = None
     """Fetches shards that are behind a URL, before their images are decoded."""
+    growth: Growth | None = None
+    """By which images are smaller than `size` in the first epochs."""
     pin_memory: bool = False
     """Page-locked batches, which a CUDA device fetches while the host goes on."""
     _images: Images = field(init=False, repr=False)
@@ -84,6 +87,7 @@ class Loader:
         self._images = Images(self.data_set.examples, self.channels, self._resized_if_fixed, self._store())
         if self.cache and isinstance(self.cache.place, torch.device):
             assert self.geometry != "random_crop"
+            assert not self.growth
             self._resident = Resident(self.num_examples, self.size, self.channels, self.cache.place)
 
     @property
@@ -115,17 +119,18 @@ class Loader:
                 would leave out a batch.
         """
         sampler, picks, num_batches = self.sampler, self.sampler.batches(epoch, done), 0
+        size = self.growth.size(epoch) if self.growth else self.size
         self._seen[:] = 0
         cv2.setNumThreads(1)  # the pool's threads are enough
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode")
         follower = self._following(epoch, done)
         try:
-            pending = deque(self._begin(pool, pick) for pick in itertools.islice(picks, NUM_BATCHES_AHEAD))
+            pending = deque(self._begin(pool, pick, size) for pick in itertools.islice(picks, NUM_BATCHES_AHEAD))
             while pending:
                 batch = self._complete(pending.popleft())
                 if follower:
                     follower.advance(batch.done)
-                pending.extend(self._begin(pool, pick) for pick in itertools.islice(picks, 1))
+                pending.extend(self._begin(pool, pick, size) for pick in itertools.islice(picks, 1))
                 if len(batch.paths) >= sampler.smallest_batch:
                     num_batches += 1
                     yield batch
@@ -218,11 +223,11 @@ class Loader:
         folder, max_bytes = self.cache.place, self.cache.max_bytes
         return open_disk(folder, self.data_set.examples, self.channels, settings, max_bytes=max_bytes)
 
-    def _begin(self, pool: ThreadPoolExecutor, pick: Pick) -> "_Pending":
-        """The batch, its images still being made by the pool."""
+    def _begin(self, pool: ThreadPoolExecutor, pick: Pick, size: Size) -> "_Pending":
+        """The batch, its images still being made by the pool in that size."""
         made = self._resident.missing(pick.indices) if self._resident else np.arange(len(pick.indices))
         # A fresh buffer each time: whoever holds the batch before may still be reading it.
-        images = torch.empty((len(made), *self.size, self.channels), dtype=torch.uint8, pin_memory=self.pin_memory)
+        images = torch.empty((len(made), *size, self.channels), dtype=torch.uint8, pin_memory=self.pin_memory)
         whole = np.empty(len(made), np.object_) if self.geometry == "whole" else None
         out = images.numpy() if whole is None else whole
         tasks = [
@@ -235,7 +240,7 @@ class Loader:
         self, out: npt.NDArray[Any], indices: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64], slots: range
     ) -> list[tuple[int, str]]:
         """Put the images of these slots in their places; the slots that stay empty, with the reason."""
-        empty = []
+        empty, size = [], out.shape[1:3]
         for slot in slots:
             try:
                 image = self._images[int(indices[slot])]
@@ -245,7 +250,9 @@ class Loader:
             if self.geometry == "random_crop":
                 scale, left, top, shape = numbers[slot, [CROP_SCALE, CROP_LEFT, CROP_TOP, CROP_ASPECT]].tolist()
                 box = self.random_box(_size(image), self.size, (scale, left, top, shape))
-                image = resize_crop(image, box, self.size, self.interpolation)
+                image = resize_crop(image, box, size, self.interpolation)
+            elif self.growth and size != self.size:
+                image = resize(image, squeeze(self.size, size), size, self.interpolation)
             out[slot] = image
         return empty
 

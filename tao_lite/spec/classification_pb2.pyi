@@ -1463,6 +1463,7 @@ class TrainConfig(_message.Message):
     RANDOM_CROP_FIELD_NUMBER: _builtins.int
     SYNC_BATCH_NORM_FIELD_NUMBER: _builtins.int
     MIRROR_FIELD_NUMBER: _builtins.int
+    PROGRESSIVE_RESIZE_FIELD_NUMBER: _builtins.int
     train_dataset_path: _builtins.str
     """Training images: a folder with one sub-folder per class, or data in another of the formats of DatasetFormat."""
     val_dataset_path: _builtins.str
@@ -1601,6 +1602,10 @@ class TrainConfig(_message.Message):
     def random_crop(self) -> Global___RandomCropConfig:
         """Which rectangle enable_random_crop takes."""
 
+    @_builtins.property
+    def progressive_resize(self) -> Global___ProgressiveResizeConfig:
+        """Smaller training images in the first epochs. Validation always has the whole input size."""
+
     def __init__(
         self,
         *,
@@ -1651,14 +1656,43 @@ class TrainConfig(_message.Message):
         random_crop: Global___RandomCropConfig | None = ...,
         sync_batch_norm: _builtins.bool | None = ...,
         mirror: _builtins.str | None = ...,
+        progressive_resize: Global___ProgressiveResizeConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mirror", b"mirror", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mirror", b"mirror", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "progressive_resize", b"progressive_resize", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mirror", b"mirror", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mirror", b"mirror", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "progressive_resize", b"progressive_resize", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainConfig: _TypeAlias = TrainConfig  # noqa: Y015
+
+@_typing.final
+class ProgressiveResizeConfig(_message.Message):
+    """Training images that grow with the epochs to the input size, by as many pixels each time: 32 or, where that side has
+    fewer than 128, 16. Needs a network that pools before its head.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_SHARE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    from_share: _builtins.float
+    """Share of the input size, per side, that the first epoch has."""
+    until: _builtins.float
+    """Share of the epochs after which images have the whole size."""
+    def __init__(
+        self,
+        *,
+        from_share: _builtins.float | None = ...,
+        until: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_share", b"from_share", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_share", b"from_share", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProgressiveResizeConfig: _TypeAlias = ProgressiveResizeConfig  # noqa: Y015
 
 @_typing.final
 class RandomRotateConfig(_message.Message):

@@ -1,5 +1,6 @@
 """Pictures under their heat maps as files: one for each image and task, and a table that says whose they are."""
 
+import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -10,13 +11,16 @@ from PIL import Image
 
 from tao_lite.data.batch import Batch
 from tao_lite.data.left_out import LeftOut
-from tao_lite.files import writing
+from tao_lite.errors import DataError
+from tao_lite.files import reading, writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.training.heat_maps import Array, HeatMaps, answers, overlaid
 from tao_lite.training.loops import on_device
 from tao_lite.training.validation import unlabelled_loader
 
+_TABLE = "heat_maps.csv"
+_OURS = re.compile(r"\d{6,}_[A-Za-z0-9_-]*\.png")
 _HEADER = ("path", "task", "class", "heat_map")
 
 _Rows = Sequence[tuple[Path, Sequence[float]]]
@@ -36,9 +40,24 @@ def write(maps: HeatMaps, rows: _Rows, run: Run) -> Summary:
         for batch in on_device(data.epoch(0), trained.device):
             table += _of_batch(maps, batch, rows, run)
             bar.advance(batch.number + 1)
-    writing.write(run.heat_maps / "heat_maps.csv", writing.csv_text([_HEADER, *table]))
+    before = _listed(run.heat_maps / _TABLE)
+    writing.write(run.heat_maps / _TABLE, writing.csv_text([_HEADER, *table]))
+    for name in before.difference(str(row[-1]) for row in table):
+        (run.heat_maps / name).unlink(missing_ok=True)
     console.line(f"Wrote {len(table)} pictures under their heat maps, by {maps.method}: {run.heat_maps}")
     return {"heat_maps": str(run.heat_maps), "heat_maps_method": maps.method}
+
+
+def _listed(table: Path) -> set[str]:
+    """The pictures that a run before has left; none where its table can't be read."""
+    if not table.exists():
+        return set()
+    try:
+        text = reading.read_text(table, DataError, errors="surrogateescape")
+        names = {row.get(_HEADER[-1]) or "" for row in csv.DictReader(io.StringIO(text, newline=""))}
+    except (DataError, csv.Error):
+        return set()
+    return {name for name in names if _OURS.fullmatch(name)}
 
 
 def _of_batch(maps: HeatMaps, batch: Batch, rows: _Rows, run: Run) -> Iterator[Sequence[object]]:

@@ -54,7 +54,7 @@ def loaders(experiment: pb.Experiment, run: Run) -> tuple[Loader, Loader]:
         seed=config.random_seed,
         world=run.world,
     )
-    return make(train_set, "train"), make(val_set, "val")
+    return make(train_set, "train", grows=True), make(val_set, "val")
 
 
 def learning_rate(experiment: pb.Experiment, data: Loader) -> schedule.Schedule:
@@ -75,6 +75,25 @@ def learning_rate(experiment: pb.Experiment, data: Loader) -> schedule.Schedule:
 def num_steps(experiment: pb.Experiment, data: Loader) -> int:
     """Optimizer steps of the run."""
     return experiment.train_config.n_epochs * math.ceil(len(data) / data.sampler.split.accumulation)
+
+
+def refuse_fixed_size(network: nn.Module, data: Loader, arch: str) -> None:
+    """See to it that the network, on its device, takes images of every size that the training has.
+
+    Raises:
+        SpecError: it can't, of the size that is named.
+    """
+    first = next(network.parameters())
+    network.eval()
+    for height, width in data.growth.sizes() if data.growth else ():
+        try:
+            with torch.no_grad():
+                network(torch.zeros(1, data.channels, height, width, device=first.device, dtype=first.dtype))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise SpecError(
+                f"train_config.progressive_resize: {arch} can't read images of {height}x{width} pixels; networks can "
+                "that pool before their head, down to the least size that they take: raise from_share, or leave it out"
+            ) from error
 
 
 def recipe(experiment: pb.Experiment, network: nn.Module, data: Loader, run: Run, *, precision: Precision) -> Recipe:

@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tao_lite.monitor import console
@@ -64,16 +65,26 @@ def ours(data: Path, seed: int, epochs: int) -> float:
         "train_config.n_epochs": epochs,
     }
     with tempfile.TemporaryDirectory() as results:
-        tao_lite("train", "-e", data.parent / "spec.cfg", "-r", results, *experiment.options(settings))
-        with (Path(results) / "training.csv").open() as file:
-            return float(list(csv.DictReader(file))[-1]["val_acc"])
+        return last_top1(data.parent / "spec.cfg", Path(results), settings)
+
+
+def last_top1(spec: Path, results: Path, settings: Mapping[str, object]) -> float:
+    """Train the spec with these settings; the last epoch's validation top-1."""
+    tao_lite("train", "-e", spec, "-r", results, *experiment.options(settings))
+    with (results / "training.csv").open() as file:
+        return float(list(csv.DictReader(file))[-1]["val_acc"])
 
 
 def plain(data: Path, seed: int, epochs: int) -> float:
     options = {"train": data / "train", "val": data / "val", "seed": seed, "epochs": epochs}
     options |= {"batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE}
-    given = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "tests.bench.peers", experiment.PLAIN, "--no_random_crop", *given]
+    return peer(experiment.PLAIN, options, "--no_random_crop")
+
+
+def peer(name: str, options: Mapping[str, object], *words: str) -> float:
+    """The same of a program of peers.py."""
+    given = [text for option, value in options.items() for text in (f"--{option}", str(value))]
+    command = [sys.executable, "-m", "tests.bench.peers", name, *words, *given]
     ran = subprocess.run(command, cwd=machine.ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return float(json.loads(ran.stdout.splitlines()[-1])["accuracy"])
 

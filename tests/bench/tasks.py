@@ -1,6 +1,6 @@
 """One network of two tasks beside a network for each: type and occlusion of KITTI's objects, by seeds.
 
-    python -m tests.bench.tasks [--frames TRAIN VAL] [--seeds 3] [--epochs 20] [--size 64]
+    python -m tests.bench.tasks [--frames TRAIN VAL] [--seeds 3] [--epochs 20] [--size 64] [--occlusion_weight 1]
 
 Without --frames: of the sample data set. Else of two folders with KITTI's image_2 and label_2, in which vans are cars
 and only the three classes of cars, pedestrians and cyclists count. ResNet-18 from scratch, everything else equal; the
@@ -37,10 +37,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--occlusion_weight", type=float, default=1, help="of its loss beside that of type")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        draw(folder, arguments.frames)
+        draw(folder, arguments.frames, arguments.occlusion_weight)
         common: dict[str, object] = {"model_config.input_image_size": experiment.image_size(arguments.size)}
         common |= {"train_config.n_epochs": arguments.epochs}
         rounds = []
@@ -53,7 +54,7 @@ def main() -> None:
     console.line(f"Processor time of {JOINT} by that of both others: {spread(ratio)}")
 
 
-def draw(folder: Path, frames: list[Path] | None) -> None:
+def draw(folder: Path, frames: list[Path] | None, occlusion_weight: float) -> None:
     """The objects of both sets of frames as a data set of the two tasks, and the spec that trains it."""
     spec = folder / "spec.cfg"
     spec.write_text(experiment.SPEC + (CLASSES if frames else ""))
@@ -64,7 +65,14 @@ def draw(folder: Path, frames: list[Path] | None) -> None:
         paths = {"train": folder / "frames"}
     options = experiment.options({f"train_config.{split}_dataset_path": path for split, path in paths.items()})
     tao_lite("dataset", "convert", "-e", spec, "-o", folder / "tasks", "--to", "multitask", *options)
+    weight = f'dataset_config {{ multitask {{ task_weights {{ key: "occlusion" value: {occlusion_weight} }} }} }}\n'
     spec.write_text(experiment.SPEC + "dataset_config { format: MULTITASK }\n")
+    joint_spec(folder).write_text(spec.read_text() + weight)
+
+
+def joint_spec(folder: Path) -> Path:
+    """Of both tasks; a weight for one that is not trained would be refused."""
+    return folder / "joint.cfg"
 
 
 def trained(folder: Path, tasks: tuple[str, ...], settings: dict[str, object]) -> samples.Sample:
@@ -74,13 +82,14 @@ def trained(folder: Path, tasks: tuple[str, ...], settings: dict[str, object]) -
     }
     # Unset means all.
     chosen = () if tasks == TASKS else ("--set", f"dataset_config.multitask.tasks={tasks[0]}")
+    spec = joint_spec(folder) if tasks == TASKS else folder / "spec.cfg"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as results:
         options = (*experiment.options(settings | paths), *chosen)
-        tao_lite("train", "-e", folder / "spec.cfg", "-r", results, *options)
+        tao_lite("train", "-e", spec, "-r", results, *options)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         last = max(Path(results, "weights").glob("resnet_*.pth"))
-        tao_lite("evaluate", "-e", folder / "spec.cfg", "-r", results, "-m", last, *options)
+        tao_lite("evaluate", "-e", spec, "-r", results, "-m", last, *options)
         found = json.loads((Path(results) / "evaluate.json").read_text())["tasks"]
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"cpu": cpu, **{task: found[task]["top1"] for task in tasks}}

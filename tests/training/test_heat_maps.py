@@ -74,6 +74,19 @@ def test_every_picture_lies_under_its_map_as_the_network_saw_it(network: Path, p
         assert np.abs(found.astype(int) - seen)[warmth > 0.9].mean() > 20
 
 
+def test_pictures_of_a_run_before_are_gone_and_other_files_stay(network: Path, pictures: Path, tmp_path: Path) -> None:
+    run = Run(results=tmp_path / "out", world=distributed.start("cpu"))
+    experiment = pb.Experiment(eval_config=pb.EvalConfig(model_path=str(network)))
+    spec, extras = Spec(experiment, Path("a.cfg")), Extras(has_heat_maps=True)
+    inference(spec, run, pictures, extras)
+    own = run.heat_maps / "000000_own.png"
+    own.write_bytes(b"mine")
+    (pictures / NAMES[0]).unlink()
+    inference(spec, run, pictures, extras)
+    assert len(list(run.heat_maps.iterdir())) == 3 + 2
+    assert own.read_bytes() == b"mine"
+
+
 def test_the_maps_are_those_of_fp32_whatever_the_spec_says(network: Path) -> None:
     images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found, modes = [], []

@@ -107,7 +107,7 @@ def _kind(mode: str, needed: int, room: Room, *, is_fixed: bool) -> Kind:
 
 def _not_on_device(needed: int, room: Room, *, is_fixed: bool) -> str:
     if not is_fixed:
-        return "random crops are cut out of the decoded images on the host, so that they are the same in every mode"
+        return "crops and sizes that change are made on the host, so that they are the same in every mode"
     if not room.device:
         return "the network is not on a GPU"
     if needed > room.device * DEVICE_SHARE:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tao_lite.data import dataset
+from tao_lite.data.asked import TRAIN
 from tao_lite.data.convert import LABELS, TARGETS, task_labels
 from tao_lite.data.convert_whole import kitti_names
 from tao_lite.data.decode import decode, picture_bytes
@@ -21,6 +22,7 @@ from tao_lite.errors import DataError
 from tao_lite.files import reading, writing
 from tao_lite.machine.host import usable_cores
 from tao_lite.monitor import console
+from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.tasks import OF
 from tao_lite.stages.dataset.sources import Reports, Sides
 
@@ -29,12 +31,17 @@ _AS_WRITTEN = KittiOptions(min_height_pixels=0, max_occlusion=3, max_truncation=
 _STATE = "convert.json"
 _BY_EXAMPLE = ("image_folder", "multitask", "webdataset")
 """Targets with a picture for each example."""
+_CLASSMAP = "classmap.json"
 
 _log = logging.getLogger(__name__)
 
 
-def convert(sides: Sides, output: Path, target: str, reports: Reports) -> dict[str, int]:
+def convert(
+    sides: Sides, output: Path, target: str, reports: Reports, class_names: Sequence[str] = ()
+) -> dict[str, int]:
     """Write each split to a folder of `output` and compare what is read from there; its examples by split.
+
+    class_names: their order; further classes of the examples come after them, sorted.
 
     Goes on where an earlier call was interrupted. What can't be decoded is reported and left out.
 
@@ -43,7 +50,7 @@ def convert(sides: Sides, output: Path, target: str, reports: Reports) -> dict[s
             what was written isn't what is read.
         OSError: the disk is full, for instance.
     """
-    names = sorted({example.label for side in sides.values() for example in side})
+    names = [*class_names, *sorted({example.label for side in sides.values() for example in side} - {*class_names})]
     if any(example.labels for side in sides.values() for example in side):
         raise DataError(f"{output}: a data set of several tasks is kept as it is; only --to cache takes it")
     _claim(output, target, _fingerprint(sides))
@@ -59,12 +66,23 @@ def convert(sides: Sides, output: Path, target: str, reports: Reports) -> dict[s
             _log.warning("%s: %d of %d examples were left out", output / split, len(side) - counts[split], len(side))
     if target != "multitask":
         given = kitti_names(names) if target == "kitti" else dict(zip(names, names, strict=True))
-        writing.write_json(output / "classmap.json", {given[name]: index for index, name in enumerate(names)})
+        writing.write_json(output / _CLASSMAP, {given[name]: index for index, name in enumerate(names)})
     return counts
 
 
-def fields(output: Path, target: str, splits: Collection[str], full_scale: float = 0) -> list[str]:
-    """The lines of a spec that use what was written; `full_scale` is that of the spec whose data it was."""
+def order(experiment: pb.Experiment, sides: Sides) -> Sequence[str]:
+    """The classes as a training by the spec numbers them; none where it names no training data."""
+    config, path = experiment.dataset_config, experiment.train_config.train_dataset_path
+    if config.classmap_path:
+        return dataset.read_classmap(Path(config.classmap_path))
+    examples = [example for split in ("train", "val") for example in sides.get(split, ())]
+    return dataset.own_names(experiment, TRAIN, path, examples) if path else ()
+
+
+def fields(
+    output: Path, target: str, splits: Collection[str], class_names: Sequence[str] = (), full_scale: float = 0
+) -> list[str]:
+    """The lines of a spec that use what was written; class names and `full_scale` are those of the spec before."""
     paths = {"train": "train_dataset_path", "val": "val_dataset_path"}
     written = {split: _root(output / split, target) for split in splits}
     training = " ".join(f'{paths[split]}: "{root}"' for split, root in written.items() if split in paths)
@@ -72,7 +90,9 @@ def fields(output: Path, target: str, splits: Collection[str], full_scale: float
     found += [f'eval_config {{ eval_dataset_path: "{written["test"]}" }}'] if "test" in splits else []
     kitti = " kitti { min_height_pixels: 0 }" if target == "kitti" else ""
     white = f" full_scale: {full_scale:g}" if full_scale else ""
-    return [*found, f"dataset_config {{ format: {target.upper()}{kitti}{white} }}"]
+    # Sorted they come by themselves.
+    classes = f' classmap_path: "{output / _CLASSMAP}"' if list(class_names) != sorted(class_names) else ""
+    return [*found, f"dataset_config {{ format: {target.upper()}{kitti}{classes}{white} }}"]
 
 
 def _root(folder: Path, target: str) -> Path:

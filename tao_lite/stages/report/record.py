@@ -40,7 +40,8 @@ class Record:
     """The files of one results folder.
 
     `epochs` has the columns of training.csv, None for what is no number; `status` is the last line of status.json;
-    `experiment` is None where the spec can't be read. `problems` says what could not be.
+    `experiment` and `written`, the same with its paths as they were written, are None where the spec can't be read.
+    `problems` says what could not be.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Record:
     status: dict[str, Any] = field(default_factory=dict)
     spec_text: str = ""
     experiment: pb.Experiment | None = None
+    written: pb.Experiment | None = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -116,7 +118,8 @@ def _read_status(record: Record, path: Path) -> None:
 
 def _read_spec(record: Record, path: Path) -> None:
     record.spec_text = read(path)
-    record.experiment = compat.effective(load_text(record.spec_text, path, stage=None).experiment)
+    spec = load_text(record.spec_text, path, stage=None)
+    record.experiment, record.written = compat.effective(spec.experiment), compat.effective(spec.written)
 
 
 def _object(text: str, path: Path) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def machine(device: torch.device) -> list[Row]:
 
 def differences(subjects: Sequence[Subject]) -> list[Row]:
     """The settings that are not the same in all specs, defaults included."""
-    values = [resolved.values(one.record.experiment) if one.record.experiment else {} for one in subjects]
+    values = [resolved.values(one.record.written) if one.record.written else {} for one in subjects]
     paths = dict.fromkeys(path for known in values for path in known)
     rows = [(path, [known.get(path, resolved.NOT_SET) if known else NONE for known in values]) for path in paths]
     return [(path, texts) for path, texts in rows if len(set(texts) - {NONE}) > 1]

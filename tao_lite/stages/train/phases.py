@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tao_lite import compat
 from tao_lite.data.batch import Batches
+from tao_lite.data.geometry import Size
 from tao_lite.data.loader import Loader
 from tao_lite.data.pipeline import Pipeline
 from tao_lite.data.preprocess import Preprocess, make_preprocess
@@ -86,13 +87,19 @@ class Phases:
             recipe=self.recipe,
         )
 
+    def grown(self, epoch: int) -> Size | None:
+        """Height and width of training images after `epoch` whole epochs, where they grow and are looked at."""
+        config, growth = self.experiment.train_config, self.train.growth
+        is_probe = config.linear_probe and holds(config, epoch)
+        return growth.size(epoch) if growth and not is_probe else None
+
     def _averaged(self, network: nn.Module) -> nn.Module:
         return self.recipe.average.network if self.recipe.average else network
 
     def _probe(self, bar: console.Progress, each_batch: Callable[[int], None]) -> Phase:
         world, layer = self.run.world, head.find(self.network)
         in_order = replace(self.train.sampler, training=False, classes=None)
-        plain = replace(self.train, sampler=in_order, geometry=self.val.geometry, cache=None)
+        plain = replace(self.train, sampler=in_order, geometry=self.val.geometry, cache=None, growth=None)
         train, val = (self._features(data, bar, each_batch) for data in (plain, self.val))
         tail = probe.Tail(self.network.get_submodule(layer))
         return Phase(

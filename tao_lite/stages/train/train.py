@@ -89,6 +89,7 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands, mirro
     # It turns TensorFloat-32 on or off for the whole process.
     precision = Precision.of(experiment.train_config, run.device)
     network = _network(experiment, names, resumed, run)
+    preparation.refuse_fixed_size(network, train_loader, experiment.model_config.arch)
     recipe = preparation.recipe(experiment, network, train_loader, run, precision=precision)
 
     # The recipe's average is a copy in float32, which the network need not remain.
@@ -194,6 +195,9 @@ def _announce(training: Training, *, is_resumed: bool) -> None:
         f"{data.num_examples} training and {training.phases.val.num_examples} validation images of "
         f"{_classes(data)}"
     )
+    if data.growth:
+        sizes = ", ".join(f"{height}x{width}" for height, width in data.growth.sizes())
+        _log.info("training images grow with the epochs: %s", sizes)
     rate = preparation.learning_rate(training.spec.experiment, data)
     if left_out := data.num_examples - data.sampler.num_dealt:
         _log.info("%d training images are left out of each epoch, others each time: too few for a batch", left_out)

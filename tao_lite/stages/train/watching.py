@@ -102,6 +102,8 @@ class Watch:
         """An epoch and its validation are done."""
         step, answers = row.step, self._answers
         self._monitor.epoch(row)
+        if size := self._phases.grown(row.epoch - 1):
+            self._monitor.log(step, dict(zip(("train/image_height", "train/image_width"), size, strict=True)))
         if isinstance(result, JointEvaluation):
             self._monitor.log(step, task_curves(result))
             if self._config.enabled:

@@ -177,7 +177,7 @@ def test_the_size_is_announced_before_anything_is_written(caplog: pytest.LogCapt
 @pytest.mark.parametrize(
     ("needed", "device", "is_fixed", "reason"),
     [
-        (100, 1000, False, "random crops are cut out of the decoded images on the host"),
+        (100, 1000, False, "crops and sizes that change are made on the host"),
         (100, 0, True, "the network is not on a GPU"),
         (501, 1000, True, "the images need 0.0 MiB, and half of the GPU's free memory is 0.0 MiB"),
     ],

@@ -12,12 +12,13 @@ from PIL import Image
 from tao_lite.cli.dataset import _TARGETS
 from tao_lite.data import convert as writing
 from tao_lite.data.convert import TARGETS
-from tao_lite.data.dataset import load
+from tao_lite.data.dataset import load, read_classmap, splits
 from tao_lite.data.decode import decode
 from tao_lite.data.example import Example, KittiOptions, Options, Split
 from tao_lite.data.formats.tfrecord_example import features
 from tao_lite.data.formats.tfrecord_file import records
 from tao_lite.data.left_out import LeftOut
+from tao_lite.spec.load import load as load_spec
 from tests.data.command import exit_code
 
 WHOLE = KittiOptions(min_height_pixels=0, max_occlusion=3, max_truncation=1)
@@ -287,3 +288,30 @@ def test_classes_that_have_no_name_there_are_refused(
     code, text = convert(capsys, folders, tmp_path / "out", "kitti")
     assert code == 2
     assert "classes can't be named in KITTI labels: a cat, a_cat, dog; rename with class_mapping" in text
+
+
+@pytest.mark.parametrize("target", ["image_folder", "tfrecord"])
+def test_the_order_of_classes_of_a_data_set_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    names = ("zebra", "unseen", "ant")
+    for split in ("train", "valid"):
+        for number in (0, 2):
+            picture = tmp_path / split / "images" / f"{number}.png"
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((20, 24, 3), 60 * number, np.uint8)).save(picture)
+            label = tmp_path / split / "labels" / f"{number}.txt"
+            label.parent.mkdir(exist_ok=True)
+            label.write_text(f"{number} 0.5 0.5 0.8 0.8\n")
+    (tmp_path / "data.yaml").write_text(f"train: train/images\nval: valid/images\nnc: 3\nnames: {list(names)}\n")
+    spec = spec_of(tmp_path / "s.cfg", tmp_path, tmp_path)
+    code, text = convert(capsys, spec, tmp_path / "out", target)
+    assert code == 0, text
+    assert json.loads((tmp_path / "out" / "classmap.json").read_text()) == {"zebra": 0, "unseen": 1, "ant": 2}
+    printed = tmp_path / "printed.cfg"
+    printed.write_text("\n".join(text[text.index("train_config {") :].splitlines()[:2]))
+    for written in (spec, printed):
+        experiment = load_spec(written, stage=None).experiment
+        path = experiment.dataset_config.classmap_path
+        train, _ = splits(experiment, read_classmap(Path(path)) if path else None)
+        assert train.class_names == names

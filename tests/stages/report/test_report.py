@@ -248,6 +248,16 @@ def test_runs_stand_side_by_side_with_what_differs(trained: Path, copied: Path) 
     assert page.row("Parameters")[1] == "-"
 
 
+def test_a_path_is_shown_as_it_was_written(
+    trained: Path, copied: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLOURS_FOLDER", str(colours))
+    spec = (copied / "spec.cfg").read_text().replace(str(colours), "$COLOURS_FOLDER")
+    (copied / "spec.cfg").write_text(spec)
+    page = made(trained, copied, read_data=False)
+    assert page.row("train_config.train_dataset_path") == [f'"{colours}"', '"$COLOURS_FOLDER"']
+
+
 def test_what_the_best_epoch_was_chosen_by_is_told_where_it_is_not_top1(copied: Path) -> None:
     assert "Best epoch by" not in made(copied, read_data=False).text
     summary = json.loads((copied / "train.json").read_text())
