@@ -29,7 +29,7 @@ MODELS = {
 def made(**values: str) -> "subprocess.CompletedProcess[str]":
     words = [f"{name}={value}" for name, value in {**GIVEN, **values}.items()]
     # Without what a `make` around this one has.
-    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    environment = {name: value for name, value in os.environ.items() if name not in ("ARGS", "MAKEFLAGS", "MAKELEVEL")}
     command = ["make", "--no-print-directory", "manifest", *words]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
