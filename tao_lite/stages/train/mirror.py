@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Self
@@ -58,7 +58,7 @@ class Mirror:
                 return
             try:
                 self._bring(self._store, found)
-            except FileNotFoundError:  # a run that still writes has meanwhile saved another one
+            except _GoneError:  # a run that still writes has meanwhile saved another one
                 continue
             _log.info("Brought %d files of the run from %s", len(found["files"]), self._store.url)
             return
@@ -132,7 +132,7 @@ class Mirror:
         for name, one in found["files"].items():
             path, size, digest = self._run.results / name, int(str(one["size"])), sha256()
             with writing.new_file(path, size) as file:
-                for part in store.parts(_object(path, str(one["sha256"])), size):
+                for part in _parts(store, _object(path, str(one["sha256"])), size):
                     digest.update(part)
                     file.write(part)
                 if digest.hexdigest() != one["sha256"]:
@@ -142,6 +142,17 @@ class Mirror:
 
 
 _BEGIN = "bring it back, or begin anew with --fresh, which writes over it"
+
+
+class _GoneError(Exception):
+    """What the mirror named is no longer there."""
+
+
+def _parts(store: Store, name: str, size: int) -> Iterator[bytes]:
+    try:
+        yield from store.parts(name, size)
+    except FileNotFoundError as error:
+        raise _GoneError(name) from error
 
 
 def _object(path: Path, digest: str) -> str:

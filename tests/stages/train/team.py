@@ -28,7 +28,8 @@ def train(
     server = _server()
     assert server.stdin
     assert server.stdout
-    place = {"arguments": list(arguments), "log": str(log), "environment": dict(os.environ)}
+    place = {"arguments": list(arguments), "log": str(log.absolute()), "environment": dict(os.environ)}
+    place |= {"folder": str(Path.cwd())}
     request = {"num_processes": num_processes, "end": end, **place}
     server.stdin.write(json.dumps(request) + "\n")
     server.stdin.flush()
@@ -92,6 +93,7 @@ def _begin(rank: int, port: int, request: Mapping[str, Any]) -> int:
             os.dup2(errors.fileno(), sys.stderr.fileno())
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_processes, "LOCAL_WORLD_SIZE": num_processes}
         place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.chdir(request["folder"])
         os.environ.update({**request["environment"], **{name: str(value) for name, value in place.items()}})
         _note_batches(log / f"rank_{rank}", request["end"] if rank == num_processes - 1 else None)
         main(["train", *request["arguments"]])
