@@ -20,20 +20,20 @@ RUN       := RUNNER=$(RUNNER) VENV=$(VENV) TAO_LITE_IMAGE=$(IMAGE) containers/ru
 COMPOSE   := TAO_LITE_IMAGE=$(IMAGE) PORT=$(PORT) containers/compose
 COMPILE   := uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --no-annotate --no-header
 # All that runs here; trackers are installed by who has them.
-EXTRAS  := train import export openvino pretrained report sign
+EXTRAS  := train import export openvino pretrained remote report sign tune
 PORT    ?= 6006
 PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train evaluate prune retrain transfer export cross-validate quantize inference tensorboard sample-data test test-all faults test-oldest test-container test-podman bench lint format proto lock wheel clean image up down doctor launcher
+.PHONY: help install train evaluate prune retrain transfer export cross-validate tune quantize compress inference tensorboard sample-data test test-all faults test-oldest test-container test-podman test-slurm manifest bench lint format proto lock wheel clean image up down doctor launcher
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  SPEC=$(SPEC)  RESULTS=$(RESULTS)  ARGS=\"--set train_config.n_epochs=5\"  RUNNER=auto|docker|local"
+	@echo "  SPEC=$(SPEC)  RESULTS=$(RESULTS)  ARGS=\"--set train_config.n_epochs=5\"  RUNNER=auto|docker|local|slurm"
 
 install: $(INSTALLED) ## Make .venv with what training needs
 
-train: ## Train the spec, or go on where it stopped
+train: ## Train the spec, or go on where it stopped; RUNNER=slurm NODES=2 GPUS=8 SLURM_ARGS="..." as a job of Slurm
 	@$(RUN) train -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)
 
 evaluate: ## Evaluate the best checkpoint of RESULTS
@@ -55,8 +55,18 @@ export: ## Export the best checkpoint of RESULTS to ONNX
 cross-validate: ## Train once for each part of the data, without it, and predict it; ARGS="--folds 5"
 	@$(RUN) cross-validate -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)
 
+tune: ## Search for better values of fields: specs/tune_spec.cfg (or SPEC)
+	@$(RUN) tune -e "$(if $(filter command line,$(origin SPEC)),$(SPEC),specs/tune_spec.cfg)" \
+	  -r "$(if $(filter command line,$(origin RESULTS)),$(RESULTS),results/tune)" $(ARGS)
+
 quantize: ## Make an INT8 ONNX file of the best checkpoint of RESULTS
 	@$(RUN) quantize -e "$(SPEC)" -r "$(RESULTS)" $(ARGS)
+
+compress: ## Find the smallest network that is as good as that of classification_spec.cfg, and package it
+	@$(MAKE) --no-print-directory train SPEC=specs/classification_spec.cfg RESULTS=results/classification_spec ARGS=
+	@$(RUN) compress -e "$(if $(filter command line,$(origin SPEC)),$(SPEC),specs/compress_spec.cfg)" \
+	  -m results/classification_spec/weights/best.pth \
+	  -r "$(if $(filter command line,$(origin RESULTS)),$(RESULTS),results/compress_spec)" $(ARGS)
 
 inference: ## Classify the images in the folder IMAGES with the best checkpoint of RESULTS
 	@$(RUN) inference -e "$(SPEC)" -r "$(RESULTS)" -d "$(or $(IMAGES),$(error IMAGES=folder says what to classify))" $(ARGS)
@@ -81,6 +91,9 @@ doctor: ## Say what works on this machine and what to do about the rest
 	@test -e $(INSTALLED) || $(MAKE) --no-print-directory launcher
 	@TAO_LITE_IMAGE=$(IMAGE) $(BIN)/tao-lite doctor $(ARGS)
 
+manifest: ## Print what Kubernetes needs to train SPEC; IMAGE= DATA_CLAIM= RESULTS_CLAIM= NODES=2 GPUS=8 KIND=job|trainjob
+	@SPEC="$(SPEC)" IMAGE="$(if $(filter-out file,$(origin IMAGE)),$(IMAGE),$(TAO_LITE_IMAGE))" $(PYTHON) containers/kubernetes/manifest.py $(ARGS)
+
 sample-data: install ## Draw the sample data set in data/sample
 	$(BIN)/tao-lite dataset sample -o data/sample $(ARGS)
 
@@ -101,6 +114,9 @@ test-container: $(INSTALLED) ## Run the tests of image, launcher and TensorBoard
 
 test-podman: $(INSTALLED) ## The same with Podman, as root and rootless; SHORT=1 the most important ones
 	ENGINE=podman tests/container/run $(ARGS)
+
+test-slurm: $(INSTALLED) ## Run the tests of RUNNER=slurm on a Slurm of two nodes (as root, on Debian)
+	tests/cluster/run $(ARGS)
 
 bench: $(PEERS) ## Measure beside other programs, about 20 minutes, and write the table of tests/bench/README.md; ARGS=--gpu
 	@for name in loaders step end_to_end; do $(BIN)/python -m tests.bench.$$name $(ARGS) || exit; done

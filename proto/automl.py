@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 FOLDER = Path("automl")
+# What is searched unless the user names fields: between their usual values.
+SEARCHED = (
+    "train_config.lr_config.cosine.learning_rate",
+    "train_config.reg_config.weight_decay",
+    "train_config.optimizer.sgd.momentum",
+    "train_config.batch_size_per_gpu",
+    "train_config.label_smoothing",
+    "train_config.mixup_alpha",
+    "train_config.random_erasing",
+    "train_config.enable_random_crop",
+    "train_config.enable_color_augmentation",
+)
 
-# What is searched unless the user names fields: between which values. It draws evenly, so the ranges are narrow.
-SEARCHED: Mapping[str, Mapping[str, Any]] = {
-    "train_config.lr_config.cosine.learning_rate": {"minimum": 0.002, "maximum": 0.1},
-    "train_config.reg_config.weight_decay": {"minimum": 0, "maximum": 0.001},
-    "train_config.optimizer.sgd.momentum": {"minimum": 0.8, "maximum": 0.98},
-    "train_config.batch_size_per_gpu": {"minimum": 16, "maximum": 256, "math_cond": "^ 2"},
-    "train_config.label_smoothing": {"minimum": 0, "maximum": 0.2},
-    "train_config.mixup_alpha": {"minimum": 0, "maximum": 0.4},
-    "train_config.random_erasing": {"minimum": 0, "maximum": 0.5},
-    "train_config.enable_random_crop": {},
-    "train_config.enable_color_augmentation": {},
-}
 # What a trial is told beside its spec; the library writes both. It looks for the second by this name.
 RESULTS, RESUME = "results_dir", "resume_training_checkpoint_path"
 
@@ -89,13 +89,24 @@ def _property(field: "FieldDescriptor", path: str, default: Any) -> dict[str, An
     from tao_lite.spec import schema as ours
 
     meaning = {"description": reference.meaning(field)}
-    if block := ours.block_type(field):
-        return {"type": "object", **meaning, "properties": _properties(block, path, default or {})}
     if field.is_repeated:
         return {"type": "array", **meaning}
+    if block := ours.block_type(field):
+        return {"type": "object", **meaning, "properties": _properties(block, path, default or {})}
     default = _default(field) if default is None else default
-    searched = {"automl_enabled": True, **SEARCHED[path]} if path in SEARCHED else {}
+    searched = {"automl_enabled": True, **_searched(path)} if path in SEARCHED else {}
     return {**_kind(field), **meaning, **({} if default is None else {"default": default}), **searched}
+
+
+def _searched(path: str) -> dict[str, Any]:
+    from tao_lite.spec.searched import USUAL
+
+    if path not in USUAL:
+        return {}
+    usual = USUAL[path]
+    # The library draws evenly, where ours counts in factors.
+    least = 0 if usual.is_log and usual.is_off_at_zero else usual.minimum
+    return {"minimum": least, "maximum": usual.maximum, **({"math_cond": "^ 2"} if usual.is_power_of_two else {})}
 
 
 def _kind(field: "FieldDescriptor") -> dict[str, Any]:

@@ -40,7 +40,8 @@ first two lines of each file here tell editors and linters of text format which 
 What the fields are for is told by the guides: [data](guides/data.md), [training](guides/training.md),
 [precision](guides/precision.md), [networks and weights](guides/networks_and_weights.md),
 [transfer learning](guides/transfer.md), [several tasks](guides/multitask.md), [pruning](guides/pruning.md),
-[monitoring](guides/monitoring.md), [weak groups and heat maps](guides/groups_and_heat_maps.md),
+[search](guides/search.md), [monitoring](guides/monitoring.md),
+[weak groups and heat maps](guides/groups_and_heat_maps.md),
 [deployment](guides/deployment.md), [coming from TAO](guides/coming_from_tao.md) and
 [the files of a run](guides/files_of_a_run.md).
 """

@@ -26,7 +26,7 @@ from tao_lite.errors import CheckpointError
 from tao_lite.files import plain, reading, writing
 from tao_lite.models import architectures
 from tao_lite.models.weights import payload, weight_files
-from tao_lite.pruning import surgery
+from tao_lite.pruning import blocks, surgery
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import paths
 
@@ -117,12 +117,13 @@ def is_ours(path: Path) -> bool:
 
 
 def network(checkpoint: Checkpoint) -> nn.Module:
-    """The network of a checkpoint on the CPU, with the widths its tensors have.
+    """The network of a checkpoint on the CPU, with the residual blocks and the widths that its tensors have.
 
     Raises:
         CheckpointError: its tensors are not those of the network that its spec names.
     """
     built = architectures.build(checkpoint.experiment.model_config, len(checkpoint.class_names))
+    blocks.remove_absent(built, checkpoint.network)
     surgery.resize_like(built, checkpoint.network)
     try:
         built.load_state_dict(dict(checkpoint.network))

@@ -6,6 +6,7 @@ TaoLiteError
 ├── CheckpointError   weights that can't be read or don't fit
 ├── PruneError        what can't be pruned as asked
 ├── RunError          the results folder, the device, a run that can't go on
+│   └── LostError     another process or machine is lost: the same command may go on
 ├── ReadError         what the system can't read now, whatever the file holds
 └── LaunchError       containers and processes
 """
@@ -18,6 +19,8 @@ from itertools import islice
 USER_ERROR = 2
 """Exit code of the program for these."""
 
+TRY_AGAIN = 75
+"""That of LostError: by it Kubernetes, for one, tells a run that is to be begun again from one that is wrong."""
 
 _MOST_LISTED = 20
 _BRIEF = reprlib.Repr()
@@ -25,7 +28,9 @@ _BRIEF.maxstring = _BRIEF.maxother = 100
 
 
 class TaoLiteError(Exception):
-    """Something the user can put right: shown without a traceback, exit code 2."""
+    """Something the user can put right: shown without a traceback."""
+
+    exit_code = USER_ERROR
 
 
 class SpecError(TaoLiteError):
@@ -48,8 +53,22 @@ class RunError(TaoLiteError):
     """The run can't start or go on: folder in use, disk full, non-finite loss."""
 
 
+class LostError(RunError):
+    """Another process, or its machine, has ended, does not answer or never came; this one may have no fault."""
+
+    exit_code = TRY_AGAIN
+
+
 class DivergedError(RunError):
     """The loss is no longer finite: another seed or other images may train well with the same settings."""
+
+
+class InUseError(RunError):
+    """Another process is at work in the results folder."""
+
+
+class InaccurateError(RunError):
+    """The INT8 file would lose more accuracy than is allowed: the network itself is as it was."""
 
 
 class ReadError(TaoLiteError):

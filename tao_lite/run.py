@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from tao_lite.errors import RunError, printable
+from tao_lite.errors import InUseError, RunError, printable
 from tao_lite.files import writing
 
 if TYPE_CHECKING:
@@ -114,6 +114,37 @@ class Run:
         """What the benchmark found, in the form that the ending says: benchmark.md, benchmark_curves.svg."""
         return self.results / f"benchmark{ending}"
 
+    def size(self, share: float) -> Path:
+        """Results folder of a network of that share of the multiply-accumulates."""
+        return self.results / "sizes" / f"{share:g}"
+
+    @property
+    def retrained(self) -> Path:
+        """Results folder of the last training of a network of some size."""
+        return self.results / "retrained"
+
+    @property
+    def quantised(self) -> Path:
+        """Results folder of the quantisation of a network of some size."""
+        return self.results / "quantised"
+
+    @property
+    def float_onnx(self) -> Path:
+        return self.weights / "float.onnx"
+
+    @property
+    def int8_onnx(self) -> Path:
+        return self.weights / "int8.onnx"
+
+    def compress_file(self, ending: str) -> Path:
+        """What a compression found, in the form that the ending says: compress.md, compress.png."""
+        return self.results / f"compress{ending}"
+
+    @property
+    def smallest(self) -> Path:
+        """The package of the smallest network that keeps the accuracy."""
+        return self.results / "smallest"
+
     def fold(self, number: int) -> Path:
         """Results folder of a fold's training, counted from 1."""
         return self.results / f"fold_{number}"
@@ -122,6 +153,32 @@ class Run:
     def folds_csv(self) -> Path:
         """What each image was taken for by the network that was trained without it."""
         return self.results / "folds.csv"
+
+    def trial(self, number: int) -> Path:
+        """Results folder of a trial of a search, counted from 0."""
+        return self.results / f"trial_{number:03d}"
+
+    @property
+    def journal(self) -> Path:
+        """All that a search knows, in Optuna's form."""
+        return self.results / "study.journal"
+
+    @property
+    def tuned(self) -> Path:
+        """The spec that a search found."""
+        return self.results / "tuned.cfg"
+
+    def tuned_by(self, number: int) -> Path:
+        """The spec of a trial that none beats in all objectives."""
+        return self.results / f"tuned_{number:03d}.cfg"
+
+    def tune_file(self, ending: str) -> Path:
+        """The trials of a search, in the form that the ending says: tune.csv."""
+        return self.results / f"tune{ending}"
+
+    def worker_log(self, worker: int) -> Path:
+        """What a further process of a search says."""
+        return self.results / f"worker_{worker}.log"
 
     @property
     def sensitivity_picture(self) -> Path:
@@ -192,6 +249,16 @@ class Run:
     def lock(self) -> Path:
         return self.results / ".lock"
 
+    @property
+    def study_lock(self) -> Path:
+        """Held by the process that reads and writes what a search knows."""
+        return self.results / ".study.lock"
+
+    @property
+    def trial_lock(self) -> Path:
+        """Held by the process that trains the trial of this folder."""
+        return self.results / ".trial.lock"
+
     def summary(self, stage: str) -> Path:
         return _summary(self.results, stage)
 
@@ -235,7 +302,8 @@ class Run:
         What writers that were killed have left there is removed.
 
         Raises:
-            RunError: another process holds it, or the folder can't be made.
+            InUseError: another process holds it.
+            RunError: the folder can't be made.
         """
         if not self.is_main:
             yield
@@ -291,7 +359,7 @@ class Run:
         except BlockingIOError as error:
             lock.seek(0)
             holder = printable(lock.read(200).decode("utf-8", "replace").strip()) or "another run"
-            raise RunError(
+            raise InUseError(
                 f"{self.results}: in use by {holder}; wait for it or choose another folder with -r"
             ) from error
         now = time.strftime("%Y-%m-%d %H:%M:%S")

@@ -120,7 +120,7 @@ def test_every_program_file_that_a_page_names_exists(page: Path) -> None:
 
 
 def test_the_architecture_tells_every_room_on_its_floor() -> None:
-    told = re.findall(r"^\| (\d) \| `([\w/]+)` \|", ARCHITECTURE.read_text(), re.MULTILINE)
+    told = re.findall(r"^\| (\d+) \| `([\w/]+)` \|", ARCHITECTURE.read_text(), re.MULTILINE)
     assert told == [(str(len(FLOORS) - 1 - depth), room) for depth, rooms in enumerate(FLOORS) for room in rooms]
 
 

@@ -65,7 +65,7 @@ def test_a_rank_that_stands_still_ends_the_run_within_the_timeout_and_is_named(
     os.kill(process_of_rank(rank, tmp_path / "results"), signal.SIGSTOP)
     began = time.monotonic()
     _, errors = training.communicate()
-    assert training.returncode == 2, errors
+    assert training.returncode == 75, errors
     # Torch takes some seconds to end a process.
     assert time.monotonic() - began < 12 + 5
     assert re.search(
@@ -82,7 +82,7 @@ def test_the_one_left_names_the_rank_that_died(
     """FIELD.md B6, FAULTS.md 18."""
     os.kill(process_of_rank(1, tmp_path / "results"), number)
     _, errors = training.communicate()
-    assert training.returncode == 2, errors
+    assert training.returncode == 75, errors
     assert re.search(r"Error: rank 1 has ended, or can't be reached any more, after step \d+ of the run", errors)
     assert f"rank 1 was killed by {number.name}\n" in errors
     assert "Traceback" not in errors
@@ -102,12 +102,28 @@ def test_an_error_of_one_rank_ends_both(colours: Path, tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+def processes(results: Path) -> list[int]:
+    """The launcher, the agent and the ranks of a training."""
+    lines = {int(path.parent.name): path.read_text() for path in Path("/proc").glob("[0-9]*/cmdline")}
+    return [number for number, line in lines.items() if str(results) in line]
+
+
+@pytest.mark.parametrize(
+    ("number", "is_for_all"),
+    [
+        (signal.SIGTERM, False),
+        pytest.param(signal.SIGHUP, False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, True, marks=pytest.mark.slow, id="to each, as by Slurm"),
+    ],
+)
 def test_two_processes_save_when_they_are_asked_to_stop(
-    training: "subprocess.Popen[str]", tmp_path: Path, number: signal.Signals
+    training: "subprocess.Popen[str]", tmp_path: Path, number: signal.Signals, is_for_all: bool
 ) -> None:
     """FIELD.md B9."""
-    training.send_signal(number)
+    asked = processes(tmp_path / "results") if is_for_all else [training.pid]
+    assert len(asked) == (4 if is_for_all else 1)
+    for process in asked:
+        os.kill(process, number)
     _, errors = training.communicate()
     assert training.returncode == 128 + signal.SIGTERM, errors
     assert "the same command goes on there" in errors

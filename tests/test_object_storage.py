@@ -317,7 +317,7 @@ def test_a_reader_finds_a_whole_run_whenever_it_looks(tmp_path: Path, way: s3.Wa
 
     writer = threading.Thread(target=write)
     writer.start()
-    epochs = []
+    epochs = list[int]()
     while not is_over.is_set():
         copy = Run(results=tmp_path / f"copy_{len(epochs)}", world=run.world)
         Mirror(copy, url, 10).fetch()

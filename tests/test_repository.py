@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # The rooms of the package, top down. Imports point down only, never to another room of the floor.
 FLOORS = (
     ("cli", "__init__"),
-    ("stages/prune", "stages/cross_validate", "stages/audit"),
-    ("stages/train", "stages/report", "stages/benchmark", "stages/quantize"),
+    ("stages/compress",),
+    ("stages/prune", "stages/quantize", "stages/cross_validate", "stages/audit", "stages/tune"),
+    ("stages/train", "stages/report", "stages/benchmark"),
     ("stages/evaluate", "stages/export", "stages/inference", "stages/preflight"),
     ("training", "stages/dataset", "stages/select"),
     ("monitor", "checkpoint", "compat"),
@@ -95,6 +96,8 @@ OPENERS = {
     "data/cache/key.py": "our own code",
     "data/formats/shard_index.py": "a tar file that reading has opened",
     "data/remote/shards.py": "the shard cache's own files, each checked by its sha256",
+    "data/index.py": "our own code, and folders to lock",
+    "files/arrays.py": "our own file, which has a checksum and is mapped",
     "launcher/container.py": "/dev/null",
     "launcher/doctor.py": "/proc",
     "launcher/image.py": "our own package, read by a bare Python",

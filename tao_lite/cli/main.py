@@ -1,6 +1,7 @@
 """The command line: arguments to spec to stage, and exit codes. A command is imported when it is asked for.
 
-Exit codes: 0 success, 1 our fault, 2 the user's, 128 + signal when the run was stopped (130 for Ctrl-C).
+Exit codes: 0 success, 1 our fault, 2 the user's, 75 another process was lost, 128 + signal when the run was stopped
+(130 for Ctrl-C).
 """
 
 import importlib
@@ -20,6 +21,7 @@ OUR_FAULT, CTRL_C = 1, 130
 # Each command's name, which is its module's in this folder (- is _ there), and what it is called there.
 _COMMANDS = {
     "benchmark": "benchmark",
+    "compress": "compress",
     "cross-validate": "cross_validate",
     "dataset": "dataset_group",
     "doctor": "doctor_command",
@@ -31,6 +33,7 @@ _COMMANDS = {
     "report": "report_command",
     "spec": "spec_group",
     "train": "train",
+    "tune": "tune",
     "verify": "verify_command",
 }
 
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = USER_ERROR
     except TaoLiteError as error:
         click.echo(f"Error: {shown(str(error))}", err=True)
-        code = USER_ERROR
+        code = error.exit_code
     except OSError as error:
         logging.getLogger(__name__).debug("where it happened", exc_info=True)
         click.echo(f"Error: {shown(str(error.filename or 'a file'))}: {error.strerror or error}", err=True)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 _PRUNE_FIELDS = (
     *("output_path", "normalizer", "equalization_criterion", "pruning_granularity", "pruning_threshold"),
     *("min_num_filters", "criterion", "criterion_batches", "ranking"),
-    *("target_ratio", "target_macs", "max_accuracy_drop", "rounds", "retrain_epochs"),
+    *("target_ratio", "target_macs", "target_latency", "max_accuracy_drop", "rounds", "retrain_epochs", "blocks"),
 )
 # How much is pruned: one of these decides, and one on the command line replaces all of the spec's.
-_PRUNE_TARGETS = ("target_ratio", "target_macs", "max_accuracy_drop")
+_PRUNE_TARGETS = ("target_ratio", "target_macs", "target_latency", "max_accuracy_drop")
 
 
 @click.command()
@@ -52,9 +52,16 @@ _PRUNE_TARGETS = ("target_ratio", "target_macs", "max_accuracy_drop")
 )
 @click.option("--target_ratio", type=float, help="Share of the parameters to keep, in place of a threshold.")
 @click.option("--target_macs", type=float, help="Share of the multiply-accumulates to keep.")
+@click.option("--target_latency", help="Time of one image to come to: a share of today's such as 0.5, or 2.5ms.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["torch", "onnxruntime", "openvino"]),
+    help="What --target_latency is measured in.  [default: torch]",
+)
 @click.option("--max_accuracy_drop", type=float, help="Loss of validation top-1, or best_metric, to allow, 0 to 1.")
 @click.option("--rounds", type=int, help="Reach the target in so many rounds, each followed by training.")
 @click.option("--retrain_epochs", type=int, help="Epochs of training after each round, or of --compare.  [default: 3]")
+@click.option("--blocks", type=int, help="Residual blocks to take out as a whole, those that cost least.")
 @click.option("--sensitivity", is_flag=True, help="Measure what pruning each layer alone costs, prune nothing.")
 @click.option("--compare", is_flag=True, help="Measure all criteria at that size, before and after retraining.")
 @click.option("--dry_run", is_flag=True, help="Show what would go, write nothing.")
@@ -85,7 +92,8 @@ def prune(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
 
     given = {name: rest.pop(name) for name in _PRUNE_FIELDS}
     if any(given[name] is not None for name in (*_PRUNE_TARGETS, "pruning_threshold")):
-        given |= {name: given[name] or 0 for name in _PRUNE_TARGETS}
+        given |= {name: given[name] or ("" if name == "target_latency" else 0) for name in _PRUNE_TARGETS}
+    given["runtime"] = (rest.pop("runtime") or "").upper() or None
     fields = {f"prune_config.{name}": value for name, value in given.items()}
     excluded = rest.pop("excluded_layers")
     if excluded:

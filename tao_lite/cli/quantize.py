@@ -21,7 +21,12 @@ _FIELDS = ("method", "target", "max_accuracy_drop", "num_images", "image_dir")
 @click.command()
 @spec_file(required=False)
 @click.option("-m", "--model", type=PATH, help="Checkpoint.  [default: the best of the results folder]")
-@click.option("-o", "--output_file", type=PATH, help="Default: the name of the checkpoint, ending in _int8.onnx.")
+@click.option(
+    "-o",
+    "--output_file",
+    type=PATH,
+    help="Default: the name of the checkpoint, ending in _int8.onnx; for OPENVINO _int8_openvino/model.xml.",
+)
 @click.option("--static_batch_size", type=int, default=-1, help="Images per batch.  [default: -1, any number]")
 @click.option(
     "--input",
@@ -35,13 +40,15 @@ _FIELDS = ("method", "target", "max_accuracy_drop", "num_images", "image_dir")
     type=click.Choice(["MINMAX", "ENTROPY", "PERCENTILE"]),
     help="How a tensor's range is found.  [default: MINMAX]",
 )
-@click.option("--target", type=click.Choice(["CPU", "TENSORRT"]), help="What the file is for.  [default: CPU]")
+@click.option(
+    "--target", type=click.Choice(["CPU", "TENSORRT", "OPENVINO"]), help="What the file is for.  [default: CPU]"
+)
 @click.option("--max_accuracy_drop", type=float, help="Loss of top-1, or best_metric, to allow.  [default: 0.005]")
 @click.option("--num_images", type=int, help="Images to calibrate on.  [default: 256, or all if there are fewer]")
 @click.option("--image_dir", type=PATH, help="Folder of images to calibrate on.  [default: training images]")
 @common
 def quantize(spec_file: Path | None, model: Path | None, **rest: Any) -> int:
-    """Make an INT8 ONNX file of a checkpoint, kept only if it is nearly as accurate as in FP32."""
+    """Make an INT8 file of a checkpoint, kept only if it is nearly as accurate as in FP32."""
     given = {name: rest.pop(name) for name in _FIELDS}
     form = {"kind": rest.pop("kind"), "batch_size": rest.pop("static_batch_size")}
     return run(rest, given, form, spec_file=spec_file, model=model)
@@ -105,11 +112,14 @@ def run(
         refuse_deployed(model)  # before a spec is sought in it
 
     def stage(spec: "Spec", run: "Run") -> "Summary":
+        from tao_lite.spec import classification_pb2 as pb
         from tao_lite.stages.export.export import Form
         from tao_lite.stages.quantize.quantize import quantize as quantize_stage
 
         source = model or run.best
         path = onnx_file(output or source.with_name(f"{source.stem}_int8.onnx"))
+        if spec.experiment.quantize_config.target == pb.QuantizeTarget.OPENVINO:
+            path = output or source.with_name(f"{source.stem}_int8_openvino") / "model.xml"
         return quantize_stage(spec, run, source, Form(path=path, **form))
 
     return start("quantize", stage, options(rest, named(fields)), spec_file=spec_file, model=model)

@@ -7,6 +7,7 @@ from pathlib import Path
 from tao_lite.data.example import KittiOptions, MultitaskOptions, Options, RemoteOptions, Split, TfrecordOptions
 from tao_lite.data.formats import table
 from tao_lite.data.left_out import LeftOut
+from tao_lite.files.places import own_cache
 from tao_lite.spec import classification_pb2 as pb
 
 TRAIN = "train_config.train_dataset_path"
@@ -78,6 +79,7 @@ def options_of(experiment: pb.Experiment, field: str, report: LeftOut | None = N
         coco_image_dir=config.coco_image_dir,
         group_pattern=config.group_pattern,
         full_scale=config.full_scale,
+        index_dir=cache_folder(experiment),
         written=_if_relative(_written(experiment, field)),
     )
 
@@ -94,6 +96,12 @@ def report_of(experiment: pb.Experiment, name: str, *, is_logged: bool = True) -
         max_bad_share=_decimal(config.max_bad_share),
         is_logged=is_logged,
     )
+
+
+def cache_folder(experiment: pb.Experiment) -> Path:
+    """Where what can be made again is kept."""
+    wanted = experiment.dataset_config.cache_dir
+    return root_of(wanted) if wanted else own_cache()
 
 
 def root_of(path: str) -> Path:

@@ -7,6 +7,7 @@ import numpy as np
 
 from tao_lite.data.dataset import DataSet
 from tao_lite.data.example import Example
+from tao_lite.data.examples import Examples
 from tao_lite.errors import SpecError
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.bind import did_you_mean
@@ -29,7 +30,7 @@ def class_weights(config: pb.TrainConfig, data: DataSet, kinds: Kinds | None = N
     """
     if data.tasks:
         return _of_tasks(config, kinds or {}, data)
-    counts = Counter(example.label for example in data.examples)
+    counts = Examples.of(data.examples).counts()
     if config.class_weights:
         given = {name: as_written(weight) for name, weight in config.class_weights.items()}
         weights = _scaled(_given(given, data.class_names), counts)
@@ -59,15 +60,17 @@ def weights_by_count(counts: Mapping[str, int], kind: "pb.ClassWeighting.Kind.Va
     return _scaled({name: (1 - BETA) / (1 - BETA**count) for name, count in counts.items()}, counts)
 
 
-def evenly(examples: Sequence[Example], count: int) -> tuple[Example, ...]:
+def evenly(examples: Sequence[Example], count: int) -> Examples:
     """At most so many, of each class equally many as far as they go; always the same ones of the same examples."""
+    all_of_them = Examples.of(examples)
+    labels, ids = all_of_them.texts("label")[:], all_of_them.ids("label")
     seen = Counter[str]()
     ranked = []
     for position in np.random.default_rng(0).permutation(len(examples)).tolist():
-        label = examples[position].label
+        label = labels[ids[position]]
         ranked.append((seen[label], label, position))
         seen[label] += 1
-    return tuple(examples[position] for _, _, position in sorted(ranked)[:count])
+    return all_of_them.where(np.array([position for _, _, position in sorted(ranked)[:count]], np.int64))
 
 
 def _scaled(weights: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, float]:

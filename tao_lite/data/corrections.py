@@ -6,12 +6,15 @@ The lists are CSV files as `dataset audit` and its page write them; the data the
 import logging
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from tao_lite.data.asked import root_of
 from tao_lite.data.example import Example
+from tao_lite.data.examples import Examples
 from tao_lite.data.formats.class_names import read_classmap
 from tao_lite.data.formats.manifest_rows import Row, columns, is_json, no_column, rows
 from tao_lite.data.left_out import EXCLUDED, LeftOut
@@ -82,24 +85,29 @@ class Corrections:
     def __bool__(self) -> bool:
         return bool(self.excluded or self.relabelled)
 
-    def applied(self, examples: list[Example], report: LeftOut, class_names: Iterable[str]) -> list[Example]:
+    def applied(self, found: Sequence[Example], report: LeftOut, class_names: Iterable[str]) -> Examples:
         """The examples that are left, with the classes that they get; `class_names` are the classes there are.
 
         Raises:
             DataError: a row names no such class, another label than the data have, or no box of several; or nothing is
                 left.
         """
+        examples = Examples.of(found)
         if not self:
             return examples
         self._known.update(class_names)
-        number = Counter(_path(one) for one in examples)
-        given = [self._relabelled(one, number) for one in examples]
-        kept = [one for one in given if not self._is_excluded(one, report)]
-        if not kept:
-            raise DataError(f"{EXCLUDE}: names all {len(given)} examples of {report.name}; take rows out of it")
-        changed = sum(bool(one.annotated) for one in kept)
-        _log.info("%s: %d labels were corrected, %d left out", report.name, changed, len(given) - len(kept))
-        return kept
+        named = {path for path, _ in (*self.relabelled, *self.excluded)}
+        places = [place for place, path in enumerate(map(os.path.normpath, examples.paths())) if path in named]
+        concerned = [(place, examples[place]) for place in places]
+        number = Counter(_path(one) for _, one in concerned)
+        given = [(place, self._relabelled(one, number)) for place, one in concerned]
+        left_out = [place for place, one in given if self._is_excluded(one, report)]
+        if len(left_out) == len(examples):
+            raise DataError(f"{EXCLUDE}: names all {len(examples)} examples of {report.name}; take rows out of it")
+        relabelled = {place: one.label for place, one in given if one.annotated}
+        changed = len(relabelled.keys() - set(left_out))
+        _log.info("%s: %d labels were corrected, %d left out", report.name, changed, len(left_out))
+        return examples.relabelled(relabelled).where(np.delete(np.arange(len(examples)), left_out))
 
     def verify(self) -> None:
         """Name the rows that no example was found for, when all data sets have been read.

@@ -3,15 +3,14 @@
 import hashlib
 import logging
 import os
-from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from tao_lite.data import depth, look_alikes
+from tao_lite.data import depth, index, look_alikes
 from tao_lite.data.asked import (
     EVALUATION,
     TRAIN,
@@ -24,6 +23,7 @@ from tao_lite.data.asked import (
 )
 from tao_lite.data.corrections import Corrections
 from tao_lite.data.example import Example, Options
+from tao_lite.data.examples import Examples
 from tao_lite.data.folds import Fold
 from tao_lite.data.formats import split_folders, table
 from tao_lite.data.formats.class_names import read_classmap, refuse_unusable
@@ -36,6 +36,7 @@ from tao_lite.errors import DataError
 from tao_lite.files.places import url_of
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import tasks
+from tao_lite.spec.paths import data_folder
 from tao_lite.spec.tasks import Tasks
 
 __all__ = [
@@ -57,7 +58,7 @@ _log = logging.getLogger(__name__)
 class DataSet:
     """Examples, the classes of the network, and what is left out; a label's index is its position in class_names."""
 
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     class_names: tuple[str, ...]
     report: LeftOut = field(default_factory=LeftOut, compare=False, repr=False)
     tasks: Tasks = ()
@@ -69,13 +70,12 @@ class DataSet:
 
     def labels(self) -> npt.NDArray[np.int64]:
         """Index of each example's class among `label_names`."""
-        index_of = {name: index for index, name in enumerate(self.label_names)}
-        return np.array([index_of[example.label] for example in self.examples], np.int64)
+        return Examples.of(self.examples).by_label({name: index for index, name in enumerate(self.label_names)})
 
     def weights(self) -> npt.NDArray[np.float32] | None:
         """How much the loss of each example's label counts; they average 1. None where all count alike."""
-        weights = np.array([example.weight for example in self.examples])
-        if not len(weights) or (weights == weights[0]).all():
+        weights = Examples.of(self.examples).numbers("weight")
+        if weights is None or not len(weights) or (weights == weights[0]).all():
             return None
         return np.asarray(weights / weights.mean(), np.float32)
 
@@ -84,10 +84,12 @@ class DataSet:
         if not self.tasks:
             return self.labels()
         index_of = {name: index for index, name in enumerate(self.class_names)}
-        found = np.full((len(self.examples), len(self.class_names)), -1, np.int8)
-        for row, example in zip(found, self.examples, strict=True):
-            tasks.mark(row, self.tasks, example.labels, index_of)
-        return found
+        examples = Examples.of(self.examples)
+        labels = examples.labels() or [()]
+        found = np.full((len(labels), len(self.class_names)), -1, np.int8)
+        for row, one in zip(found, labels, strict=True):
+            tasks.mark(row, self.tasks, one, index_of)
+        return found[examples.ids("labels")] if examples.labels() else found.repeat(len(examples), axis=0)
 
 
 def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tuple[DataSet, DataSet]:
@@ -106,7 +108,7 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
     corrections = Corrections.of(experiment)
     training = corrections.applied(training, train_report, names)
     _compare_classes(TRAIN, training, names, "the class map")
-    labels = sorted({label for example in training for label in example.classes})
+    labels = sorted(training.class_names())
     several = tasks.of(experiment, names)
     _refuse_unfit(several, experiment.dataset_config.multitask, train_path)
     if not several and len(class_names or labels) < 2:
@@ -127,8 +129,8 @@ def splits(experiment: pb.Experiment, class_names: Sequence[str] | None) -> tupl
     _compare_classes(VALIDATION, validation, names, "the training data")
     _log.info("%d examples for training, %d for validation; %d classes", len(training), len(validation), len(names))
     return (
-        DataSet(tuple(training), names, train_report, several),
-        DataSet(tuple(validation), names, val_report, several),
+        DataSet(training, names, train_report, several),
+        DataSet(validation, names, val_report, several),
     )
 
 
@@ -156,16 +158,16 @@ def evaluation(experiment: pb.Experiment, class_names: Sequence[str] | None) -> 
     if field == VALIDATION:
         examples = Corrections.of(experiment).applied(examples, report, names)
     _compare_classes(field, examples, names, "the network", _FOR_THE_NETWORK)
-    return DataSet(tuple(examples), names, report, tasks.of(experiment, names))
+    return DataSet(examples, names, report, tasks.of(experiment, names))
 
 
-def own_names(experiment: pb.Experiment, field: str, path: str, examples: Collection[Example]) -> tuple[str, ...]:
+def own_names(experiment: pb.Experiment, field: str, path: str, examples: Sequence[Example]) -> tuple[str, ...]:
     """The classes of the data set that this field names, in its own order where it has one; all that it says it has."""
-    labels = {label for example in examples for label in example.classes}
+    labels = Examples.of(examples).class_names()
     return table.class_names(root_of(path), format_of(experiment), options_of(experiment, field), labels)
 
 
-def load(root: Path, kind: str, options: Options) -> list[Example]:
+def load(root: Path, kind: str, options: Options) -> Examples:
     """The examples of `root`, a folder or a file; `kind` is a name in FORMATS, or AUTO.
 
     Raises:
@@ -182,10 +184,13 @@ def load(root: Path, kind: str, options: Options) -> list[Example]:
     if kind == "AUTO":
         kind = detect(root, options)
         _log.info("%s: recognised as %s", root, kind)
-    examples = grouped(FORMATS[kind](root, options), options.group_pattern)
-    refuse_unusable({example.label: example.path for example in examples if not example.labels})
+    above = f"{root if root.is_dir() else data_folder(root)}/"
+    examples = index.examples(
+        root, kind, options, lambda: grouped(Examples.of(FORMATS[kind](root, options), above), options.group_pattern)
+    )
+    refuse_unusable({} if examples.labels() else examples.last_paths())
     if options.full_scale:
-        examples = [replace(example, full_scale=options.full_scale) for example in examples]
+        examples = examples.scaled(options.full_scale)
     if said := depth.remark(depth.sampled(examples), options.full_scale):
         _log.warning("%s: %s", options.name, said)
     if options.report.total:
@@ -194,7 +199,7 @@ def load(root: Path, kind: str, options: Options) -> list[Example]:
     return examples
 
 
-def held_out(examples: Collection[Example], config: pb.DatasetConfig) -> tuple[list[Example], list[Example]]:
+def held_out(examples: Sequence[Example], config: pb.DatasetConfig) -> tuple[Examples, Examples]:
     """Training and validation examples where nothing else says which they are: by the fold, else by val_split.
 
     Raises:
@@ -206,7 +211,7 @@ def held_out(examples: Collection[Example], config: pb.DatasetConfig) -> tuple[l
     return Fold(num_folds=fold.num_folds, number=fold.number, seed=fold.seed).divide(examples)
 
 
-def divide(examples: Collection[Example], val_split: float) -> tuple[list[Example], list[Example]]:
+def divide(given: Sequence[Example], val_split: float) -> tuple[Examples, Examples]:
     """Training and validation examples, disjoint; no group is torn.
 
     A group's side depends on its name only, so it is the same in every run and stays when others are added. The
@@ -215,31 +220,33 @@ def divide(examples: Collection[Example], val_split: float) -> tuple[list[Exampl
     Raises:
         DataError: one of them is empty.
     """
-    shares = {group: _share(group) for group in {example.group for example in examples}}
-    held_out = {group for group, share in shares.items() if share < val_split}
-    groups_of: dict[str, set[str]] = {}
-    for example in examples:
-        for label in example.classes:
-            groups_of.setdefault(label, set()).add(example.group)
-    for _, groups in sorted(groups_of.items()):
-        if groups <= held_out:
-            held_out.remove(max(groups, key=lambda group: (shares[group], group)))
-    training = [example for example in examples if example.group not in held_out]
-    validation = [example for example in examples if example.group in held_out]
+    examples = Examples.of(given)
+    groups, numbers = examples.texts("group"), examples.ids("group")
+    shares = np.fromiter(map(_share, groups), np.float64, len(groups))
+    is_held_out = shares < val_split
+    positions, classes, names = examples.classes()
+    has_others = np.zeros(len(names), np.bool_)
+    has_others[classes[~is_held_out[numbers[positions]]]] = True
+    for one in sorted(np.unique(classes[~has_others[classes]]).tolist(), key=lambda number: names[number]):
+        own = np.unique(numbers[positions[classes == one]])
+        # Of another class that was without, it may have come to training.
+        if is_held_out[own].all():
+            is_held_out[max(own.tolist(), key=lambda group: (shares[group], groups[group]))] = False
+    training, validation = examples.where(~is_held_out[numbers]), examples.where(is_held_out[numbers])
     for side, chosen in (("training", training), ("validation", validation)):
         if not chosen:
             raise DataError(
-                f"dataset_config.val_split: {val_split:g} of {len(shares)} images leaves none for {side}; "
+                f"dataset_config.val_split: {val_split:g} of {len(np.unique(numbers))} images leaves none for {side}; "
                 f"change it, or set {VALIDATION}"
             )
     return training, validation
 
 
-def _examples(experiment: pb.Experiment, field: str, path: str, report: LeftOut) -> list[Example]:
+def _examples(experiment: pb.Experiment, field: str, path: str, report: LeftOut) -> Examples:
     if not path:
         raise DataError(f"{field} is not set; it must be a folder of images")
     examples = load(root_of(path), format_of(experiment), options_of(experiment, field, report))
-    report.verify(Counter(example.label for example in examples))
+    report.verify(examples.counts())
     return examples
 
 
@@ -276,11 +283,9 @@ def _refuse_unfit(several: Tasks, config: pb.MultitaskConfig, path: str) -> None
             )
 
 
-def _compare_classes(
-    field: str, examples: Collection[Example], names: Sequence[str], owner: str, remedy: str = ""
-) -> None:
+def _compare_classes(field: str, examples: Examples, names: Sequence[str], owner: str, remedy: str = "") -> None:
     """Compare the examples' labels with the class names: unknown ones are an error, missing ones a warning."""
-    labels = {label for example in examples for label in example.classes}
+    labels = examples.class_names()
     unknown, missing = sorted(labels.difference(names)), sorted(set(names) - labels)
     if unknown:
         first = next(example for example in examples if not set(example.classes).isdisjoint(unknown))

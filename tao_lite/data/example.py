@@ -114,7 +114,8 @@ class Options:
 
     `split` is the part to read where the data set itself is divided, as in data.yaml; `yolo_root` the folder below
     which data.yaml's paths must be, its own where that is empty; `coco_image_dir`, `group_pattern` and
-    `full_scale` are the spec's; `written` is the path as the spec has it, where that is a relative one.
+    `full_scale` are the spec's; `written` is the path as the spec has it, where that is a relative one; `index_dir` is
+    where a list of many examples may be kept, None for nowhere.
     """
 
     report: LeftOut = field(default_factory=LeftOut)
@@ -129,3 +130,4 @@ class Options:
     group_pattern: str = ""
     full_scale: float = 0
     written: str = ""
+    index_dir: Path | None = None

@@ -2,10 +2,13 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tao_lite.data.example import Example
+from tao_lite.data.examples import Examples
 from tao_lite.data.grouping import FIELD as GROUP_PATTERN
 from tao_lite.errors import DataError
 
@@ -22,17 +25,16 @@ class Fold:
     number: int
     seed: int
 
-    def divide(self, examples: Collection[Example]) -> tuple[list[Example], list[Example]]:
+    def divide(self, examples: Sequence[Example]) -> tuple[Examples, Examples]:
         """Training and validation examples, in their order.
 
         Raises:
             DataError: as `dealt`.
         """
         fold_of = dealt(examples, self.num_folds, self.seed)
-        sides: tuple[list[Example], list[Example]] = ([], [])
-        for example in examples:
-            sides[fold_of[example.group] == self.number].append(example)
-        return sides
+        columns = Examples.of(examples)
+        is_held_out = np.array([fold_of[example.group] == self.number for example in columns])
+        return columns.where(~is_held_out), columns.where(is_held_out)
 
 
 def dealt(examples: Collection[Example], num_folds: int, seed: int) -> dict[str, int]:

@@ -4,7 +4,7 @@ import logging
 from typing import Literal
 
 from tao_lite.data import shuffle
-from tao_lite.data.asked import root_of
+from tao_lite.data.asked import cache_folder
 from tao_lite.data.cache.folder import room
 from tao_lite.data.cache.plan import Room, device_room, estimate_bytes, plan
 from tao_lite.data.dataset import DataSet
@@ -14,7 +14,6 @@ from tao_lite.data.loader import Cache, Geometry, Loader
 from tao_lite.data.pipeline import fixed_geometry
 from tao_lite.data.remote.ahead import Ahead
 from tao_lite.data.sampler import Sampler
-from tao_lite.files.places import own_cache
 from tao_lite.machine.distributed import World
 from tao_lite.machine.host import available_memory, usable_cores
 from tao_lite.spec import classification_pb2 as pb
@@ -76,7 +75,7 @@ def loader(
         cache=None
         if is_whole
         else _cache(
-            experiment.dataset_config,
+            experiment,
             needed,
             world,
             is_fixed=not (has_random_crop or growth),
@@ -87,11 +86,11 @@ def loader(
     )
 
 
-def _cache(config: pb.DatasetConfig, needed: int, world: World, *, is_fixed: bool, is_read_once: bool) -> Cache | None:
+def _cache(experiment: pb.Experiment, needed: int, world: World, *, is_fixed: bool, is_read_once: bool) -> Cache | None:
     """Room for images that need so many bytes; the rest as for `plan`."""
-    folder = root_of(config.cache_dir) if config.cache_dir else own_cache()
+    folder = cache_folder(experiment)
     kind, max_bytes = plan(
-        pb.Cache.Mode.Name(config.cache),
+        pb.Cache.Mode.Name(experiment.dataset_config.cache),
         needed,
         Room(available_memory() // world.num_neighbours, room(folder), device_room(world.device)),
         folder,

@@ -118,6 +118,20 @@ class LeftOut:
             self._counts[reason, label] += number
             self._name(reason, place)
 
+    def state(self) -> dict[str, Any]:
+        """Plain values from which `restore` makes the same again."""
+        return {
+            "problems": list(self._problems),
+            "counts": [[reason, label, number] for (reason, label), number in self._counts.items()],
+            "named": [[reason, places] for reason, places in self._named.items()],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Have noted what another one had."""
+        self._problems = dict.fromkeys((place, problem) for place, problem in state["problems"])
+        self._counts = Counter({(Reason(*reason), label): number for reason, label, number in state["counts"]})
+        self._named = {Reason(*reason): places for reason, places in state["named"]}
+
     def unread(self, counts: Mapping[str, int]) -> None:
         """Take in how many images of each class could not be read in an epoch; most of them are the same in each."""
         with self._lock:

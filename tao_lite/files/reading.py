@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tao_lite.errors import ReadError, TaoLiteError
+from tao_lite.files import noting
 
 MAX_TEXT_BYTES = 2**26
 """More than any spec, label file, class map or list of images that is meant to be read as one."""
@@ -87,6 +88,7 @@ def retried(path: Path, read: Callable[[], T]) -> T:
                 raise
             is_last = attempt == len(_Patience.PAUSES) or error.errno not in _MAY_PASS
             if is_last or not _patience.spend(_Patience.PAUSES[attempt]):
+                noting.failed()
                 raise ReadError(_refusal(path, error)) from error
             if attempt == 0:
                 _log.warning("%s: %s; waiting for it", path, error.strerror)
@@ -267,6 +269,7 @@ def digest(path: Path, damaged: type[TaoLiteError]) -> str:
 
 
 def _open(path: Path, damaged: type[TaoLiteError], source: Path) -> BufferedReader:
+    noting.note(source)
     # O_NONBLOCK: opening a named pipe would wait for a writer, perhaps for ever. It means nothing to regular files.
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

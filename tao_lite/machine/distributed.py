@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from tao_lite.errors import USER_ERROR, Interrupted, RunError
+from tao_lite.errors import TRY_AGAIN, USER_ERROR, Interrupted, LostError, RunError
 from tao_lite.machine import signals
 from tao_lite.machine.nodes import ALONE, Nodes
 
@@ -85,13 +85,18 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Whether any rank voted yes. On the host: waits for the other ranks, not for the devices' queues."""
+        (votes,) = self.largest(flag)
+        return votes > 0
+
+    def largest(self, *values: float) -> list[float]:
+        """Of each value the largest that a rank has; on the host, as any."""
         if self.world_size == 1:
-            return flag
+            return list(values)
         import torch
 
-        votes = torch.tensor(int(flag))
-        torch.distributed.all_reduce(votes)
-        return votes.item() > 0
+        found = torch.tensor(values, dtype=torch.float64)
+        torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+        return list(found.tolist())
 
     def gathered(self, text: str) -> list[str]:
         """The texts of all ranks."""
@@ -122,7 +127,7 @@ class World:
         """What the ranks do together; they part in order, unless an error ends one of them.
 
         Raises:
-            RunError: another rank has ended or does not answer.
+            LostError: another rank has ended or does not answer.
         """
         try:
             yield
@@ -166,7 +171,8 @@ def start(device_kind: str, timeout_seconds: int = TIMEOUT_SECONDS) -> World:
     A rank that does not answer for timeout_seconds ends the others.
 
     Raises:
-        RunError: the environment is not torchrun's, there is no GPU for this rank, or the others can't be reached.
+        RunError: the environment is not torchrun's, or there is no GPU for this rank.
+        LostError: the others can't be reached.
     """
     import torch
 
@@ -193,10 +199,10 @@ def launch(
 ) -> int:
     """Run `python -m module arguments` as that many ranks on this machine, beside those of other nodes; its exit code.
 
-    SIGINT, SIGTERM and SIGHUP are passed on; the ranks then have torchrun's 30 seconds to save.
+    SIGINT, SIGTERM and SIGHUP are passed on; the ranks then have 100 seconds to save, or 30 in an older torch.
 
     Raises:
-        RunError: the machine where the nodes meet can't be reached.
+        LostError: the machine where the nodes meet can't be reached.
     """
     here = ["--nproc_per_node", str(num_processes), *nodes.words(timeout_seconds)]
     torchrun = [*here, "-m", module, *arguments]
@@ -277,7 +283,7 @@ def _join(device: "torch.device", place: _Place, timeout_seconds: int) -> "Peers
             str(host), int(str(port)), is_master=False, timeout=timeout
         )
     except (ValueError, RuntimeError) as error:
-        raise RunError(
+        raise LostError(
             f"rank {rank} of {world_size}: can't join the others at {host}:{port} ({error}); "
             "start all ranks with --gpus or torchrun, and check that this address can be reached"
         ) from error
@@ -305,11 +311,12 @@ def _die_with_parent() -> None:
 
 def _agent(arguments: list[str]) -> int:
     """Run torchrun; the exit code of the rank that explains the end, where torchrun itself returns 1."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # No traceback while torch is imported; torchrun sets its own later.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # No traceback while torch is imported.
     # Only where we launched it: who starts it in torchrun's place may leave.
     if _PARENT in os.environ:
         _die_with_parent()
     os.environ[_PARENT] = str(os.getpid())
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "100")
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -319,11 +326,17 @@ def _agent(arguments: list[str]) -> int:
     logging.disable(logging.ERROR)
     # The thread that beats for a machine may be the last to know its timer, which then can't wait for the thread's end.
     sys.unraisablehook = lambda lost: _log.debug("%r in %r", lost.exc_value, lost.object)
-    given = run.parse_args(arguments)  # type: ignore[no-untyped-call]
+    # torchrun's own handlers would take the echo of a signal for a second one, and no longer wait for the ranks.
+    given = run.parse_args(["--signals_to_handle", "SIGQUIT", *arguments])  # type: ignore[no-untyped-call]
+
+    def stop(number: signal.Signals) -> None:
+        raise SignalException(f"got {number.name}", sigval=number)
+
     try:
-        run.run(given)  # type: ignore[no-untyped-call]
+        with signals.taken(stop):
+            run.run(given)  # type: ignore[no-untyped-call]
     except SignalException as error:
-        return 128 + signals.STOPPING.get(error.sigval, error.sigval)
+        return 128 + error.sigval
     except ChildFailedError as error:
         codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
         for rank, code in codes.items():
@@ -333,18 +346,18 @@ def _agent(arguments: list[str]) -> int:
     except RendezvousError as error:
         patience = dict(one.split("=") for one in given.rdzv_conf.split(",") if one).get("join_timeout", "600")
         _log.critical(
-            "%s machines have not met at %s within %s s (%s); start the same command on each of them, and check that "
-            "all can reach this address and port",
+            "%s machines have not met at %s within %s s, or the one there is lost (%s); start the same command on each "
+            "of them, and check that all can reach this address and port",
             *(given.nnodes, given.rdzv_endpoint, patience, str(error) or type(error).__name__),
         )
-        return USER_ERROR
+        return TRY_AGAIN
     return 0
 
 
 def _weight(code: int) -> int:
     """How well an exit code explains the end of all ranks. torchrun stops those that are left with SIGTERM."""
-    if code == USER_ERROR:
-        return 3
+    if code in (USER_ERROR, TRY_AGAIN):
+        return 4 if code == USER_ERROR else 3
     if _shell_code(code) - 128 in signals.STOPPING:
         return 0
     return 2 if code < 0 else 1

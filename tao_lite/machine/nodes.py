@@ -1,15 +1,20 @@
 """Machines that train together: how many there are, and where they meet."""
 
 import fcntl
+import itertools
+import logging
 import re
 import socket
 import struct
 import sys
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tao_lite.errors import RunError
+from tao_lite.errors import LostError, RunError
+
+_log = logging.getLogger(__name__)
 
 _LOOPBACK = "127.0.0.1"
 _GET_ADDRESS = 0x8915  # ioctl SIOCGIFADDR of Linux
@@ -34,9 +39,9 @@ class Nodes:
         By number: no machine's own name need resolve.
 
         Raises:
-            RunError: the host has no address, or none that can be reached from here.
+            LostError: the host has no address, or none that can be reached from here.
         """
-        there, here = self._addresses()
+        there, here = self._found(timeout_seconds)
         # Runs at one port of a machine are told apart by their number; several machines can't agree on one.
         number = str(uuid.uuid4()) if self.is_one else "tao_lite"
         settings = {"join_timeout": timeout_seconds, "read_timeout": timeout_seconds}
@@ -53,23 +58,35 @@ class Nodes:
         """By which network the ranks reach each other: gloo would look for the address of the machine's own name."""
         if sys.platform != "linux":
             return {}
-        _, here = self._addresses()
+        _, here = self._found(0)
         fitting = [name for _, name in socket.if_nameindex() if _address_of(name) == here]
         return {"GLOO_SOCKET_IFNAME": fitting[0]} if fitting else {}
 
+    def _found(self, timeout_seconds: int) -> tuple[str, str]:
+        """As _addresses: a machine of a cluster may have no name before it runs."""
+        end = time.monotonic() + timeout_seconds
+        for attempt in itertools.count():
+            try:
+                return self._addresses()
+            except OSError as error:
+                story = (
+                    f"--rdzv_endpoint: {self.host} can't be reached ({error.strerror or error}); give the name or "
+                    "address of the machine where all meet"
+                )
+                if time.monotonic() >= end:
+                    raise LostError(story) from error
+                if not attempt:
+                    _log.warning("%s; trying again for %d s", story, timeout_seconds)
+                time.sleep(1)
+        raise AssertionError
+
     def _addresses(self) -> tuple[str, str]:
-        """The host's address, and that of this machine as the host sees it."""
-        try:
-            there = socket.gethostbyname(self.host)
-            # Connecting asks for a route, and sends nothing.
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
-                asked.connect((there, self.port or 1))
-                return there, asked.getsockname()[0]
-        except OSError as error:
-            raise RunError(
-                f"--rdzv_endpoint: {self.host} can't be reached ({error.strerror or error}); give the name or address "
-                "of the machine where all meet"
-            ) from error
+        """The host's address, and that of this machine as the host sees it; OSError where it has none."""
+        there = socket.gethostbyname(self.host)
+        # Connecting asks for a route, and sends nothing.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+            asked.connect((there, self.port or 1))
+            return there, asked.getsockname()[0]
 
 
 ALONE = Nodes()

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tao_lite.errors import USER_ERROR, RunError
+from tao_lite.errors import TRY_AGAIN, LostError
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
@@ -55,7 +55,7 @@ class Peers:
         with suppress(RuntimeError):
             self._store.set(_key(self._rank), _LEFT.decode())
 
-    def explained(self, error: RuntimeError) -> RunError | None:
+    def explained(self, error: RuntimeError) -> LostError | None:
         """What the others have to do with the error; None where they have not. Takes some seconds.
 
         A rank that stands still on this machine is ended: torchrun would give it 30 seconds to end in order.
@@ -66,7 +66,7 @@ class Peers:
         # gloo's errors have no type of their own, so what this rank did wrong is told by all others being there.
         if lost is None and "gloo" not in text:
             return None
-        return RunError(self._story(lost, is_late="timed out" in text or "timeout" in text))
+        return LostError(self._story(lost, is_late="timed out" in text or "timeout" in text))
 
     def _silent(self) -> int | None:
         """The rank that has shown nothing for longest; None if each was seen just now."""
@@ -112,7 +112,7 @@ class Peers:
                 self._seen[rank] = beat, now
             elif self._ends_process and beat != _LEFT and now - when > self._timeout_seconds:
                 _log.critical("%s", self._story(rank, is_late=True))
-                os._exit(USER_ERROR)
+                os._exit(TRY_AGAIN)
 
     def _end(self, rank: int) -> None:
         """Kill the rank if it is a process of this machine, begun by the same torchrun."""

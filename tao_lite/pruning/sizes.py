@@ -35,16 +35,16 @@ class Comparison:
 
 
 def compare(before: nn.Module, after: nn.Module, input_shape: Shape) -> Comparison:
-    """What a cut saved, layer by layer, for images [B, *input_shape]."""
+    """What a cut saved, layer by layer, for images [B, *input_shape]; layers may have gone altogether."""
     pruned = dict(after.named_modules())
     macs_before, macs_after = macs(before, input_shape), macs(after, input_shape)
     changes = tuple(
         LayerChange(
             name=name,
             channels_before=layers.width(layer),
-            channels_after=layers.width(pruned[name]),
+            channels_after=layers.width(pruned[name]) if name in pruned else 0,
             parameters_before=_own_parameters(layer),
-            parameters_after=_own_parameters(pruned[name]),
+            parameters_after=_own_parameters(pruned[name]) if name in pruned else 0,
             macs_before=macs_before[name],
             macs_after=macs_after[name],
         )

@@ -1,4 +1,4 @@
-"""The threshold for a target: a share of the parameters or of the multiply-accumulates, or a loss of accuracy."""
+"""The threshold for a target: a share of the parameters or of the multiply-accumulates, a time, a loss of accuracy."""
 
 import bisect
 from collections.abc import Callable
@@ -10,11 +10,14 @@ from tao_lite.pruning.plans import Plan, Scored
 
 STEP = 0.01
 """Accuracy is searched for until the sizes tried are this share of the parameters apart: seven evaluations or so."""
+NEAR_ENOUGH = 0.04
+"""A network whose time is this share below the limit is not measured against a larger one."""
+MOST_MEASURED = 12
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a search for an accuracy tried: the share of the parameters and the accuracy, in order."""
+    """What a search tried: the share of the parameters, and the accuracy or the time, in order."""
 
     threshold: float
     tried: tuple[tuple[float, float], ...]
@@ -34,17 +37,53 @@ def for_macs(scored: Scored, ratio: float) -> float:
 
     Raises: PruneError as `for_parameters`.
     """
-    network, macs = scored.network, sizes.macs(scored.network, scored.input_shape)
-    positions = {name: count // layers.weight(network.get_submodule(name)).numel() for name, count in macs.items()}
+    return _lowest(scored, ratio, _share_of_macs(scored), "MACs")
 
-    def share(plan: Plan) -> float:
-        weights = {
-            name: layers.num_weights(network.get_submodule(name), plan.outputs[name], plan.inputs.get(name))
-            for name in positions
-        }
-        return sum(positions[name] * weights[name] for name in positions) / macs.total()
 
-    return _lowest(scored, ratio, share, "MACs")
+def for_latency(scored: Scored, limit: float, measured: Callable[[Plan], float], unit: str) -> Search:
+    """The threshold of the largest network found whose time, in the unit that `measured` has, is at most the limit.
+
+    Whole networks are measured, a handful of them. A sum of layers measured alone, at all the widths that they may get,
+    would leave out what the runtime merges, what stays in the processor's caches from one layer to the next, and the
+    time between layers, and would have to be checked against whole networks after all. What is modelled is only the
+    time between two networks that were measured: as a straight line over their multiply-accumulates, which says which
+    one to measure next. Widths at which time steps (multiples of 8, 16, 32) bend the line, and cost a measurement more.
+
+    Raises: PruneError with the time of the smallest network, where that is above the limit.
+    """
+    share, thresholds = _share_of_macs(scored), scored.thresholds()
+    tried = list[tuple[float, float]]()
+
+    def macs(place: int) -> float:
+        return share(scored.plan(thresholds[place]))
+
+    def time(place: int) -> float:
+        plan = scored.plan(thresholds[place])
+        tried.append((plans.num_parameters(scored.network, plan) / _total(scored), measured(plan)))
+        return tried[-1][1]
+
+    slow, fast = 0, len(thresholds) - 1  # places of a network that takes too long, and of one that does not
+    slow_time = time(slow)
+    if slow_time <= limit:
+        return Search(thresholds[slow], tuple(tried))
+    fast_time = time(fast)
+    if fast_time > limit:
+        least = f"a network that takes {fast_time:.3g}{unit}"
+        raise PruneError(_out_of_reach(scored, f"a time of {limit:.3g}{unit}", least))
+    most, fewest = macs(slow), macs(fast)
+    while limit - fast_time > NEAR_ENOUGH * limit and len(tried) < MOST_MEASURED:
+        part = (slow_time - (1 - NEAR_ENOUGH / 2) * limit) / (slow_time - fast_time)
+        wanted = most - min(max(part, 0.05), 0.95) * (most - fewest)
+        place = bisect.bisect_left(range(fast), True, lo=slow + 1, key=lambda one: macs(one) <= wanted)
+        if (found := macs(place)) <= fewest:
+            place = bisect.bisect_left(range(fast), True, lo=slow + 1, key=lambda one: macs(one) < most)
+            if (found := macs(place)) <= fewest:
+                break  # no other network lies between the two
+        if (taken := time(place)) > limit:
+            slow, slow_time, most = place, taken, found
+        else:
+            fast, fast_time, fewest = place, taken, found
+    return Search(thresholds[fast], tuple(tried))
 
 
 def for_accuracy(scored: Scored, least: float, accuracy: Callable[[Plan], float]) -> Search:
@@ -71,13 +110,32 @@ def _lowest(scored: Scored, ratio: float, share: Callable[[Plan], float], unit: 
     thresholds = scored.thresholds()
     first = bisect.bisect_left(thresholds, True, key=lambda threshold: share(scored.plan(threshold)) <= ratio)
     if first == len(thresholds):
-        rule = scored.rule
-        raise PruneError(
-            f"a ratio of {ratio:g} is out of reach: granularity {rule.granularity}, min_num_filters "
-            f"{rule.min_num_filters} and {len(rule.excluded_layers)} excluded layers leave at least "
-            f"{share(scored.plan(thresholds[-1])):.4f} of the {unit}"
-        )
+        least = f"at least {share(scored.plan(thresholds[-1])):.4f} of the {unit}"
+        raise PruneError(_out_of_reach(scored, f"a ratio of {ratio:g}", least))
     return thresholds[first]
+
+
+def _share_of_macs(scored: Scored) -> Callable[[Plan], float]:
+    """What a plan leaves of the network's multiply-accumulates."""
+    network, macs = scored.network, sizes.macs(scored.network, scored.input_shape)
+    positions = {name: count // layers.weight(network.get_submodule(name)).numel() for name, count in macs.items()}
+
+    def share(plan: Plan) -> float:
+        weights = {
+            name: layers.num_weights(network.get_submodule(name), plan.outputs[name], plan.inputs.get(name))
+            for name in positions
+        }
+        return sum(positions[name] * weights[name] for name in positions) / macs.total()
+
+    return share
+
+
+def _out_of_reach(scored: Scored, what: str, least: str) -> str:
+    rule = scored.rule
+    return (
+        f"{what} is out of reach: granularity {rule.granularity}, min_num_filters {rule.min_num_filters} and "
+        f"{len(rule.excluded_layers)} excluded layers leave {least}"
+    )
 
 
 def _total(scored: Scored) -> int:

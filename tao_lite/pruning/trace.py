@@ -14,7 +14,7 @@ Shape = tuple[int, int, int]  # channels, height, width
 MAX_OPERATIONS = 20_000
 """More than any network of a spec file has; what is beyond would take minutes and gigabytes to follow."""
 # What a forward function may raise that is traced, or gets an image that it can't take.
-_FAILURES = (ValueError, TypeError, RuntimeError, AssertionError, AttributeError, LookupError)
+FAILURES = (ValueError, TypeError, RuntimeError, AssertionError, AttributeError, LookupError)
 
 
 def abstract(network: nn.Module) -> nn.Module:
@@ -37,8 +37,8 @@ def run(network: nn.Module, input_shape: Shape) -> tuple[fx.GraphModule, dict[fx
     name = type(network).__name__
     try:
         ghost = abstract(network)
-        traced = fx.GraphModule(ghost, _Tracer().trace(ghost))
-    except _FAILURES as error:
+        traced = fx.GraphModule(ghost, Tracer().trace(ghost))
+    except FAILURES as error:
         raise PruneError(
             f"{name}: the computation can't be traced, so it can't be pruned: {_first_line(error)}"
         ) from error
@@ -50,7 +50,7 @@ def run(network: nn.Module, input_shape: Shape) -> tuple[fx.GraphModule, dict[fx
     try:
         # Two images, so that the batch axis is not mistaken for an axis of size 1.
         interpreter.run(images(network, input_shape, batch_size=2))
-    except _FAILURES as error:
+    except FAILURES as error:
         shape = "x".join(map(str, input_shape))
         raise PruneError(f"{name} can't take an image of {shape} (CxHxW): {_first_line(error)}") from error
     return traced, interpreter.env
@@ -65,7 +65,7 @@ def tensors_in(value: object) -> Iterator[Tensor]:
             yield from tensors_in(part)
 
 
-class _Tracer(fx.Tracer):
+class Tracer(fx.Tracer):
     """Looks into all modules but torch's own, layers with channels, and what is known to compute as torch's own do."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:

@@ -127,6 +127,10 @@ class _Binder:
                 names = ", ".join(list(schema.fields(block))[:6])
                 raise _UnfitError(f"found {_shown(one.value)}, must be a block: {one.name} {{ ... }} with {names}")
             inner = getattr(message, one.name)
+            if descriptor.is_repeated:
+                path = f"{path}[{len(inner)}]"
+                inner = inner.add()
+                self._bound.places[path] = one.place
             inner.SetInParent()
             self.block(one.value, inner, path)
         elif descriptor.is_repeated:

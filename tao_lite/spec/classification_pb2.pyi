@@ -177,6 +177,8 @@ class Experiment(_message.Message):
     PRUNE_CONFIG_FIELD_NUMBER: _builtins.int
     COMPAT_FIELD_NUMBER: _builtins.int
     QUANTIZE_CONFIG_FIELD_NUMBER: _builtins.int
+    COMPRESS_CONFIG_FIELD_NUMBER: _builtins.int
+    TUNE_CONFIG_FIELD_NUMBER: _builtins.int
     compat: Global___Compat.Mode.ValueType
     """Whose numbers count where TAO differs from its own documentation."""
     @_builtins.property
@@ -203,6 +205,14 @@ class Experiment(_message.Message):
     def quantize_config(self) -> Global___QuantizeConfig:
         """The quantize command, which makes INT8 files; its flags override it."""
 
+    @_builtins.property
+    def compress_config(self) -> Global___CompressConfig:
+        """The compress command; its flags override it."""
+
+    @_builtins.property
+    def tune_config(self) -> Global___TuneConfig:
+        """The tune command, which searches for better values of fields; its flags override it."""
+
     def __init__(
         self,
         *,
@@ -213,10 +223,12 @@ class Experiment(_message.Message):
         prune_config: Global___PruneConfig | None = ...,
         compat: Global___Compat.Mode.ValueType | None = ...,
         quantize_config: Global___QuantizeConfig | None = ...,
+        compress_config: Global___CompressConfig | None = ...,
+        tune_config: Global___TuneConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "quantize_config", b"quantize_config", "train_config", b"train_config"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "compress_config", b"compress_config", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "quantize_config", b"quantize_config", "train_config", b"train_config", "tune_config", b"tune_config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "quantize_config", b"quantize_config", "train_config", b"train_config"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compat", b"compat", "compress_config", b"compress_config", "dataset_config", b"dataset_config", "eval_config", b"eval_config", "model_config", b"model_config", "prune_config", b"prune_config", "quantize_config", b"quantize_config", "train_config", b"train_config", "tune_config", b"tune_config"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2640,7 +2652,7 @@ class DatasetConfig(_message.Message):
     data.yaml.
     """
     cache_dir: _builtins.str
-    """Folder of cache DISK, which may be deleted at any time. Unset: $XDG_CACHE_HOME/tao_lite, or ~/.cache/tao_lite. What
+    """Folder of cache DISK and of the lists of many examples, which may be deleted at any time. Unset: $XDG_CACHE_HOME/tao_lite, or ~/.cache/tao_lite. What
     was not used for longest goes first.
     """
     coco_image_dir: _builtins.str
@@ -2836,6 +2848,9 @@ class PruneConfig(_message.Message):
     CRITERION_BATCHES_FIELD_NUMBER: _builtins.int
     ROUNDS_FIELD_NUMBER: _builtins.int
     RETRAIN_EPOCHS_FIELD_NUMBER: _builtins.int
+    TARGET_LATENCY_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
     normalizer: _builtins.str
     """Scale of a layer's scores: "max" divides by the largest, "L2" by the root of their mean square, "off" leaves them."""
     equalization_criterion: _builtins.str
@@ -2868,6 +2883,16 @@ class PruneConfig(_message.Message):
     """Rounds of pruning, each followed by retrain_epochs, on the way to the target. 0: prune once, retrain apart."""
     retrain_epochs: _builtins.int
     """Epochs of training after each round."""
+    target_latency: _builtins.str
+    """Time of one image to come to: a share of today's such as "0.5", or milliseconds such as "2.5ms"; the threshold is
+    searched for by measuring.
+    """
+    runtime: Global___Runtime.Kind.ValueType
+    """What target_latency is measured in."""
+    blocks: _builtins.int
+    """Residual blocks to take out as a whole, those that cost least by the criterion. They go before any channel; a target
+    is still of the whole network.
+    """
     @_builtins.property
     def excluded_layers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Layers that keep all channels, by name."""
@@ -2891,14 +2916,100 @@ class PruneConfig(_message.Message):
         criterion_batches: _builtins.int | None = ...,
         rounds: _builtins.int | None = ...,
         retrain_epochs: _builtins.int | None = ...,
+        target_latency: _builtins.str | None = ...,
+        runtime: Global___Runtime.Kind.ValueType | None = ...,
+        blocks: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["criterion", b"criterion", "criterion_batches", b"criterion_batches", "equalization_criterion", b"equalization_criterion", "excluded_layers", b"excluded_layers", "max_accuracy_drop", b"max_accuracy_drop", "min_num_filters", b"min_num_filters", "model_path", b"model_path", "normalizer", b"normalizer", "output_path", b"output_path", "pruning_granularity", b"pruning_granularity", "pruning_threshold", b"pruning_threshold", "ranking", b"ranking", "retrain_epochs", b"retrain_epochs", "rounds", b"rounds", "target_macs", b"target_macs", "target_ratio", b"target_ratio"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "criterion", b"criterion", "criterion_batches", b"criterion_batches", "equalization_criterion", b"equalization_criterion", "excluded_layers", b"excluded_layers", "max_accuracy_drop", b"max_accuracy_drop", "min_num_filters", b"min_num_filters", "model_path", b"model_path", "normalizer", b"normalizer", "output_path", b"output_path", "pruning_granularity", b"pruning_granularity", "pruning_threshold", b"pruning_threshold", "ranking", b"ranking", "retrain_epochs", b"retrain_epochs", "rounds", b"rounds", "runtime", b"runtime", "target_latency", b"target_latency", "target_macs", b"target_macs", "target_ratio", b"target_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["criterion", b"criterion", "criterion_batches", b"criterion_batches", "equalization_criterion", b"equalization_criterion", "excluded_layers", b"excluded_layers", "max_accuracy_drop", b"max_accuracy_drop", "min_num_filters", b"min_num_filters", "model_path", b"model_path", "normalizer", b"normalizer", "output_path", b"output_path", "pruning_granularity", b"pruning_granularity", "pruning_threshold", b"pruning_threshold", "ranking", b"ranking", "retrain_epochs", b"retrain_epochs", "rounds", b"rounds", "target_macs", b"target_macs", "target_ratio", b"target_ratio"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "criterion", b"criterion", "criterion_batches", b"criterion_batches", "equalization_criterion", b"equalization_criterion", "excluded_layers", b"excluded_layers", "max_accuracy_drop", b"max_accuracy_drop", "min_num_filters", b"min_num_filters", "model_path", b"model_path", "normalizer", b"normalizer", "output_path", b"output_path", "pruning_granularity", b"pruning_granularity", "pruning_threshold", b"pruning_threshold", "ranking", b"ranking", "retrain_epochs", b"retrain_epochs", "rounds", b"rounds", "runtime", b"runtime", "target_latency", b"target_latency", "target_macs", b"target_macs", "target_ratio", b"target_ratio"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PruneConfig: _TypeAlias = PruneConfig  # noqa: Y015
+
+@_typing.final
+class Runtime(_message.Message):
+    """What computes the network where it is used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Runtime._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TORCH: Runtime._Kind.ValueType  # 0
+        """PyTorch, on the device of the command."""
+        ONNXRUNTIME: Runtime._Kind.ValueType  # 1
+        """ONNX Runtime on the CPU."""
+        OPENVINO: Runtime._Kind.ValueType  # 2
+        """OpenVINO on the CPU."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    TORCH: Runtime.Kind.ValueType  # 0
+    """PyTorch, on the device of the command."""
+    ONNXRUNTIME: Runtime.Kind.ValueType  # 1
+    """ONNX Runtime on the CPU."""
+    OPENVINO: Runtime.Kind.ValueType  # 2
+    """OpenVINO on the CPU."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Runtime: _TypeAlias = Runtime  # noqa: Y015
+
+@_typing.final
+class CompressConfig(_message.Message):
+    """The compress command: networks of several sizes, and of them the smallest that keeps the accuracy. prune_config says how
+    channels are chosen and in how many rounds, train_config how the pruned networks are trained, quantize_config how they
+    become INT8.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZES_FIELD_NUMBER: _builtins.int
+    MAX_ACCURACY_DROP_FIELD_NUMBER: _builtins.int
+    TARGET_LATENCY_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
+    max_accuracy_drop: _builtins.float
+    """Largest loss of validation top-1 (0 to 1), or of checkpoint.best_metric, of the INT8 file against the network that is
+    compressed, in FP32.
+    """
+    target_latency: _builtins.str
+    """Most time that an image may take in INT8: a share of what the network that is compressed takes in FP32, such as "0.2",
+    or milliseconds such as "2.5ms".
+    """
+    runtime: Global___Runtime.Kind.ValueType
+    """What times are measured in, and the package is for: ONNXRUNTIME or OPENVINO."""
+    @_builtins.property
+    def sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Shares of the multiply-accumulates that the networks keep."""
+
+    def __init__(
+        self,
+        *,
+        sizes: _abc.Iterable[_builtins.float] | None = ...,
+        max_accuracy_drop: _builtins.float | None = ...,
+        target_latency: _builtins.str | None = ...,
+        runtime: Global___Runtime.Kind.ValueType | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_accuracy_drop", b"max_accuracy_drop", "runtime", b"runtime", "sizes", b"sizes", "target_latency", b"target_latency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_accuracy_drop", b"max_accuracy_drop", "runtime", b"runtime", "sizes", b"sizes", "target_latency", b"target_latency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompressConfig: _TypeAlias = CompressConfig  # noqa: Y015
 
 @_typing.final
 class QuantizeMethod(_message.Message):
@@ -2956,6 +3067,8 @@ class QuantizeTarget(_message.Message):
         """ONNX Runtime on a CPU: activations from 0 to 255, weights from -127 to 127."""
         TENSORRT: QuantizeTarget._Kind.ValueType  # 1
         """TensorRT: all from -127 to 127 around 0, at the inputs of layers with weights, of residual sums and average pools."""
+        OPENVINO: QuantizeTarget._Kind.ValueType  # 2
+        """OpenVINO on a CPU: numbers as for CPU, in OpenVINO's own two files, which it is judged by."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The choices."""
@@ -2964,6 +3077,8 @@ class QuantizeTarget(_message.Message):
     """ONNX Runtime on a CPU: activations from 0 to 255, weights from -127 to 127."""
     TENSORRT: QuantizeTarget.Kind.ValueType  # 1
     """TensorRT: all from -127 to 127 around 0, at the inputs of layers with weights, of residual sums and average pools."""
+    OPENVINO: QuantizeTarget.Kind.ValueType  # 2
+    """OpenVINO on a CPU: numbers as for CPU, in OpenVINO's own two files, which it is judged by."""
 
     def __init__(
         self,
@@ -3023,6 +3138,279 @@ class QuantizeConfig(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QuantizeConfig: _TypeAlias = QuantizeConfig  # noqa: Y015
+
+@_typing.final
+class TuneRange(_message.Message):
+    """Which values a field may have in a search."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    min: _builtins.float
+    """Bounds, both included."""
+    max: _builtins.float
+    step: _builtins.float
+    """Distance of the values from min on, in `range`. 0: every value."""
+    def __init__(
+        self,
+        *,
+        min: _builtins.float | None = ...,
+        max: _builtins.float | None = ...,
+        step: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max", b"max", "min", b"min", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max", b"max", "min", b"min", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TuneRange: _TypeAlias = TuneRange  # noqa: Y015
+
+@_typing.final
+class TuneParameter(_message.Message):
+    """A field that moves in a search."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    LOG_RANGE_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Its path, such as train_config.lr_config.cosine.learning_rate. A field below model_config or train_config with a single
+    value. With nothing else beside it a range is proposed and named in the log.
+    """
+    @_builtins.property
+    def range(self) -> Global___TuneRange:
+        """Evenly between two bounds."""
+
+    @_builtins.property
+    def log_range(self) -> Global___TuneRange:
+        """Evenly in the logarithm: factors count. Bounds above 0."""
+
+    @_builtins.property
+    def choice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Or one of these, as they stand in a spec: "resnet", 16, true."""
+
+    @_builtins.property
+    def weight(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """How often each choice is drawn, beside the others, before results guide the search: by RANDOM, and by TPE in its first
+        ten trials.
+        """
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str | None = ...,
+        range: Global___TuneRange | None = ...,
+        log_range: Global___TuneRange | None = ...,
+        choice: _abc.Iterable[_builtins.str] | None = ...,
+        weight: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "field", b"field", "log_range", b"log_range", "range", b"range", "values", b"values", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "field", b"field", "log_range", b"log_range", "range", b"range", "values", b"values", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_values: _TypeAlias = _typing.Literal["range", "log_range"]  # noqa: Y015
+    _WhichOneofArgType_values: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_values) -> _WhichOneofReturnType_values | None: ...
+
+Global___TuneParameter: _TypeAlias = TuneParameter  # noqa: Y015
+
+@_typing.final
+class TuneObjective(_message.Message):
+    """By what a trial is judged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TuneObjective._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TOP1: TuneObjective._Kind.ValueType  # 0
+        """Validation top-1 of the best epoch, 0 to 1. Higher is better, as of all but LOSS, LATENCY and BYTES."""
+        MACRO_F1: TuneObjective._Kind.ValueType  # 1
+        """Mean over the classes of validation F1."""
+        BALANCED_ACCURACY: TuneObjective._Kind.ValueType  # 2
+        """Mean over the classes of the share of their validation images that is right."""
+        LOSS: TuneObjective._Kind.ValueType  # 3
+        """Validation loss."""
+        LATENCY: TuneObjective._Kind.ValueType  # 4
+        """Milliseconds for one image, on the device of the search."""
+        BYTES: TuneObjective._Kind.ValueType  # 5
+        """Size of the weights as they are trained."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    TOP1: TuneObjective.Kind.ValueType  # 0
+    """Validation top-1 of the best epoch, 0 to 1. Higher is better, as of all but LOSS, LATENCY and BYTES."""
+    MACRO_F1: TuneObjective.Kind.ValueType  # 1
+    """Mean over the classes of validation F1."""
+    BALANCED_ACCURACY: TuneObjective.Kind.ValueType  # 2
+    """Mean over the classes of the share of their validation images that is right."""
+    LOSS: TuneObjective.Kind.ValueType  # 3
+    """Validation loss."""
+    LATENCY: TuneObjective.Kind.ValueType  # 4
+    """Milliseconds for one image, on the device of the search."""
+    BYTES: TuneObjective.Kind.ValueType  # 5
+    """Size of the weights as they are trained."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TuneObjective: _TypeAlias = TuneObjective  # noqa: Y015
+
+@_typing.final
+class TuneSampler(_message.Message):
+    """Who chooses the values of the next trial."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TuneSampler._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TPE: TuneSampler._Kind.ValueType  # 0
+        """Trials that did well, by a tree-structured Parzen estimator; the first ten are drawn by chance."""
+        RANDOM: TuneSampler._Kind.ValueType  # 1
+        """Chance."""
+        GRID: TuneSampler._Kind.ValueType  # 2
+        """All combinations, in turn. A range without a step has five values."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    TPE: TuneSampler.Kind.ValueType  # 0
+    """Trials that did well, by a tree-structured Parzen estimator; the first ten are drawn by chance."""
+    RANDOM: TuneSampler.Kind.ValueType  # 1
+    """Chance."""
+    GRID: TuneSampler.Kind.ValueType  # 2
+    """All combinations, in turn. A range without a step has five values."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TuneSampler: _TypeAlias = TuneSampler  # noqa: Y015
+
+@_typing.final
+class TunePruner(_message.Message):
+    """Which trials are trained on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TunePruner._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        HYPERBAND: TunePruner._Kind.ValueType  # 0
+        """The best of every reduction_factor trials that got as far (asynchronous successive halving)."""
+        MEDIAN: TunePruner._Kind.ValueType  # 1
+        """Those that are as good as the median of the trials that got as far."""
+        NONE: TunePruner._Kind.ValueType  # 2
+        """All."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    HYPERBAND: TunePruner.Kind.ValueType  # 0
+    """The best of every reduction_factor trials that got as far (asynchronous successive halving)."""
+    MEDIAN: TunePruner.Kind.ValueType  # 1
+    """Those that are as good as the median of the trials that got as far."""
+    NONE: TunePruner.Kind.ValueType  # 2
+    """All."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TunePruner: _TypeAlias = TunePruner  # noqa: Y015
+
+@_typing.final
+class TuneConfig(_message.Message):
+    """A search for better values of fields."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARAMETER_FIELD_NUMBER: _builtins.int
+    OBJECTIVE_FIELD_NUMBER: _builtins.int
+    SAMPLER_FIELD_NUMBER: _builtins.int
+    PRUNER_FIELD_NUMBER: _builtins.int
+    TRIALS_FIELD_NUMBER: _builtins.int
+    MIN_EPOCHS_FIELD_NUMBER: _builtins.int
+    REDUCTION_FACTOR_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    KEEP_CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    sampler: Global___TuneSampler.Kind.ValueType
+    """Who chooses the values."""
+    pruner: Global___TunePruner.Kind.ValueType
+    """Which trials are trained on."""
+    trials: _builtins.int
+    """Trials, in all processes together, without the baseline."""
+    min_epochs: _builtins.int
+    """A trial waits after so many epochs, and after each reduction_factor times as many (MEDIAN: after each so many), for the
+    pruner's word.
+    """
+    reduction_factor: _builtins.int
+    """How many trials HYPERBAND compares for each that it trains on."""
+    baseline: _builtins.bool
+    """Train the spec as it is, too."""
+    keep_checkpoints: _builtins.bool
+    """Keep the checkpoints of trials that lost."""
+    @_builtins.property
+    def parameter(self) -> _containers.RepeatedCompositeFieldContainer[Global___TuneParameter]:
+        """The fields that move."""
+
+    @_builtins.property
+    def objective(self) -> _containers.RepeatedScalarFieldContainer[Global___TuneObjective.Kind.ValueType]:
+        """By what trials are judged. Of several, the trials are reported that none beats in all; the first decides between them."""
+
+    def __init__(
+        self,
+        *,
+        parameter: _abc.Iterable[Global___TuneParameter] | None = ...,
+        objective: _abc.Iterable[Global___TuneObjective.Kind.ValueType] | None = ...,
+        sampler: Global___TuneSampler.Kind.ValueType | None = ...,
+        pruner: Global___TunePruner.Kind.ValueType | None = ...,
+        trials: _builtins.int | None = ...,
+        min_epochs: _builtins.int | None = ...,
+        reduction_factor: _builtins.int | None = ...,
+        baseline: _builtins.bool | None = ...,
+        keep_checkpoints: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "keep_checkpoints", b"keep_checkpoints", "min_epochs", b"min_epochs", "objective", b"objective", "parameter", b"parameter", "pruner", b"pruner", "reduction_factor", b"reduction_factor", "sampler", b"sampler", "trials", b"trials"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "keep_checkpoints", b"keep_checkpoints", "min_epochs", b"min_epochs", "objective", b"objective", "parameter", b"parameter", "pruner", b"pruner", "reduction_factor", b"reduction_factor", "sampler", b"sampler", "trials", b"trials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TuneConfig: _TypeAlias = TuneConfig  # noqa: Y015
 
 RULE_FIELD_NUMBER: _builtins.int
 rule: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___Rule]

@@ -14,6 +14,7 @@ from tao_lite.spec import schema, values
 from tao_lite.spec.bind import join
 from tao_lite.spec.findings import Finding, Place, note
 from tao_lite.spec.schedulers import convert_schedule
+from tao_lite.spec.search_names import convert_search
 from tao_lite.spec.text.syntax import Field, Scalar
 from tao_lite.spec.text.tree import Block, drop, find, scalar_text
 from tao_lite.spec.values import shown
@@ -47,6 +48,8 @@ def convert(tree: list[Field]) -> list[Finding]:
         notes += [*_optimizer(train), *convert_schedule(train), *_penalty(train), *_image_mean(train)]
     for evaluation in find(root, "eval_config"):
         notes += [*_evaluation(evaluation)]
+    for search in find(root, "tune_config"):
+        notes += [*convert_search(search)]
     notes += [*_unset_paths(root), *values.convert(tree, schema.EXPERIMENT), *_merged(root, schema.EXPERIMENT, "")]
     return sorted(notes, key=lambda note: note.place)
 

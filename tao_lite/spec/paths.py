@@ -138,10 +138,10 @@ def path_fields(message: Message, prefix: str = "") -> Iterator[PathField]:
     """The fields of a message that hold a path; those that are empty are left out."""
     for descriptor, value in message.ListFields():
         path, rule = join(prefix, descriptor.name), schema.rule(descriptor)
-        if schema.block_type(descriptor):
-            yield from path_fields(value, path)
-        elif rule.HasField("path") and value:
+        if rule.HasField("path") and value:
             yield PathField(path, value, rule, message, descriptor.name)
+    for name, block in schema.blocks(message):
+        yield from path_fields(block, join(prefix, name))
 
 
 def _expanded(text: str) -> tuple[str, list[tuple[Level, str]]]:

@@ -36,10 +36,10 @@ def text(experiment: pb.Experiment, stage: str, origin: Callable[[str], str]) ->
     `origin` gives the comment of a field by its path.
     """
 
-    def annotate(path: str, _: FieldDescriptor, value: object, made: list[Field]) -> None:
+    def annotate(path: str, field: FieldDescriptor, value: object, made: list[Field]) -> None:
         if isinstance(value, Message):
             made[0].opening, made[0].closing = f"# {origin(path)}", _unset(value)
-        else:
+        elif not schema.block_type(field):
             made[-1].comment = f"# {origin(path)}"
 
     return write.text(Document(unbind(filled(experiment, stage), annotate)))
@@ -67,6 +67,9 @@ def _of_field(message: Message, name: str, field: FieldDescriptor, path: str) ->
     block, value = schema.block_type(field), getattr(message, name)
     if schema.is_map(field):
         yield path, ", ".join(f"{key}: {value[key]}" for key in sorted(value)) or NOT_SET
+    elif block and field.is_repeated:
+        for index, one in enumerate(value):
+            yield from _values(one, f"{path}[{index}]")
     elif field.is_repeated:
         yield path, ", ".join(write.scalar(scalar(field, one)) for one in value) or NOT_SET
     elif not (message.HasField(name) or _means_its_default(field)):
@@ -82,6 +85,8 @@ def _means_its_default(field: FieldDescriptor) -> bool:
     block, rule = schema.block_type(field), schema.rule(field)
     if block is None:
         return not rule.unset
+    if field.is_repeated:
+        return False
     is_a_choice = bool(block.oneofs or field.containing_oneof)
     return not (is_a_choice or rule.unset or rule.required or rule.required_by or rule.warn_set)
 
@@ -89,11 +94,12 @@ def _means_its_default(field: FieldDescriptor) -> bool:
 def _fill(message: Message) -> None:
     for name, field in schema.fields(message).items():
         if schema.block_type(field):
-            if message.HasField(name) or _means_its_default(field):
+            if _means_its_default(field):
                 getattr(message, name).SetInParent()
-                _fill(getattr(message, name))
         elif not field.is_repeated and _means_its_default(field):
             setattr(message, name, getattr(message, name))
+    for _, block in schema.blocks(message):
+        _fill(block)
 
 
 def _remarks(experiment: pb.Experiment, stage: str) -> set[tuple[str, str]]:
@@ -103,18 +109,16 @@ def _remarks(experiment: pb.Experiment, stage: str) -> set[tuple[str, str]]:
 
 
 def _set_paths(message: Message, path: str) -> Iterator[str]:
-    for field, value in message.ListFields():
-        one_path = join(path, field.name)
-        yield one_path
-        if schema.block_type(field):
-            yield from _set_paths(value, one_path)
+    yield from (join(path, field.name) for field, _ in message.ListFields())
+    for name, block in schema.blocks(message):
+        yield from _set_paths(block, join(path, name))
 
 
 def _clear(experiment: pb.Experiment, path: str) -> None:
     *blocks, name = path.split(".")
     message: Message = experiment
     for block in blocks:
-        message = getattr(message, block)
+        message = dict(schema.blocks(message))[block]
     message.ClearField(name)
 
 

@@ -8,7 +8,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import multitask, schema
+from tao_lite.spec import movable, multitask, schema
 from tao_lite.spec.advice import for_stage
 from tao_lite.spec.bind import Places, did_you_mean, join
 from tao_lite.spec.findings import Finding, Level, Place, warning
@@ -51,9 +51,7 @@ def place_of(path: str, places: Places) -> Place:
 
 def _blocks(message: Message, path: str) -> Iterator[tuple[str, Message]]:
     """The blocks that are set, with their paths."""
-    for name, field in schema.fields(message).items():
-        if schema.block_type(field) and message.HasField(name):
-            yield join(path, name), getattr(message, name)
+    return ((join(path, name), block) for name, block in schema.blocks(message))
 
 
 def _message_violations(message: Message, path: str, stage: str) -> Iterator[Finding]:
@@ -146,6 +144,7 @@ def _joint_violations(experiment: pb.Experiment, places: Places, stage: str) -> 
     yield from _angle_violations(experiment)
     yield from _fold_violations(experiment)
     yield from multitask.violations(experiment, stage)
+    yield from movable.violations(experiment.tune_config)
     evaluation = experiment.eval_config
     if evaluation.HasField("reject") and not evaluation.reject.WhichOneof("promise"):
         yield _violation("eval_config.reject", "has neither max_error nor coverage; say what is to hold by one of them")

@@ -39,6 +39,17 @@ def is_set(message: Message, field: FieldDescriptor) -> bool:
     return len(getattr(message, field.name)) > 0 if field.is_repeated else message.HasField(field.name)
 
 
+def blocks(message: Message) -> Iterator[tuple[str, Message]]:
+    """The blocks that are set, with their names; of a repeated one each, counted from 0: parameter[0]."""
+    for name, field in fields(message).items():
+        if not block_type(field):
+            continue
+        if field.is_repeated:
+            yield from ((f"{name}[{index}]", one) for index, one in enumerate(getattr(message, name)))
+        elif message.HasField(field.name):
+            yield name, getattr(message, name)
+
+
 def rule(field: FieldDescriptor) -> pb.Rule:
     """The rule written beside the field."""
     return field.GetOptions().Extensions[pb.rule]

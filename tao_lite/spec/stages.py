@@ -27,6 +27,8 @@ STAGES = {
     "prune": Stage(is_parallel=True, uses_data=True),
     "export": Stage(),
     "quantize": Stage(uses_data=True),
+    "compress": Stage(asks_as="train", trains=True, uses_data=True),
     "benchmark": Stage(asks_as="train", trains=True, uses_data=True),
     "cross-validate": Stage(asks_as="train", is_parallel=True, trains=True, uses_data=True),
+    "tune": Stage(asks_as="train", trains=True, uses_data=True),
 }

@@ -43,6 +43,9 @@ def _made(field: FieldDescriptor, value: object, annotate: Annotate, path: str) 
     if isinstance(value, Mapping):
         return [_field(field.name, _entry(field, key, value[key])) for key in sorted(value)]
     several = value if field.is_repeated and isinstance(value, Sequence) else [value]
+    if schema.block_type(field):
+        paths = (f"{path}[{index}]" for index in range(len(several)))
+        return [_field(field.name, unbind(one, annotate, own)) for one, own in zip(several, paths, strict=True)]
     return [_field(field.name, scalar(field, one)) for one in several]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tao_lite import compat
 from tao_lite.data.batch import Batch
 from tao_lite.data.description import ACCEPTED, BOXES, INPUT, Description
+from tao_lite.data.pipeline import Pipeline
 from tao_lite.errors import CheckpointError, RunError, brief
 from tao_lite.files import reading
 from tao_lite.run import Run
@@ -73,6 +74,20 @@ class Deployment:
         return self.description.tasks
 
     @property
+    def pipeline(self) -> Pipeline:
+        """How it sees pictures."""
+        return self.description.pipeline
+
+    @property
+    def device(self) -> torch.device:
+        """Where its numbers come from and go to."""
+        return next(self.network.parameters()).device
+
+    def in_fp32(self) -> "Deployment":
+        """Itself, as what it holds in FP32 is computed in that."""
+        return self
+
+    @property
     def takes_whole(self) -> bool:
         """Whether the network itself cuts and resizes pictures."""
         return self.description.kind == "image"
@@ -81,11 +96,11 @@ class Deployment:
     def preprocess(self) -> nn.Module:
         """What is still to be done to pixels."""
         own = self.description.pipeline.preprocess if self.description.kind == "tensor" else nn.Identity()
-        return own.to(next(self.network.parameters()).device)
+        return own.to(self.device)
 
     @cached_property
     def precision(self) -> Precision:
-        return Precision.of(self.experiment.train_config, next(self.network.parameters()).device)
+        return Precision.of(self.experiment.train_config, self.device)
 
     def set_threads(self, run: Run) -> None:
         """Nothing: the runtime has as many threads as torch had when the file was opened."""

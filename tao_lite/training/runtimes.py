@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-_MAX_BYTES = 2**31  # of a protobuf message
+MAX_BYTES = 2**31
+"""Of a protobuf message."""
+
 _ONNX_PACKAGES = ("onnx", "onnxruntime")
 
 
@@ -55,7 +57,7 @@ def read_onnx(path: Path) -> "ModelProto":
     from google.protobuf.message import DecodeError
 
     try:
-        found = onnx.ModelProto.FromString(reading.read(path, CheckpointError, max_bytes=_MAX_BYTES))
+        found = onnx.ModelProto.FromString(reading.read(path, CheckpointError, max_bytes=MAX_BYTES))
     except DecodeError as error:
         raise CheckpointError(f"{path}: is no ONNX file, or is damaged; export the network again") from error
     for location in _external(found):
@@ -106,14 +108,14 @@ def by_onnxruntime(path: Path, message: "ModelProto") -> Computed:
 
 
 def by_openvino(path: Path) -> Computed:
-    """The IR, model.xml with model.bin beside it, in OpenVINO.
+    """The IR, model.xml with model.bin beside it, or an ONNX file, in OpenVINO.
 
     Raises:
         CheckpointError: it can't be opened, or later can't compute.
         RunError: OpenVINO is not installed.
     """
     openvino = import_openvino(path)
-    for part in (path, path.with_suffix(".bin")):
+    for part in (path, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])):
         reading.open_regular(part, CheckpointError).close()
     runtime = f"OpenVINO {openvino.__version__.partition('-')[0]}"
     # Without the hint it computes in BF16 where the CPU has that.

@@ -91,7 +91,7 @@ def _train(folder: Path, name: str, data: str, environment: dict[str, str]) -> P
     spec.write_text(SPEC.format(data=data, val=folder / "val", cache=folder / f"{name}_cache", gib=total / 10 / 2**30))
     command = [sys.executable, "-m", "tao_lite.cli", "train", "-e", spec, "-r", results, "--gpus", "0"]
     variables = {**os.environ, **environment, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, env=variables, stdout=subprocess.DEVNULL)
+    subprocess.run([*map(str, command)], check=True, env=variables, stdout=subprocess.DEVNULL)
     return results
 
 

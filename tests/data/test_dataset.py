@@ -64,7 +64,7 @@ def spec(
     return experiment
 
 
-def groups(examples: tuple[Example, ...] | list[Example]) -> list[str]:
+def groups(examples: Sequence[Example]) -> list[str]:
     return [example.group for example in examples]
 
 
@@ -114,7 +114,7 @@ def test_without_validation_path_a_part_is_held_out(tmp_path: Path, caplog: pyte
     training, validation = splits(spec(train, val_split=0.2), None)
     # 600 draws with p = 0.2: 120 with a standard deviation of 9.8
     assert 80 < len(validation.examples) < 160
-    assert sorted(groups(training.examples + validation.examples)) == groups(load(train, "AUTO", Options()))
+    assert sorted(groups([*training.examples, *validation.examples])) == groups(load(train, "AUTO", Options()))
     assert caplog.messages[:2] == [
         f"{tmp_path}: recognised as IMAGE_FOLDER",
         f"{len(training.examples)} examples for training, {len(validation.examples)} for validation; 2 classes",
@@ -140,7 +140,7 @@ def test_no_frame_is_torn_no_example_lost_and_every_class_can_be_trained(
     except DataError:
         reject()  # of few frames, chance may put all on one side
     assert {example.group for example in training}.isdisjoint(example.group for example in validation)
-    assert sorted(map(repr, training + validation)) == sorted(map(repr, examples))
+    assert sorted(map(repr, [*training, *validation])) == sorted(map(repr, examples))
     assert {example.label for example in training} == {example.label for example in examples}
 
 
@@ -280,11 +280,11 @@ def test_kitti_options_of_the_spec_reach_the_reader(tmp_path: Path) -> None:
     training, validation = splits(experiment, None)
     assert training.class_names == ("Car", "Lorry")
     # 50 x 30 at (10, 10) with a tenth on each side is 60 x 36 at (5, 7), squared 60 x 60 at (5, -5), clipped at 50.
-    assert {(example.label, example.box) for example in training.examples + validation.examples} == {
+    assert {(example.label, example.box) for example in (*training.examples, *validation.examples)} == {
         ("Car", (5, 0, 65, 50)),
         ("Lorry", (5, 0, 65, 50)),
     }
-    assert len(training.examples + validation.examples) == 8 * 3
+    assert len(training.examples) + len(validation.examples) == 8 * 3
 
 
 def test_bad_examples_are_skipped_and_counted_or_end_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

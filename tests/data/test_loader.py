@@ -164,7 +164,7 @@ def test_the_processes_batches_together_are_the_batches_of_one_process(pictures:
 
 
 def test_balanced_classes_come_equally_often_and_a_repeated_image_looks_another_way(pictures: DataSet) -> None:
-    rare = DataSet(pictures.examples[:1] + pictures.examples[1::3], pictures.class_names)
+    rare = DataSet([*pictures.examples[:1], *pictures.examples[1::3]], pictures.class_names)
     batches = list(make(rare, balanced=True).epoch(2))
     labels = torch.cat([batch.labels for batch in batches])
     counts = labels.bincount().tolist()

@@ -72,7 +72,7 @@ def test_compose_itself_takes_the_file() -> None:
 
 @pytest.mark.parametrize(
     ("runner", "code", "words"),
-    [("local", 0, "local"), ("auto", 0, "local"), ("podman", 2, "RUNNER=podman: must be auto, docker or local")],
+    [("local", 0, "local"), ("auto", 0, "local"), ("podman", 2, "RUNNER=podman: must be auto, docker, local or slurm")],
 )
 def test_runner_is_this_machine_where_no_engine_answers(tmp_path: Path, runner: str, code: int, words: str) -> None:
     # No engine can be behind that socket, whatever runs on this machine.

@@ -222,7 +222,7 @@ def test_who_asks_whether_a_field_is_there_asks_of_one_whose_rule_says_what_its_
         ("compat.py", "momentum"),
         ("stages/export/card.py", "visualizer"),
         ("stages/preflight.py", "use_batch_norm"),
-        ("stages/prune/retrain.py", "checkpoint"),
+        ("stages/train/again.py", "checkpoint"),
     }
     assert ("data/augment/augment.py", "rand_augment") in asked
 
@@ -236,7 +236,7 @@ def paths(message: Descriptor, prefix: str = "") -> Iterator[str]:
     for name, field in schema.fields(message).items():
         path, block = join(prefix, name), schema.block_type(field)
         yield path
-        if block:
+        if block and not field.is_repeated:
             yield from paths(block, path)
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tao_lite.data.decode import decode
 from tao_lite.data.example import Example
+from tao_lite.data.examples import Examples
 from tao_lite.data.geometry import Pixels, cut
 from tao_lite.errors import DataError
 
@@ -143,9 +144,13 @@ def readable(num_bytes: int) -> str:
 
 def _shared_frames(examples: Sequence[Example]) -> Mapping[Path, list[int]]:
     """The examples of each frame of which an example is a part."""
-    frames = {example.path for example in examples if example.box is not None}
-    indices_of_frame: defaultdict[Path, list[int]] = defaultdict(list)
-    for index, example in enumerate(examples):
-        if example.path in frames:
-            indices_of_frame[example.path].append(index)
-    return dict(indices_of_frame)
+    columns = Examples.of(examples)
+    boxes, paths = columns.numbers("box"), columns.ids("path")
+    if boxes is None:
+        return {}
+    has_parts = np.zeros(len(columns.texts("path")), np.bool_)
+    has_parts[paths[boxes.any(axis=1)]] = True
+    indices_of_frame: defaultdict[int, list[int]] = defaultdict(list)
+    for index in np.flatnonzero(has_parts[paths]).tolist():
+        indices_of_frame[paths[index]].append(index)
+    return {examples[indices[0]].path: indices for indices in indices_of_frame.values()}

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,44 +13,31 @@ from PIL import features
 from tao_lite.data import decode, deep, geometry
 from tao_lite.data.example import Example
 from tao_lite.data.remote import limits
-
-_NO_FILE = 0
+from tao_lite.files.noting import NO_FILE, stamp
 
 
 def stamps(examples: Iterable[Example]) -> npt.NDArray[np.uint64]:
     """A number for the state of each example's file, which another content changes; 0 where there is no file."""
-    last_path, last = None, _NO_FILE
+    last_path, last = None, NO_FILE
     numbers = []
     for example in examples:
         path = _file(example)
         if path != last_path:  # Objects of a frame and records of a file follow each other.
-            last_path, last = path, stamp(path)
+            last_path, last = path, _stamp(path)
         numbers.append(last)
     return np.array(numbers, np.uint64)
 
 
 def is_unchanged(example: Example, expected: np.uint64) -> bool:
     """Whether the example's file is there and in the state of that stamp."""
-    return expected != _NO_FILE and stamp(_file(example)) == int(expected)
+    return expected != NO_FILE and _stamp(_file(example)) == int(expected)
 
 
-def stamp(path: Path) -> int:
-    """Of size and times. The time of change is one of them: unpacking and copying may set the other back.
-
-    The inode is not: file systems over a network number anew with each mount. A shard that is fetched is what its store
-    says, whether it is here or not.
-    """
+def _stamp(path: Path) -> int:
+    """Of a shard that is fetched, what its store says of it, whether it is here or not."""
     if state := limits.state(path):
-        return _number(state)
-    try:
-        status = os.stat(path)  # noqa: PTH116 - twice as fast as Path.stat
-    except OSError:
-        return _NO_FILE
-    return _number((status.st_size, status.st_mtime_ns, status.st_ctime_ns))
-
-
-def _number(state: object) -> int:
-    return int.from_bytes(hashlib.blake2b(repr(state).encode(), digest_size=8).digest(), "little") or 1
+        return int.from_bytes(hashlib.blake2b(repr(state).encode(), digest_size=8).digest(), "little") or 1
+    return stamp(path)
 
 
 def key(examples: Sequence[Example], files: npt.NDArray[np.uint64], settings: Sequence[object]) -> bytes:

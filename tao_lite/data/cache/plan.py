@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 
 from tao_lite.data.cache.images import readable
 from tao_lite.data.decode import image_size
 from tao_lite.data.example import Example
+from tao_lite.data.examples import Examples
 from tao_lite.data.geometry import Size
 from tao_lite.errors import DataError
 from tao_lite.files.places import fetched
@@ -80,11 +82,14 @@ def estimate_bytes(examples: Sequence[Example], channels: int, size: Size | None
     """About the bytes of all examples at that size or, without one, as they are in their files, judged by a few."""
     if size is not None:
         return len(examples) * size[0] * size[1] * channels
-    # Boxes are at hand; sizes of files have to be read from them.
-    step = 1 if all(example.box for example in examples) else max(1, len(examples) // _NUM_SAMPLED)
-    # Of shards to be fetched, the first will do.
-    is_fetched = bool(examples) and examples[0].span is not None and fetched(examples[0].span.file)[0]
-    areas = list(_areas(examples[:_NUM_SAMPLED] if is_fetched else examples[::step]))
+    boxes = Examples.of(examples).numbers("box")
+    if boxes is not None and boxes.any(axis=1).all():
+        width, height = np.asarray(boxes[:, 2:] - boxes[:, :2], np.int64).T
+        areas = (width * height).tolist()
+    else:  # Boxes are at hand; sizes of files have to be read from them. Of shards to be fetched, the first will do.
+        is_fetched = bool(examples) and examples[0].span is not None and fetched(examples[0].span.file)[0]
+        step = max(1, len(examples) // _NUM_SAMPLED)
+        areas = list(_areas(examples[:_NUM_SAMPLED] if is_fetched else examples[::step]))
     return int(sum(areas) / max(1, len(areas)) * len(examples) * channels)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tao_lite.errors import DataError, brief, listed, printable
 from tao_lite.files import reading
+from tao_lite.files.noting import note
 from tao_lite.spec.text import syntax
 
 MAX_BYTES = 2**24
@@ -142,6 +143,7 @@ def _read_class_list(path: Path) -> tuple[str, ...]:
 
 def label_map_beside(folder: Path) -> Path | None:
     """The label map in a folder: its only .pbtxt, else labels.txt or classmap.json; None if there is none."""
+    note(folder)
     maps = sorted(folder.glob("*.pbtxt")) if folder.is_dir() else []
     candidates = [*(maps if len(maps) == 1 else []), folder / "labels.txt", folder / "classmap.json"]
     return next((path for path in candidates if path.is_file()), None)

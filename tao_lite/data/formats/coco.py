@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tao_lite.data.cache.key import stamp
 from tao_lite.data.example import Example, Options
 from tao_lite.data.formats.coco_file import (
     ANNOTATION,
@@ -23,6 +22,7 @@ from tao_lite.data.formats.coco_file import (
 )
 from tao_lite.data.formats.objects import Chooser, LabelledObject, checked_box, renamed
 from tao_lite.data.left_out import CROWD, DOUBLE_ID, NO_OBJECTS, NO_PICTURE, WRONG_LABEL, LeftOut
+from tao_lite.files.noting import stamp
 
 __all__ = ["class_names", "is_at", "read", "split_names"]
 

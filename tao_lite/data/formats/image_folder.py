@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from tao_lite.data.example import Example, Options
+from tao_lite.data.columns import Texts
+from tao_lite.data.example import Options
+from tao_lite.data.examples import Examples
 from tao_lite.data.formats import split_folders
 from tao_lite.data.formats.listing import NO_FILE, SUFFIXES, Walk, is_file, suffix
 from tao_lite.data.left_out import NO_CLASS, SUFFIX, LeftOut
@@ -21,7 +23,7 @@ _PICTURES = frozenset(
 _log = logging.getLogger(__name__)
 
 
-def read(root: Path, options: Options) -> list[Example]:
+def read(root: Path, options: Options) -> Examples:
     """Every image below `root`, labelled with the sub-folder of `root` it is in, sorted by path.
 
     Hidden files and folders are passed over, and what systems put there. Links to folders are followed; a folder is
@@ -43,8 +45,9 @@ def read(root: Path, options: Options) -> list[Example]:
     if loose:
         options.report.count(NO_CLASS, place=str(root), number=loose)
     classes = {folder: _Class(root, folder, walk) for folder in folders}
-    examples = [example for one in classes.values() for example in one.examples(options.report)]
-    examples.sort(key=lambda example: example.group)
+    paths = {name: Texts.of(sorted(one.paths(options.report))) for name, one in classes.items()}
+    # The order is that of whole paths.
+    examples = Examples.below(f"{root}/", {name: paths[name] for name in sorted(paths, key=lambda name: f"{name}/")})
     walk.log(root)
     inside = {name: one.inside for name, one in classes.items() if one.inside}
     suffixes = sum((one.suffixes for one in classes.values()), Counter[str]())
@@ -70,13 +73,14 @@ class _Class:
         self.suffixes: Counter[str] = Counter()
         """Of files that are no images."""
 
-    def examples(self, report: LeftOut) -> Iterator[Example]:
+    def paths(self, report: LeftOut) -> Iterator[str]:
+        """Below the root."""
         above = f"{self._root}/"
         for place, files in self._walk.below(self._root / self._name, label=self._name):
             images = [entry for entry in files if self._is_image(entry, report)]
             for entry in images:
                 if is_file(entry):
-                    yield Example(Path(entry.path), self._name, entry.path.removeprefix(above))
+                    yield entry.path.removeprefix(above)
                 else:
                     report(entry.path, NO_FILE, labels=[self._name])
             if images:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from tao_lite.errors import brief
+from tao_lite.files.noting import note
 
 
 class Inside:
@@ -23,6 +24,7 @@ class Inside:
         place = os.path.normpath(os.path.join(self.root, name.replace("\\", "/")))  # noqa: PTH118 - a million of them
         folder = os.path.dirname(place)  # noqa: PTH120 - likewise
         if folder not in self._is_inside:
+            note(folder)
             is_below = Path(place).is_relative_to(self.root)
             self._is_inside[folder] = is_below and os.path.join(os.path.realpath(folder), "").startswith(self._below)  # noqa: PTH118 - ends with a slash
         if not self._is_inside[folder] or "\0" in name:

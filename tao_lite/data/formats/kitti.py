@@ -12,6 +12,7 @@ from tao_lite.data.formats.listing import NO_FILE, SUFFIXES, visible
 from tao_lite.data.formats.objects import DONT_CARE, Chooser, LabelledObject, checked_box, label_lines
 from tao_lite.data.left_out import DOUBLE, NO_PICTURE, UNLABELLED, WRONG_LABEL, LeftOut
 from tao_lite.errors import DataError
+from tao_lite.files.noting import note
 
 IMAGE_DIRS = ("image_2", "training/image_2", "images", "image")
 MIN_HEIGHT_PIXELS = 16
@@ -56,6 +57,8 @@ def folders(root: Path, kitti: KittiOptions) -> tuple[Path | None, Path | None]:
 
     def first(chosen: str, defaults: Iterable[str]) -> Path | None:
         candidates = [root / name for name in ([chosen] if chosen else defaults)]
+        for candidate in candidates:
+            note(candidate)
         return next((candidate for candidate in candidates if candidate.is_dir()), None)
 
     return first(kitti.image_dir, IMAGE_DIRS), first(kitti.label_dir, LABEL_DIRS)

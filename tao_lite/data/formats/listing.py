@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tao_lite.data.left_out import OUTSIDE, SYSTEM, LeftOut
+from tao_lite.files import noting
 
 # TAO's, WebP, and other names of the same formats. In any case.
 SUFFIXES = frozenset(
@@ -42,6 +43,7 @@ class Walk:
         Raises:
             OSError: it can't be listed.
         """
+        noting.note(folder)
         files, folders = [], []
         with os.scandir(folder) as found:
             listed = list(found)
@@ -72,6 +74,7 @@ class Walk:
                 seen.add(identity)
                 files, folders = self.entries(current)
             except OSError as error:
+                noting.failed()
                 self._report(current, f"can't be listed ({error.strerror})", labels=[label])
                 continue
             pending += [entry.path for entry in reversed(folders) if self._is_inside(entry, inside)]

@@ -10,7 +10,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from tao_lite.data.cache.key import stamp
 from tao_lite.data.example import Example, Options, Split
 from tao_lite.data.formats import split_folders
 from tao_lite.data.formats.inside import Inside
@@ -18,6 +17,7 @@ from tao_lite.data.formats.manifest_rows import NEEDED, SIDES, Row, check_column
 from tao_lite.data.formats.objects import Box, Chooser, LabelledObject, checked_box
 from tao_lite.data.left_out import WRONG_LABEL, LeftOut
 from tao_lite.errors import DataError, brief, listed
+from tao_lite.files.noting import stamp
 
 FILE_NAMES = ("manifest.csv", "manifest.tsv", "manifest.jsonl", "manifest.ndjson")
 

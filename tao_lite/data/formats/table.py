@@ -1,7 +1,7 @@
 """FORMATS: the layouts of a data set on disk that can be read. A new one is a file with `read` and a row here."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from tao_lite.data.example import Example, Options, Split
@@ -19,7 +19,7 @@ from tao_lite.data.formats import (
 )
 from tao_lite.errors import DataError
 
-Reader = Callable[[Path, Options], list[Example]]
+Reader = Callable[[Path, Options], Sequence[Example]]
 
 # By the names of DatasetFormat in proto/classification.proto.
 FORMATS: Mapping[str, Reader] = {

@@ -8,6 +8,7 @@ from tao_lite.data.formats.listing import SUFFIXES, visible
 from tao_lite.data.formats.objects import LabelledObject, checked_box
 from tao_lite.data.formats.tfrecord_example import Feature
 from tao_lite.data.left_out import WRONG_LABEL, LeftOut
+from tao_lite.files.noting import note
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _TAO_SIDES = ("x1", "y1", "x2", "y2")
@@ -40,6 +41,7 @@ class Pictures:
 
     def _pictures_in(self, folder: Path) -> dict[str, Path]:
         if folder not in self._listed:
+            note(folder)
             files = visible(folder) if folder.is_dir() else []
             pictures = [path for path in files if path.suffix[1:].lower() in SUFFIXES]
             self._listed[folder] = {path.stem: path for path in pictures} | {path.name: path for path in pictures}

@@ -12,6 +12,7 @@ from tao_lite.data.formats.objects import Box, Chooser, LabelledObject, checked_
 from tao_lite.data.formats.yolo_yaml import FILE_NAMES, LABELS, data_file, has_labels, load
 from tao_lite.data.left_out import NO_OBJECTS, NO_PICTURE, UNLABELLED, WRONG_LABEL, LeftOut
 from tao_lite.errors import DataError
+from tao_lite.files.noting import note
 
 __all__ = ["data_file", "is_at", "read", "read_labels", "split_names"]
 
@@ -41,6 +42,7 @@ def read(root: Path, options: Options) -> list[Example]:
     for picture in pictures:
         label = _label_file(picture, data.root)
         used.add(label)
+        note(label.parent)
         if not label.is_file():
             options.report(str(picture), f"has no label file {label}", UNLABELLED)
             continue

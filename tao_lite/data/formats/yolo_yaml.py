@@ -15,6 +15,7 @@ from tao_lite.data.formats.split_folders import ALIASES
 from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError, brief
 from tao_lite.files import reading
+from tao_lite.files.noting import note
 from tao_lite.spec.text import yaml_form
 from tao_lite.spec.text.nodes import Named, Node, Sequenced
 from tao_lite.spec.text.syntax import TextFormatError
@@ -96,7 +97,11 @@ class DataFile:
         return place
 
     def _found(self, entry: str, base: Path | None = None) -> Path | None:
-        return next((place for place in self._candidates(entry, base) if place.exists()), None)
+        for place in self._candidates(entry, base):
+            note(place.parent)
+            if place.exists():
+                return place
+        return None
 
     def _literal(self, entry: str, base: Path | None = None) -> Path:
         return Path(os.path.normpath((base or self.path.parent / _slashes(self.prefix)) / _slashes(entry)))

@@ -122,7 +122,8 @@ class Follower:
         """Hand out the shards in order, so that an earlier one never waits for the room of a later one."""
         for number, size in enumerate(self._sizes.tolist()):
             with self._changed:
-                self._changed.wait_for(lambda size=size: self._is_over or self._has_room(size))
+                while not (self._is_over or self._has_room(size)):
+                    self._changed.wait()
                 if self._is_over:
                     break
                 self._held[number] = None

@@ -36,7 +36,7 @@ def benchmark(spec: Spec, run: Run, precisions: Sequence[str], loss_scales: Sequ
         trainings = run_all(spec, run, compared, repeats)
         rows = table.rows(compared, trainings)
         summary = {
-            **_circumstances(run.device),
+            **circumstances(run.device),
             "epochs": spec.experiment.train_config.n_epochs,
             "repeats": repeats,
             "threads": sorted({one.summary["threads"] for one in trainings if not one.failure}),
@@ -53,8 +53,8 @@ def benchmark(spec: Spec, run: Run, precisions: Sequence[str], loss_scales: Sequ
     return summary
 
 
-def _circumstances(device: torch.device) -> dict[str, str]:
-    """Where, when and with what the benchmark ran."""
+def circumstances(device: torch.device) -> dict[str, str]:
+    """Where, when and with what a comparison ran."""
     machine = Hardware.of(device).name
     if device.type == "cpu":
         machine = str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine())

@@ -5,6 +5,7 @@ from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.stages.cross_validate import figures, page, predictions, trainings
+from tao_lite.stages.train import claim
 
 
 def cross_validate(spec: Spec, run: Run, num_folds: int) -> Summary:
@@ -16,7 +17,7 @@ def cross_validate(spec: Spec, run: Run, num_folds: int) -> Summary:
     """
     ours = trainings.spec_of(spec, num_folds)
     with run.hold():
-        trainings.claim(ours, run)
+        claim.claim(ours, run)
         if run.is_main and spec.experiment.train_config.val_dataset_path:
             console.line("train_config.val_dataset_path is not read: the folds are of the training images")
         trainings.run_all(ours, run)

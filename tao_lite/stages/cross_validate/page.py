@@ -14,7 +14,14 @@ from tao_lite.stages.report.subject import Pooled
 def write(found: Found, run: Run) -> None:
     """Write report.html; where a package of reports is not installed, say so."""
     heads, rows = figures.table(found)
-    pooled = Pooled(words=figures.in_words(found), heads=heads, rows=rows, evaluation=found.pooled)
+    pooled = Pooled(
+        title=f"{len(found.folds)} folds",
+        heading="All folds",
+        words=figures.in_words(found),
+        heads=heads,
+        rows=rows,
+        evaluation=found.pooled,
+    )
     alone = replace(run.world, rank=0, world_size=1)
     try:
         report([fold.results for fold in found.folds], alone, output=run.report, pooled=pooled)

@@ -2,18 +2,14 @@
 
 from dataclasses import replace
 
-from google.protobuf import text_format
-
 from tao_lite.errors import DivergedError, RunError, SpecError
-from tao_lite.files import reading, writing
 from tao_lite.monitor import console
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import resolved, tasks
+from tao_lite.spec import tasks
 from tao_lite.spec.load import Spec
+from tao_lite.stages.train.claim import ELSEWHERE
 from tao_lite.stages.train.train import Demands, train
-
-_ELSEWHERE = "choose another folder with -r"
 
 
 def spec_of(spec: Spec, num_folds: int) -> Spec:
@@ -54,25 +50,6 @@ def run_of(run: Run, number: int) -> Run:
     return replace(run, results=run.fold(number))
 
 
-def claim(spec: Spec, run: Run) -> None:
-    """Make the folder this cross-validation's.
-
-    Raises:
-        RunError: it holds one of another spec, or another run.
-    """
-    if run.spec.is_file():
-        found = text_format.Parse(reading.read_text(run.spec, RunError), pb.Experiment())
-        changes = ["{}: {} -> {}".format(*one) for one in resolved.differences(found, spec.written)]
-        if changes:
-            raise RunError(
-                f"{run.results}: holds a run with other settings ({'; '.join(changes)}); {_ELSEWHERE}, or delete "
-                "this one"
-            )
-    run.world.barrier()
-    if run.is_main:
-        writing.write(run.spec, spec.text())
-
-
 def run_all(spec: Spec, run: Run) -> None:
     """Train each fold, unless that is done. One whose loss grows without bound doesn't stop the others.
 
@@ -86,7 +63,7 @@ def run_all(spec: Spec, run: Run) -> None:
         if run.is_main:
             console.line(f"Fold {number} of {num_folds}: {own.results}")
         try:
-            train(of_fold(spec, number), own, Demands(same_data=True, otherwise=_ELSEWHERE))
+            train(of_fold(spec, number), own, Demands(same_data=True, otherwise=ELSEWHERE))
         except DivergedError as error:
             # Of several processes, the others may not know yet.
             if run.world.world_size > 1:

@@ -33,7 +33,7 @@ def check(sources: Sequence[Source], experiment: pb.Experiment | None = None) ->
     """Look at every example of these data sets, and at their size for the network of the spec, if there is one."""
     reports = left_out_of(sources)
     observations: list[Observation] = []
-    examples: dict[str, list[Example]] = {}
+    examples: dict[str, Sequence[Example]] = {}
     for source in sources:
         try:
             examples[source.name] = source.read()
@@ -109,7 +109,7 @@ def _named(example: Example) -> str:
     return ", ".join(map(repr, example.classes)) or "of no class"
 
 
-def _doubles(examples: dict[str, list[Example]], digests: dict[Path, bytes]) -> Iterator[Observation]:
+def _doubles(examples: Mapping[str, Sequence[Example]], digests: dict[Path, bytes]) -> Iterator[Observation]:
     """Equal pictures: under different classes one label is wrong; in training and beside, its score means little."""
     seen: dict[bytes, tuple[str, Example]] = {}
     for name, side in examples.items():

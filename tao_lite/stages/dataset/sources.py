@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tao_lite.spec import classification_pb2 as pb
 
 NAMES = {asked.TRAIN: "train", asked.VALIDATION: "val", asked.EVALUATION: "test"}
 
-Sides = Mapping[str, tuple[Example, ...]]
+Sides = Mapping[str, Sequence[Example]]
 Reports = Mapping[str, LeftOut]
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Source:
     options: Options
     corrections: Corrections = field(default_factory=Corrections)
 
-    def read(self) -> list[Example]:
+    def read(self) -> Sequence[Example]:
         """Its examples.
 
         Raises:
@@ -125,7 +125,7 @@ def sides(experiment: pb.Experiment, sources: Iterable[Source]) -> Sides:
     Raises:
         DataError: a data set can't be read.
     """
-    found = {source.name: tuple(source.read()) for source in sources}
+    found: dict[str, Sequence[Example]] = {source.name: source.read() for source in sources}
     verify(sources)
     named = {NAMES[field]: os.path.realpath(asked.root_of(path)) for field, path in asked.paths(experiment).items()}
     for name in named.keys() - found.keys():
@@ -134,5 +134,5 @@ def sides(experiment: pb.Experiment, sources: Iterable[Source]) -> Sides:
             found[name] = found[first]
     if "train" in found and "val" not in found:
         train, val = dataset.held_out(found["train"], experiment.dataset_config)
-        found = {**found, "train": tuple(train), "val": tuple(val)}
+        found = {**found, "train": train, "val": val}
     return {name: found[name] for name in ("train", "val", "test") if name in found}

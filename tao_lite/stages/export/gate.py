@@ -18,11 +18,13 @@ from tao_lite.data.dataset import DataSet
 from tao_lite.data.description import Description
 from tao_lite.data.example import Example
 from tao_lite.data.left_out import LeftOut
+from tao_lite.data.pipeline import Pipeline
 from tao_lite.errors import DataError, RunError
 from tao_lite.machine.distributed import World
 from tao_lite.monitor.console import Progress
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.stages.export.export import TOLERANCES
+from tao_lite.training.deployed import Deployment
 from tao_lite.training.trained import Trained
 from tao_lite.training.validation import evaluation_loader
 
@@ -59,14 +61,14 @@ class Wanted:
         return f"{others}{len(self.drawn)} reference pictures"
 
 
-def expected(trained: Trained, paths: Sequence[Path]) -> dict[Path, Answer]:
+def expected(trained: Trained | Deployment, paths: Sequence[Path]) -> dict[Path, Answer]:
     """What the network says of each file in FP32, in the way of `tao-lite inference`; without those it can't read."""
     exact, pipeline = trained.in_fp32(), trained.pipeline
     exact.experiment.dataset_config.cache = pb.Cache.OFF
     digests = {}
     for path in paths:
         try:
-            digests[path] = _digests(path, trained)
+            digests[path] = _digests(path, pipeline)
         except DataError:
             continue
     examples = tuple(Example(path, "", str(path), full_scale=pipeline.full_scale) for path in digests)
@@ -135,7 +137,7 @@ def verify(description: Description, want: Mapping[Path, Answer], found: Mapping
     return max(distances.values(), default=0.0)
 
 
-def pictures(trained: Trained, folder: Path, most: int) -> list[Path]:
+def pictures(trained: Trained | Deployment, folder: Path, most: int) -> list[Path]:
     """At most so many validation pictures, evenly from all; what is no file of its own is written to the folder.
 
     Those that can't be decoded are left out.
@@ -169,8 +171,7 @@ def _file(example: Example, path: Path) -> Path:
     return path
 
 
-def _digests(path: Path, trained: Trained) -> tuple[str, str]:
-    pipeline = trained.pipeline
+def _digests(path: Path, pipeline: Pipeline) -> tuple[str, str]:
     decoded = decode.decode(path, pipeline.channels, full_scale=pipeline.full_scale)
     digests = [hashlib.sha256(part.tobytes()).hexdigest() for part in (decoded, pipeline.resized(decoded))]
     return digests[0], digests[1]

@@ -5,25 +5,27 @@ import importlib.metadata
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tao_lite.data.description import Kind
-from tao_lite.errors import DataError, RunError, refuse_missing
-from tao_lite.files import signature, sums, writing
+from tao_lite.errors import CheckpointError, DataError, RunError, refuse_missing
+from tao_lite.files import reading, signature, sums, writing
 from tao_lite.monitor import console
 from tao_lite.run import Run, Summary
 from tao_lite.spec.load import Spec
 from tao_lite.stages.export import card, deepstream, gate, tao_deploy
-from tao_lite.stages.export.export import PACKAGES, Form, describe, make, refuse_tasks, without_accepted
+from tao_lite.stages.export.export import PACKAGES, Form, Made, describe, make, refuse_tasks, without_accepted
 from tao_lite.stages.export.gate import Wanted
 from tao_lite.stages.export.references import draw
 from tao_lite.stages.export.sbom import sbom
 from tao_lite.stages.export.tao_deploy_files import NOTHING_ELSE, Extras
 from tao_lite.stages.export.targets import TARGETS, Contents, Target
+from tao_lite.training import runtimes
+from tao_lite.training.deployed import Deployment
 from tao_lite.training.trained import Trained
 
 _log = logging.getLogger(__name__)
@@ -40,8 +42,8 @@ says in numbers how a file becomes the network's input: whoever writes another c
 classes in the order of the network's outputs. Where the network is from: `model_card.md`, `sbom.cdx.json`; whether a
 file was changed: `sha256sum -c SHA256SUMS`.
 
-Before this folder was kept, its client answered {num_pictures} as the network did in PyTorch, in float32: the
-same class for all, probabilities within {distance:.1e}.{not_run}
+Before this folder was kept, its client answered {num_pictures} as
+{origin}: the same class for all, probabilities within {distance:.1e}.{not_run}
 """
 
 
@@ -60,6 +62,8 @@ class Request:
     licence: str = card.UNKNOWN
     extras: Extras = NOTHING_ELSE
     """What else a package for tao-deploy is to hold."""
+    quantised: Path | None = None
+    """The checkpoint as INT8 ONNX, which the package holds in its place; it says itself what it takes."""
 
     def forms(self) -> Iterator[tuple[str, Form]]:
         """What each runtime's network is to be like.
@@ -107,21 +111,28 @@ def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
         tao_deploy.refuse_unfit(trained.pipeline, folder)
     for name in [name for name, form in forms.items() if not form.has_accepted]:
         without_accepted(trained, forms[name], f"what runs packages for {name} reads probabilities alone")
+    held: Trained | Deployment = trained
     made = functools.cache(functools.partial(make, trained))
+    if request.quantised:
+        held = Deployment.of(request.quantised, torch.device("cpu"), trained.experiment)
+        forms = {name: replace(form, kind=held.description.kind) for name, form in forms.items()}
+        content = reading.read(request.quantised, CheckpointError, max_bytes=runtimes.MAX_BYTES)
+        made = functools.cache(lambda _: Made(content, held.description, 0.0))
     about = card.card(trained.path, trained.found, licence=request.licence)
     summaries = {}
     with writing.new_folder(folder) as temporary, tempfile.TemporaryDirectory() as drawings:
-        wanted = _wanted(trained, Path(drawings), request.verify)
+        wanted = _wanted(held, Path(drawings), request.verify)
         for name, form in forms.items():
             part = Path(name) if len(forms) > 1 else Path()
             contents = Contents(
                 folder=temporary / part,
                 trained=trained,
                 form=form,
-                description=describe(trained, form),
+                description=held.description if isinstance(held, Deployment) else describe(trained, form),
                 wanted=wanted,
                 make=made,
                 extras=request.extras,
+                **({"origin": "the same INT8 file did before"} if request.quantised else {}),
             )
             summaries[name] = _fill(contents, name, about, request.signing_key)
             _tell(folder / part, name, wanted, summaries[name])
@@ -130,18 +141,18 @@ def package(spec: Spec, run: Run, model: Path, request: Request) -> Summary:
     return summary
 
 
-def _wanted(trained: Trained, folder: Path, most: int) -> Wanted:
-    drawn, validation = draw(folder / REFERENCES), _validation(trained, folder, most)
-    found = gate.expected(trained, [*drawn, *validation])
+def _wanted(held: Trained | Deployment, folder: Path, most: int) -> Wanted:
+    drawn, validation = draw(folder / REFERENCES), _validation(held, folder, most)
+    found = gate.expected(held, [*drawn, *validation])
     return Wanted(drawn={path: found.pop(path) for path in drawn}, validation=found)
 
 
-def _validation(trained: Trained, folder: Path, most: int) -> Sequence[Path]:
+def _validation(held: Trained | Deployment, folder: Path, most: int) -> Sequence[Path]:
     """Validation pictures, or none where they are gone, of which the log is told."""
     if not most:
         return ()
     try:
-        return gate.pictures(trained, folder, most)
+        return gate.pictures(held, folder, most)
     except DataError as error:
         _log.warning("the package is compared on the reference pictures only: %s", error)
         return ()
@@ -196,6 +207,7 @@ def _readme(contents: Contents, name: str, found: Mapping[str, Any], usage: str)
         nor="" if name == "torch" else ", nor PyTorch",
         usage=usage,
         num_pictures=contents.wanted.words,
+        origin=contents.origin,
         distance=found["largest_difference"],
         not_run=f"\nNot run there: {found['not_run']}." if found["not_run"] else "",
     )

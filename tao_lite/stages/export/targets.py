@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tao_lite.data.description import INPUT, Description, Kind
 from tao_lite.files import writing
-from tao_lite.stages.export import deepstream, nvinfer, program, tao_deploy_files, triton
+from tao_lite.stages.export import deepstream, ir, nvinfer, program, tao_deploy_files, triton
 from tao_lite.stages.export.export import Form, Made
 from tao_lite.stages.export.gate import Wanted
 from tao_lite.stages.export.tao_deploy_files import NOTHING_ELSE, Extras
@@ -83,6 +83,8 @@ class Contents:
     make: Callable[[Form], Made]
     """Gives the network as ONNX, and for a form that another package has the same again."""
     extras: Extras = NOTHING_ELSE
+    origin: str = "the network did in PyTorch, in float32"
+    """Whose answers are those that are wanted."""
 
     @property
     def onnx(self) -> Made:
@@ -130,13 +132,10 @@ def _onnxruntime(contents: Contents) -> Written:
 
 def _openvino(contents: Contents) -> Written:
     """OpenVINO's two files, in float32."""
-    openvino, onnx_file = runtimes.import_openvino(contents.folder), contents.folder / "model.onnx"
-    writing.write(onnx_file, contents.onnx.content)
-    model = openvino.convert_model(onnx_file)
-    for number, node in enumerate(model.get_ordered_ops()):  # its own names count the process's nodes
-        node.friendly_name = f"{node.get_type_name()}_{number}"
-    openvino.save_model(model, onnx_file.with_suffix(".xml"), compress_to_fp16=False)
-    onnx_file.unlink()
+    runtimes.import_openvino(contents.folder)
+    xml, weights = ir.convert(contents.onnx.content)
+    writing.write(contents.folder / "model.bin", weights)
+    writing.write(contents.folder / "model.xml", xml)
     return _with_client(contents.folder, "openvino")
 
 

@@ -2,20 +2,22 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import nn
 
 from tao_lite.errors import SpecError
 from tao_lite.metrics.best import TOP1, Metric
-from tao_lite.pruning import importance, plans, surgery, targets, taylor
+from tao_lite.pruning import blocks, importance, plans, sizes, surgery, targets, taylor
 from tao_lite.pruning.criteria import Rule
 from tao_lite.pruning.importance import Judge
 from tao_lite.pruning.plans import Plan, Scored
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema, tasks
+from tao_lite.stages.prune import latency
 from tao_lite.stages.prune.subject import Subject
 from tao_lite.training import objective
 
-TARGETS = ("target_ratio", "target_macs", "max_accuracy_drop")
+TARGETS = ("target_ratio", "target_macs", "target_latency", "max_accuracy_drop")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Choice:
     tried: tuple[tuple[float, float], ...] = ()
     by_weights: tuple[str, ...] = ()  # layers that BN_SCALE had to judge by their weights
     metric: Metric = TOP1
+    blocks: tuple[str, ...] = ()  # residual blocks that go as a whole; the plan is of the network without them
 
 
 def choose(subject: Subject) -> Choice:
@@ -39,19 +42,26 @@ def choose(subject: Subject) -> Choice:
         DataError: images are needed and can't be read.
     """
     config, target = subject.config, target_of(subject.config)
-    scored = score(subject)
+    gone = _blocks(subject)
+    rest = subject.without(gone)
+    scored = score(rest)
     tried: tuple[tuple[float, float], ...] = ()
     threshold = scored.rule.threshold
+    if gone and not target and not config.HasField("pruning_threshold"):
+        threshold = 0.0
     match target:
         case ("target_ratio", ratio):
-            threshold = targets.for_parameters(scored, ratio)
+            threshold = targets.for_parameters(scored, ratio * _times_larger(subject, rest)[0])
         case ("target_macs", ratio):
-            threshold = targets.for_macs(scored, ratio)
+            threshold = targets.for_macs(scored, ratio * _times_larger(subject, rest)[1])
+        case (latency.SHARE | latency.MILLISECONDS, _):
+            found = latency.search(subject, scored, target)
+            threshold, tried = found.threshold, found.tried
         case ("max_accuracy_drop", drop):
             found = _for_accuracy(subject, scored, drop)
             threshold, tried = found.threshold, found.tried
     judged = _judged_by_weights(scored) if config.criterion == pb.PruneCriterion.BN_SCALE else ()
-    return Choice(scored.plan(threshold), threshold, target, tried, judged, subject.metric)
+    return Choice(scored.plan(threshold), threshold, target, tried, judged, subject.metric, gone)
 
 
 def score(subject: Subject) -> Scored:
@@ -61,11 +71,11 @@ def score(subject: Subject) -> Scored:
         PruneError: the network or a setting does not allow it.
         DataError: the criterion needs images that can't be read.
     """
-    return plans.score(subject.network, subject.shape, rule(subject.config), judge(subject))
+    return plans.score(subject.network, subject.shape, rule(subject.config, subject.run.device), judge(subject))
 
 
-def rule(config: pb.PruneConfig) -> Rule:
-    """The settings of the rule, as written in the spec.
+def rule(config: pb.PruneConfig, device: torch.device | None = None) -> Rule:
+    """The settings of the rule, as written in the spec; with a target_latency, for what computes on the device.
 
     Unless the spec says else, only norms of weights are normalised. Changes of the loss and scales of batch norms are
     in one unit in all layers: dividing each layer by its largest would throw away which layers matter.
@@ -74,7 +84,7 @@ def rule(config: pb.PruneConfig) -> Rule:
     return Rule(
         normalizer=config.normalizer if is_normalised else "off",
         equalization_criterion=config.equalization_criterion,
-        granularity=config.pruning_granularity,
+        granularity=latency.granularity(config, device),
         threshold=schema.as_written(config.pruning_threshold),
         min_num_filters=config.min_num_filters,
         excluded_layers=tuple(config.excluded_layers),
@@ -103,11 +113,11 @@ def target_of(config: pb.PruneConfig) -> tuple[str, float] | None:
     Raises:
         SpecError: two are set, or none where one is needed.
     """
-    given = [(name, schema.as_written(getattr(config, name))) for name in TARGETS if getattr(config, name)]
+    given = [_value(config, name) for name in TARGETS if getattr(config, name)]
     if len(given) > 1:
         found = " and ".join(f"{name} ({value:g})" for name, value in given)
         raise SpecError(f"prune_config sets {found}; only one can be met, so set the others to 0, which is off")
-    if not given:
+    if not given and not config.blocks:
         _refuse_without_target(config)
     return given[0] if given else None
 
@@ -120,6 +130,11 @@ def with_target(config: pb.PruneConfig, name: str, value: float) -> pb.PruneConf
         changed.ClearField(target)  # type: ignore[arg-type]
     setattr(changed, name, value)
     return changed
+
+
+def _value(config: pb.PruneConfig, name: str) -> tuple[str, float]:
+    value = getattr(config, name)
+    return latency.target(value) if isinstance(value, str) else (name, schema.as_written(value))
 
 
 def _refuse_without_target(config: pb.PruneConfig) -> None:
@@ -135,6 +150,27 @@ def _refuse_without_target(config: pb.PruneConfig) -> None:
         )
 
 
+def _blocks(subject: Subject) -> tuple[str, ...]:
+    """The residual blocks that go."""
+    config = subject.config
+    if not config.blocks:
+        return ()
+    return blocks.cheapest(
+        subject.network,
+        subject.shape,
+        rule=rule(config),
+        judge=judge(subject),
+        count=config.blocks,
+        is_summed=config.criterion == pb.PruneCriterion.TAYLOR,
+    )
+
+
+def _times_larger(subject: Subject, rest: Subject) -> tuple[float, float]:
+    """How many times as many parameters and MACs the subject has as what its blocks leave: a target is of the whole."""
+    changes = sizes.compare(subject.network, rest.network, subject.shape)
+    return changes.parameters_before / changes.parameters_after, changes.macs_before / changes.macs_after
+
+
 def _for_accuracy(subject: Subject, scored: Scored, drop: float) -> targets.Search:
     metric = subject.metric
 
@@ -142,7 +178,7 @@ def _for_accuracy(subject: Subject, scored: Scored, drop: float) -> targets.Sear
         return metric.merit(metric.of(subject.evaluated(network, title)))
 
     def accuracy(plan: Plan) -> float:
-        return merit(surgery.cut(subject.network, plan), "Validation of a try")
+        return merit(surgery.cut(scored.network, plan), "Validation of a try")
 
     before = merit(subject.network, "Validation before pruning")
     found = targets.for_accuracy(scored, before - drop, accuracy)

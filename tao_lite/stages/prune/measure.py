@@ -1,18 +1,17 @@
 """What a pruned network is worth: seconds per image and validation top-1, beside those of the network it came from."""
 
 import copy
-import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tao_lite.errors import TaoLiteError
 from tao_lite.metrics.joint import Result
 from tao_lite.pruning.trace import Shape
 from tao_lite.stages.prune.subject import Subject
+from tao_lite.training import clock
 from tao_lite.training.trained import on_device
 
 MIN_ROUNDS, MAX_ROUNDS = 5, 100
@@ -48,32 +47,22 @@ def accuracies(subject: Subject, networks: Sequence[nn.Module]) -> tuple[list[Re
 
 
 def _latency(networks: Sequence[nn.Module], shape: Shape, device: torch.device) -> Latency:
-    """Networks take turns in every round, so that whatever else slows the machine down slows all of them."""
-    image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0)).to(device)
-    image = image.contiguous(memory_format=torch.channels_last)
-    copies = [on_device(copy.deepcopy(network).eval(), device) for network in networks]
-    rounds = list[list[float]]()
-    with torch.inference_mode():
-        for network in copies * 2:
-            network(image)
-        started = time.perf_counter()
-        while len(rounds) < MIN_ROUNDS or (len(rounds) < MAX_ROUNDS and time.perf_counter() - started < SECONDS):
-            rounds.append([_seconds(network, image) for network in copies])
-    times = list(zip(*rounds, strict=True))  # by network
-    ratios = [[first / own for first, own in zip(times[0], own_times, strict=True)] for own_times in times]
+    times = clock.in_turn(
+        [torch_pass(network, shape, device) for network in networks],
+        rounds=MAX_ROUNDS,
+        least=MIN_ROUNDS,
+        seconds=SECONDS,
+    )
     return Latency(
         device=device.type if device.type == "cpu" else torch.cuda.get_device_name(device),
         threads=torch.get_num_threads(),
-        milliseconds=tuple(1000 * statistics.median(own_times) for own_times in times),
-        speedups=tuple(map(statistics.median, ratios)),
+        milliseconds=tuple(one.milliseconds for one in times),
+        speedups=tuple(1 / one.share for one in times),
     )
 
 
-def _seconds(network: nn.Module, image: Tensor) -> float:
-    if image.is_cuda:
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    network(image)
-    if image.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+def torch_pass(network: nn.Module, shape: Shape, device: torch.device) -> clock.Pass:
+    """Passes of a copy on the device over one image of noise."""
+    image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    image = image.contiguous(memory_format=torch.channels_last)
+    return clock.of_network(on_device(copy.deepcopy(network).eval(), device), image)

@@ -11,12 +11,12 @@ from tao_lite.files import writing
 from tao_lite.metrics.best import TOP1, Metric
 from tao_lite.metrics.joint import Result
 from tao_lite.monitor import console
-from tao_lite.pruning import sizes, surgery
+from tao_lite.pruning import blocks, sizes, surgery
 from tao_lite.pruning.sizes import Comparison
 from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec
-from tao_lite.stages.prune import text
+from tao_lite.stages.prune import latency, text
 from tao_lite.stages.prune.choice import Choice, choose
 from tao_lite.stages.prune.measure import accuracies, latencies
 from tao_lite.stages.prune.subject import Subject, load_subject
@@ -38,6 +38,8 @@ def prune(spec: Spec, run: Run, *, dry_run: bool = False, measure: bool = True) 
     summary = {**decision(subject.config, choice), **before_and_after(changes)}
     if run.is_main:
         text.show(changes, choice, subject.config)
+        if choice.target and choice.target[0] in latency.KINDS:
+            summary["latency_target"] = latency.judge(subject, smaller, choice.target)
     if not dry_run:
         summary |= write(subject, smaller)
     if measure:
@@ -54,8 +56,9 @@ def cut(subject: Subject, choice: Choice) -> nn.Module:
     Raises:
         PruneError: they differ, or the pruned one can't compute.
     """
-    smaller = surgery.cut(subject.network, choice.plan)
-    surgery.check(subject.network, choice.plan, smaller, subject.shape)
+    rest = blocks.without(subject.network, choice.blocks)
+    smaller = surgery.cut(rest, choice.plan)
+    surgery.check(rest, choice.plan, smaller, subject.shape)
     return smaller
 
 
@@ -97,13 +100,16 @@ def _values(metric: Metric, found: Sequence[Result]) -> dict[str, float | None]:
 
 def decision(config: pb.PruneConfig, choice: Choice) -> dict[str, object]:
     """What was asked for and what came of it, for a summary."""
-    tried = [{"ratio": share, f"val_{choice.metric.key}": value} for share, value in choice.tried]
+    is_time = choice.target and choice.target[0] in latency.KINDS
+    name = "latency" if is_time else f"val_{choice.metric.key}"
+    tried = [{"ratio": share, name: value} for share, value in choice.tried]
     return {
         "criterion": pb.PruneCriterion.Kind.Name(config.criterion),
         "ranking": pb.PruneRanking.Kind.Name(config.ranking),
         "target": dict([choice.target]) if choice.target else {},
         "threshold": choice.threshold,
         **({"tried": tried} if tried else {}),
+        **({"blocks": list(choice.blocks)} if choice.blocks else {}),
         **({"judged_by_weights": list(choice.by_weights)} if choice.by_weights else {}),
     }
 

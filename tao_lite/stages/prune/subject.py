@@ -1,7 +1,7 @@
 """The network that is to be pruned, with what it is judged by and measured on: training and validation images."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -22,6 +22,7 @@ from tao_lite.metrics.best import Metric
 from tao_lite.metrics.joint import Result
 from tao_lite.models import architectures
 from tao_lite.monitor import console
+from tao_lite.pruning import blocks
 from tao_lite.pruning.trace import Shape
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
@@ -55,7 +56,13 @@ class Subject:
         changed = pb.Experiment()
         changed.CopyFrom(self.experiment)
         changed.prune_config.CopyFrom(config)
-        other = replace(self, experiment=changed)
+        return self._sharing(replace(self, experiment=changed))
+
+    def without(self, names: Collection[str]) -> "Subject":
+        """The same without these blocks; it shares the images that were read."""
+        return self._sharing(replace(self, network=blocks.without(self.network, names))) if names else self
+
+    def _sharing(self, other: "Subject") -> "Subject":
         vars(other).update({name: value for name, value in vars(self).items() if name in ("validation", "precision")})
         return other
 

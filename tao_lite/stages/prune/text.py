@@ -8,6 +8,7 @@ from tao_lite.metrics.joint import Result
 from tao_lite.monitor import console
 from tao_lite.pruning.sizes import Comparison
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.stages.prune import latency
 from tao_lite.stages.prune.choice import Choice
 from tao_lite.stages.prune.measure import Latency
 
@@ -76,5 +77,9 @@ def _show_choice(choice: Choice, config: pb.PruneConfig) -> None:
     console.line(f"Channels were judged by {_CRITERIA[config.criterion]}, ranked {ranking}")
     if choice.by_weights:
         console.line(f"No batch norm follows {', '.join(choice.by_weights)}: judged by weight norms")
+    if choice.blocks:
+        console.line(f"Blocks taken out as a whole: {', '.join(choice.blocks)}")
+    if choice.target and choice.target[0] in latency.KINDS:
+        return  # what was measured was told
     for share, value in choice.tried:
         console.line(f"Tried {share:.4f} of the parameters: validation {choice.metric.words} {value:.4f}")

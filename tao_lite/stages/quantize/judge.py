@@ -11,11 +11,11 @@ from torch import Tensor
 from tao_lite.data.balance import evenly
 from tao_lite.data.loader import Loader
 from tao_lite.errors import DataError
-from tao_lite.files import writing
 from tao_lite.machine.distributed import World
 from tao_lite.metrics.counts import Evaluation
 from tao_lite.monitor import console
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.stages.quantize import files
 from tao_lite.training.deployed import Deployment
 from tao_lite.training.loops import predict
 from tao_lite.training.precision import Precision
@@ -27,15 +27,16 @@ NUM_PROBES = 128
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Judge:
-    """Opens ONNX files as `tao-lite evaluate` does; they lie in a folder that is its own."""
+    """Opens files as `tao-lite evaluate` does; they lie in a folder that is its own."""
 
     experiment: pb.Experiment
     data: Loader
     world: World
-    folder: Path
+    path: Path
+    """Where a file lies while it is judged; its ending is that of the file that is wanted."""
 
     @classmethod
-    def of(cls, experiment: pb.Experiment, class_names: Sequence[str], world: World, folder: Path) -> "Judge":
+    def of(cls, experiment: pb.Experiment, class_names: Sequence[str], world: World, path: Path) -> "Judge":
         """On the spec's validation images.
 
         Raises:
@@ -45,7 +46,7 @@ class Judge:
             data = validation_loader(experiment, class_names, world)
         except DataError as error:
             raise DataError(f"quantize keeps no file whose accuracy it can't measure: {error}") from error
-        return cls(experiment=experiment, data=data, world=world, folder=folder)
+        return cls(experiment=experiment, data=data, world=world, path=path)
 
     def evaluate(self, content: bytes, title: str) -> Evaluation:
         """How well the file does on all validation images."""
@@ -87,7 +88,5 @@ class Judge:
         return Precision.of(pb.TrainConfig(precision=pb.Precision.FP32), self.world.device)
 
     def _opened(self, content: bytes) -> Deployment:
-        path = self.folder / "candidate.onnx"
-        with writing.new_file(path, len(content), is_synced=False) as file:
-            file.write(content)
-        return Deployment.of(path, self.world.device, self.experiment)
+        files.write(self.path, content)
+        return Deployment.of(self.path, self.world.device, self.experiment)

@@ -53,7 +53,7 @@ def curves(drawn: Sequence[Curve], *, title: str, description: str, is_log: bool
         else:
             axes.set_ylim(bottom=0)
 
-    return _svg(draw, title, description)
+    return picture(draw, title, description)
 
 
 def reliability(before: Calibration, after: Calibration, *, title: str, description: str) -> Markup:
@@ -67,7 +67,7 @@ def reliability(before: Calibration, after: Calibration, *, title: str, descript
             axes.plot(x, y, line, **_DRAWN, color=colour(number))
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the answer", ylabel="share of right answers")
 
-    return _svg(draw, title, description)
+    return picture(draw, title, description)
 
 
 def risk_coverage(points: Sequence[tuple[float, float]], *, title: str, description: str) -> Markup:
@@ -78,7 +78,7 @@ def risk_coverage(points: Sequence[tuple[float, float]], *, title: str, descript
         axes.set(xlim=(0, 1), xlabel="share of answers accepted", ylabel="share of them wrong")
         axes.set_ylim(bottom=0)
 
-    return _svg(draw, title, description)
+    return picture(draw, title, description)
 
 
 def colour(number: int) -> str:
@@ -86,7 +86,8 @@ def colour(number: int) -> str:
     return plots.COLOURS[number % len(plots.COLOURS)]
 
 
-def _svg(draw: Callable[["Axes"], None], title: str, description: str) -> Markup:
+def picture(draw: Callable[["Axes"], None], title: str, description: str) -> Markup:
+    """What `draw` puts on the axes; the description stands in its place where it is read aloud."""
     file = io.StringIO()
     # The salt goes into the ids of clip paths, which are one name space in a page.
     with plots.figure(_INCHES, ink=_INK, style={"svg.fonttype": "none", "svg.hashsalt": title}) as figure:

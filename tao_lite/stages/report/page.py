@@ -36,7 +36,7 @@ class Matrix:
 
 
 def page(subjects: Sequence[Subject], device: torch.device, pooled: Pooled | None = None) -> str:
-    """The report as one HTML text; `pooled` is what the subjects, as folds of one data set, say together."""
+    """The report as one HTML text; `pooled` is what the subjects say together."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -49,7 +49,7 @@ def page(subjects: Sequence[Subject], device: torch.device, pooled: Pooled | Non
     )
     return environment.get_template("report.html").render(
         subjects=subjects,
-        title=_title(subjects, pooled),
+        title=pooled.title if pooled else ", ".join(subject.record.name for subject in subjects),
         pooled=pooled,
         made=time.strftime("%Y-%m-%d %H:%M"),
         colour=charts.colour,
@@ -63,10 +63,6 @@ def page(subjects: Sequence[Subject], device: torch.device, pooled: Pooled | Non
         max_rows=MAX_ROWS,
         max_groups=MAX_GROUPS,
     )
-
-
-def _title(subjects: Sequence[Subject], pooled: Pooled | None) -> str:
-    return f"{len(subjects)} folds" if pooled else ", ".join(subject.record.name for subject in subjects)
 
 
 def png(image: Tensor) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
 from torch import Tensor
 
 from tao_lite.errors import RunError, TaoLiteError
@@ -42,12 +43,18 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """What the runs of one data set's folds say together: in words, as a table, and of all images."""
+    """What several trainings say together, such as the folds of a data set: in words, as a table, in titled pictures.
 
+    evaluation: of all images, where each run has its own.
+    """
+
+    title: str  # of the page
+    heading: str
     words: str
     heads: Sequence[str]
     rows: Sequence[Sequence[object]]
-    evaluation: Evaluation
+    pictures: Sequence[tuple[str, Markup]] = ()
+    evaluation: Evaluation | None = None
 
 
 def of(record: Record, *, read_data: bool, images: Sequence[Path] = ()) -> Subject:

@@ -3,14 +3,14 @@
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data.dataset import DataSet
+from tao_lite.data.examples import Examples
 from tao_lite.errors import RunError
 from tao_lite.machine.distributed import World
 from tao_lite.spec.load import Spec
-from tao_lite.stages.train import fingerprint
 
 
 def refuse_different(spec: Spec, data: Iterable[DataSet], resumed: Checkpoint | None, world: World) -> None:
@@ -22,8 +22,9 @@ def refuse_different(spec: Spec, data: Iterable[DataSet], resumed: Checkpoint | 
     if world.world_size == 1:
         return
     own = {
-        "spec": _digest([spec.text()]),
-        "data set": _digest(_lines(spec, data)),
+        "spec": hashlib.sha256(spec.text().encode("utf-8", "surrogateescape")).hexdigest(),
+        "data set": " ".join(Examples.of(part.examples).digest() for part in data),
+        "examples": " and ".join(f"{len(part.examples):,}" for part in data) + " examples",
         "checkpoint": f"after {resumed.epoch} epochs and {resumed.batch} batches" if resumed else "none",
         "machine": platform.node(),
     }
@@ -34,19 +35,8 @@ def refuse_different(spec: Spec, data: Iterable[DataSet], resumed: Checkpoint | 
 
 
 def _story(what: str, rank: int, other: Mapping[str, str], first: Mapping[str, str]) -> str:
-    found = f" ({other[what]}, not {first[what]})" if what == "checkpoint" else ""
+    shown = {"data set": "examples", "checkpoint": "checkpoint"}.get(what, what)
+    is_told = what != "spec" and other[shown] != first[shown]
+    found = f" ({other[shown]}, not {first[shown]})" if is_told else ""
     remedy = "share the results folder" if what == "checkpoint" else f"give all the same {what}"
     return f"rank {rank} on {other['machine']} has another {what} than rank 0 on {first['machine']}{found}; {remedy}"
-
-
-def _lines(spec: Spec, data: Iterable[DataSet]) -> Iterator[str]:
-    for part, root in zip(data, fingerprint.roots(spec.experiment), strict=True):
-        for example, name in zip(part.examples, fingerprint.names(part, root), strict=True):
-            yield f"{example.label}/{name}"
-
-
-def _digest(texts: Iterable[str]) -> str:
-    found = hashlib.sha256()
-    for text in texts:
-        found.update(text.encode("utf-8", "surrogateescape") + b"\0")
-    return found.hexdigest()

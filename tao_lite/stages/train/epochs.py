@@ -4,6 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -47,7 +48,8 @@ class Training:
     request: StopRequest
     saver: Saver
     mirror: Mirror
-    prints: Prints | None  # of the main process
+    prints: Future[Prints] | None  # of the main process
+    pause_after: int | None = None  # an epoch
     phase: Phase | None = None  # of the epoch that runs
 
     @property
@@ -114,10 +116,9 @@ class Training:
 
     @property
     def _is_over(self) -> bool:
-        """Whether all epochs are done, or none was better than the best for long enough."""
-        patience = self.config.early_stopping.patience
-        is_stale = self.config.HasField("early_stopping") and self.progress.stale_epochs >= patience
-        return is_stale or self.progress.epoch >= self.config.n_epochs
+        """Whether all epochs are done that are to be, or none was better than the best for long enough."""
+        last = min(self.config.n_epochs, self.pause_after or self.config.n_epochs)
+        return self.progress.epoch >= last or self.progress.is_stale(self.config)
 
     def _epoch(self, watch: Watch, bar: console.Progress) -> None:
         """One epoch or the rest of it, its validation and its checkpoint."""
@@ -255,7 +256,7 @@ class Training:
         recipe, network = self._recipe, self.phases.network.state_dict()
         # What is validated is what is saved as the network; where that is the average, the weights are kept beside it.
         averaged = {"network": network} if recipe.average else {}
-        data = {"data": self.prints.to_dict()} if self.prints else {}
+        data = {"data": self.prints.result().to_dict()} if self.prints else {}
         sampler = self.phases.train.sampler
         order = {"window": sampler.window} if sampler.window else {}
         return Checkpoint(

@@ -8,10 +8,11 @@ does to the examples shows in them, and pictures are not read: one of the same n
 """
 
 import hashlib
+import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import torch
 from tao_lite.checkpoint import Checkpoint
 from tao_lite.data import asked
 from tao_lite.data.dataset import DataSet
-from tao_lite.data.example import Example
+from tao_lite.data.examples import Examples
 from tao_lite.errors import RunError
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.paths import data_folder
@@ -48,7 +49,8 @@ class Fingerprint:
     def of(cls, data: DataSet, root: Path) -> "Fingerprint":
         """That of a data set, whose files are below the root or, if that is a file, beside it."""
         numbers = _hashes(names(data, root)) << _SIZE_BITS
-        sizes = _sizes(data.examples) ^ _weights(data.examples)
+        examples = Examples.of(data.examples)
+        sizes = _sizes(examples) ^ _weights(examples)
         numbers |= (sizes * _SPREAD) >> (np.uint64(64) - _SIZE_BITS)
         labels = data.labels()
         return cls([np.sort(numbers[labels == index]) for index in range(len(data.label_names))])
@@ -113,6 +115,14 @@ class Prints:
     def of(cls, experiment: pb.Experiment, train: DataSet, val: DataSet) -> "Prints":
         return cls(*map(Fingerprint.of, (train, val), roots(experiment)))
 
+    @classmethod
+    def later(cls, experiment: pb.Experiment, train: DataSet, val: DataSet) -> "Future[Prints]":
+        """As `of`, by a thread: of a million files it takes longer than all else before the first step."""
+        pool = ThreadPoolExecutor(1, thread_name_prefix="prints")
+        found = pool.submit(cls.of, experiment, train, val)
+        pool.shutdown(wait=False)
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """What `payload` calls data."""
         return {"train": self.train.to_dict(), "val": self.val.to_dict()}
@@ -156,7 +166,21 @@ def roots(experiment: pb.Experiment) -> tuple[Path, Path]:
 def names(data: DataSet, root: Path) -> Iterator[str]:
     """What the examples are called below the root or, if that is a file, beside it."""
     above = f"{root if root.is_dir() else data_folder(root)}/"
-    return (_name(example, above) for example in data.examples)
+    examples = Examples.of(data.examples)
+    folders = (
+        before or label for before, label in zip(examples.each("annotated"), examples.each("label"), strict=True)
+    )
+    for path, folder, more in zip(examples.paths(), folders, _more(examples), strict=True):
+        name = f"/{path.removeprefix(above)}".replace(f"/{folder}/", "/", 1)
+        yield "\0".join((name, *more))
+
+
+def _more(examples: Examples) -> Iterator[tuple[str, ...]]:
+    """What tells examples of one path apart: box and labels of tasks."""
+    boxes, labels = examples.numbers("box"), examples.labels()
+    if boxes is None and labels is None:
+        return itertools.repeat((str(None),), len(examples))
+    return ((str(one.box), *one.labels) for one in examples)
 
 
 def _hashes(names: Iterable[str]) -> _Numbers:
@@ -167,38 +191,34 @@ def _hashes(names: Iterable[str]) -> _Numbers:
     return np.frombuffer(digests, np.dtype("<u8")).astype(np.uint64) >> _SIZE_BITS
 
 
-def _name(example: Example, above: str) -> str:
-    path = f"/{str(example.path).removeprefix(above)}".replace(f"/{example.annotated or example.label}/", "/", 1)
-    return "\0".join((path, str(example.box), *example.labels))
-
-
-def _weights(examples: Sequence[Example]) -> _Numbers:
+def _weights(examples: Examples) -> _Numbers:
     """0 for a weight of 1."""
-    return np.array([example.weight for example in examples]).view(np.uint64) ^ np.float64(1).view(np.uint64)
+    weights = examples.numbers("weight")
+    if weights is None:
+        return np.zeros(len(examples), np.uint64)
+    return np.ascontiguousarray(weights).view(np.uint64) ^ np.float64(1).view(np.uint64)
 
 
-def _sizes(examples: Sequence[Example]) -> _Numbers:
+def _sizes(examples: Examples) -> _Numbers:
     """In bytes; 0 for what can't be asked."""
-    parts = [examples[first : first + _NUM_PER_TASK] for first in range(0, len(examples), _NUM_PER_TASK)]
+    places = np.arange(len(examples))
+    parts = [examples.where(places[first : first + _NUM_PER_TASK]) for first in places[::_NUM_PER_TASK]]
     with ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="sizes") as pool:
         found = pool.map(lambda part: list(_sizes_of(part)), parts)
-        return np.array([size for part in found for size in part], np.uint64)
+        sizes = np.array([size for part in found for size in part], np.uint64)
+    spans = examples.numbers("span")
+    return sizes if spans is None else np.where(spans[:, 0] < 0, sizes, spans[:, 1].astype(np.uint64))
 
 
-def _sizes_of(examples: Sequence[Example]) -> Iterator[int]:
+def _sizes_of(examples: Examples) -> Iterator[int]:
     last_path, last = None, 0
-    for example in examples:
-        if example.span:
-            yield example.span.length
-        elif example.pixels is not None:
-            yield example.pixels.nbytes
-        else:
-            if example.path != last_path:  # Objects of a frame follow each other.
-                last_path, last = example.path, _size(example.path)
-            yield last
+    for path in examples.paths():
+        if path != last_path:  # Objects of a frame follow each other.
+            last_path, last = path, _size(path)
+        yield last
 
 
-def _size(path: Path) -> int:
+def _size(path: str) -> int:
     try:
         return os.stat(path).st_size  # noqa: PTH116 - twice as fast as Path.stat
     except OSError:

@@ -114,7 +114,7 @@ class Mirror:
             alias.name: alias.readlink().name for alias in (self._run.latest, self._run.best) if alias.is_symlink()
         }
         store.write(_MANIFEST, json.dumps({"format": _FORMAT, "files": known, "links": links}).encode())
-        named = {_object(files[name], one["sha256"]) for name, one in known.items()}
+        named = {_object(path, self._known[name][1]) for name, path in files.items()}
         for name in there.keys() - named - {_MANIFEST}:
             if _is_object(name):
                 store.remove(name)

@@ -14,7 +14,7 @@ from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import CheckpointError, SpecError
 from tao_lite.models import architectures, head
 from tao_lite.models.weights import assignment
-from tao_lite.pruning import surgery, trace
+from tao_lite.pruning import blocks, surgery, trace
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import tasks
 from tao_lite.spec.tasks import Tasks
@@ -55,6 +55,7 @@ def network(experiment: pb.Experiment, class_names: Sequence[str]) -> nn.Module:
     head_name = head.find(built)
     tensors = {name: found.tensors[name] for name in found.tensors if not (other_classes and _is_of(head_name, name))}
     if found.full:
+        blocks.remove_absent(built, found.tensors)
         shapes = _widths(built, found.tensors, found.full)
         surgery.resize_like(built, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
         _start_afresh(built, {name for name, tensor in tensors.items() if list(tensor.shape) == shapes.get(name)})
@@ -90,7 +91,7 @@ def _ours(found: Checkpoint, model_config: pb.ModelConfig, source: str) -> "Weig
     with torch.device("meta"):
         plain = architectures.build(theirs.model_config, len(found.class_names)).state_dict()
     full = {name: tensor.shape for name, tensor in plain.items()}
-    is_pruned = any(full.get(name) != tensor.shape for name, tensor in found.network.items())
+    is_pruned = full != {name: tensor.shape for name, tensor in found.network.items()}
     if is_pruned:
         _refuse_other_structure(theirs.model_config, model_config, source)
     mode = theirs.train_config.preprocess_mode

@@ -6,6 +6,7 @@ from typing import Any
 
 from tao_lite.metrics.best import Metric
 from tao_lite.metrics.joint import Result
+from tao_lite.spec import classification_pb2 as pb
 from tao_lite.training.interval import EpochStats
 
 
@@ -40,6 +41,10 @@ class Progress:
     def best(self, metric: Metric) -> float:
         """The best epoch's value of the metric by which it was chosen."""
         return {"accuracy": self.best_accuracy, "loss": self.best_loss}.get(metric.key, self.best_value or 0.0)
+
+    def is_stale(self, config: pb.TrainConfig) -> bool:
+        """Whether early stopping has waited long enough for a better epoch."""
+        return config.HasField("early_stopping") and self.stale_epochs >= config.early_stopping.patience
 
     def validated(self, result: Result, metric: Metric, min_delta: float) -> bool:
         """Take in the validation after a whole epoch; whether it is the best so far."""

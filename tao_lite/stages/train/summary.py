@@ -67,9 +67,11 @@ def read(progress: Progress, run: Run) -> Summary | None:
 def say_end(progress: Progress, run: Run, config: pb.TrainConfig, summary: Summary) -> None:
     """Tell the user the best epoch, what was left out of the data, and where the files are."""
     metric = best_metric(config)
-    if progress.epoch < config.n_epochs:
+    if progress.is_stale(config):
         moved = "fallen" if metric.is_lower_better else "risen"
         console.line(f"Stopped early: validation {metric.words} has not {moved} for {progress.stale_epochs} epochs")
+    elif progress.epoch < config.n_epochs:
+        console.line(f"Paused after epoch {progress.epoch} of {config.n_epochs}, from where it can go on")
     chosen = "" if metric == TOP1 else f"{metric.words} {progress.best(metric):.4f}, "
     console.line(
         f"Best epoch {progress.best_epoch} of {progress.epoch}: validation {chosen}top-1 {progress.best_accuracy:.4f}"

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class Demands:
     otherwise: str = "leave --same_data out"  # what to do where it should have changed
     resume: Path | None = None  # a checkpoint of a run elsewhere, to go on from where the folder has none
     mirror: str = ""  # URL of a copy to keep; a training that is a part of another stage has none
+    pause_after: int | None = None  # the epoch after which it ends, though its schedule goes on; it can go on later
 
 
 def train(spec: Spec, run: Run, demands: Demands = Demands()) -> Summary:
@@ -63,6 +65,7 @@ def train(spec: Spec, run: Run, demands: Demands = Demands()) -> Summary:
             mirror.fetch()
         run.world.barrier()
         training = _prepare(spec, run, request, demands, mirror)
+        training.pause_after = demands.pause_after
         if found := training.found_over():
             return found
         if run.is_main:
@@ -79,7 +82,7 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands, mirro
         resumed = restart.resume_point(run, experiment, names, demands.resume)
     data = train_loader.data_set, val_loader.data_set
     agreement.refuse_different(spec, data, resumed, run.world)
-    prints = Prints.of(experiment, *data) if run.is_main else None
+    prints = Prints.later(experiment, *data) if run.is_main else None
     is_begun_anew, threads = False, None
     if resumed:
         is_begun_anew = _is_begun_anew(resumed, prints, run, experiment.train_config, demands)
@@ -104,7 +107,12 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands, mirro
         spec=spec,
         run=run,
         phases=Phases(
-            experiment=experiment, run=run, network=network, recipe=recipe, train=train_loader, val=val_loader
+            experiment=experiment,
+            run=run,
+            network=network,
+            recipe=recipe,
+            train=train_loader,
+            val=val_loader,
         ),
         progress=progress,
         request=request,
@@ -120,14 +128,14 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands, mirro
 
 
 def _is_begun_anew(
-    resumed: Checkpoint, prints: Prints | None, run: Run, config: pb.TrainConfig, demands: Demands
+    resumed: Checkpoint, prints: Future[Prints] | None, run: Run, config: pb.TrainConfig, demands: Demands
 ) -> bool:
     """Whether what is done of the epoch is of no use; prints are those of the main process."""
     is_probe = config.linear_probe and phases.holds(config, resumed.epoch)
     is_lost = is_probe and place.is_lost(resumed, run.world.world_size)
     # The processes have to go the same way.
     refusal = demands.otherwise if demands.same_data else ""
-    return run.world.any(is_lost or (prints is not None and prints.compare(resumed, run.results, refusal)))
+    return run.world.any(is_lost or (prints is not None and prints.result().compare(resumed, run.results, refusal)))
 
 
 def _claim(training: Training, demands: Demands) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -47,7 +48,7 @@ def pixels(example: Example) -> bytes:
     return image[top:bottom, left:right].tobytes()
 
 
-def shown(examples: list[Example]) -> list[tuple[str, bytes]]:
+def shown(examples: Sequence[Example]) -> list[tuple[str, bytes]]:
     return sorted((example.label, pixels(example)) for example in examples)
 
 

@@ -20,12 +20,14 @@ from tao_lite.models import architectures
 from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec, load
-from tao_lite.stages.prune import choice
+from tao_lite.stages.prune import choice, latency
 from tao_lite.stages.prune.compare import compare
 from tao_lite.stages.prune.prune import prune
 from tao_lite.stages.prune.rounds import rounds
 from tao_lite.stages.prune.sensitivity import sensitivity
 from tao_lite.stages.train.train import train
+from tao_lite.training.clock import Times
+from tests.checkpoints import answering
 
 SPEC = """
 model_config { arch: "resnet" n_layers: 10 use_batch_norm: true input_image_size: "3,32,32" }
@@ -413,3 +415,79 @@ def test_weights_are_normalised_and_losses_are_not_unless_the_spec_says_so() -> 
     assert choice.rule(taylor).normalizer == "off"
     taylor.normalizer = "L2"
     assert choice.rule(taylor).normalizer == "L2"
+
+
+@pytest.mark.parametrize(("target", "kind"), [("0.8", "target_latency"), ("500ms", "target_latency_milliseconds")])
+def test_a_network_is_pruned_to_a_time(
+    prepared: Prepared, capsys: pytest.CaptureFixture[str], target: str, kind: str
+) -> None:
+    spec, run = prepared(target_latency=target)
+    found = prune(spec, run, measure=False)
+    assert found["target"] == {kind: float(target.removesuffix("ms"))}
+    judged = found["latency_target"]
+    assert isinstance(judged, dict)
+    assert judged["runtime"] == "TORCH"
+    assert 0 < judged["share_low"] <= judged["share"] <= judged["share_high"]
+    assert "Time of one image in TORCH: " in capsys.readouterr().out
+    # All of it takes less than half a second.
+    assert (found["pruning_ratio"] == 1) == (kind == "target_latency_milliseconds")
+
+
+def test_a_time_that_no_width_reaches_is_answered_with_the_least(prepared: Prepared) -> None:
+    with pytest.raises(PruneError, match=r"a time of 1e-06 ms is out of reach: .* leave a network that takes .* ms"):
+        prune(*prepared(target_latency="0.000001ms"), measure=False)
+
+
+@pytest.mark.parametrize(
+    ("limit", "low", "high", "is_met", "is_sure"),
+    [
+        (0.5, 0.48, 0.53, True, True),
+        (0.5, 0.48, 0.56, True, False),
+        (0.4, 0.48, 0.53, False, True),
+        (0.4, 0.43, 0.53, False, False),
+    ],
+)
+def test_a_verdict_within_the_spread_says_so(
+    limit: float, low: float, high: float, *, is_met: bool, is_sure: bool
+) -> None:
+    after = Times(5, 0.5, low, high)
+    for wanted in ((latency.SHARE, limit), (latency.MILLISECONDS, 10 * limit)):
+        found = latency.verdict(after, wanted)
+        assert (found.is_met, found.is_sure) == (is_met, is_sure)
+        assert ("lies within the spread" in found.words) == (not is_sure)
+
+
+def test_channels_come_in_what_the_processor_computes_at_once_unless_the_spec_says_otherwise() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    width = 16 if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else 8
+    timed = pb.PruneConfig(target_latency="0.5")
+    assert [latency.granularity(one, cpu) for one in (timed, pb.PruneConfig())] == [width, 8]
+    assert latency.granularity(pb.PruneConfig(target_latency="0.5", pruning_granularity=4), cpu) == 4
+    assert latency.granularity(timed, cuda) == 32
+    assert latency.granularity(pb.PruneConfig(target_latency="0.5", runtime=pb.Runtime.ONNXRUNTIME), cuda) == width
+
+
+def test_blocks_go_before_channels_and_the_target_is_of_the_whole(tmp_path: Path) -> None:
+    config = 'arch: "resnet" n_layers: 18 use_batch_norm: true input_image_size: "3,32,32"'
+    source = answering(tmp_path, config, "torch")
+
+    def pruned(*more: str) -> dict[str, object]:
+        with pytest.raises(SystemExit, match="0"):
+            main(
+                ["prune", "-m", str(source), "-r", str(tmp_path), "--no_measure", "--gpus", "0", "--blocks", "2", *more]
+            )
+        found = json.loads((tmp_path / "prune.json").read_text())
+        assert isinstance(found, dict)
+        return found
+
+    alone = pruned()
+    names, layers = alone["blocks"], alone["layers"]
+    assert isinstance(names, list)
+    assert isinstance(layers, list)
+    gone = [layer["name"] for layer in layers if layer["channels_after"] < layer["channels_before"]]
+    assert {name.rpartition(".")[0] for name in gone} == set(names)
+    assert len(names) == 2
+    again = pruned("--target_ratio", "0.5")
+    assert 0.4 < float(str(again["pruning_ratio"])) <= 0.5
+    rebuilt = checkpoints.network(checkpoints.load(tmp_path / "weights" / "pruned.pth"))
+    assert all(isinstance(rebuilt.get_submodule(name), torch.nn.Identity) for name in names)

@@ -301,3 +301,32 @@ def test_grey_pictures_of_any_kind_are_calibrated_on(best: Path, tmp_path: Path)
     (tmp_path / "bad.png").write_bytes(b"no picture")
     summary, _ = quantized(best, tmp_path, f"image_dir={tmp_path}", "max_accuracy_drop=0.9")
     assert summary["calibration_images"] == 20
+
+
+def test_openvino_gets_its_own_files_through_the_same_gate(best: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    form = Form(path=tmp_path / "model.xml")
+    spec = load(
+        best.parents[1] / "spec.cfg",
+        stage="quantize",
+        overrides=["quantize_config.target=OPENVINO", "quantize_config.max_accuracy_drop=0.06"],
+    )
+    summary = quantize(spec, Run(results=tmp_path, world=distributed.start("cpu")), best, form)
+    assert files(tmp_path) == {"model.xml", "model.bin", "preprocess.json", "quantize.json"}
+    size = sum((tmp_path / f"model.{end}").stat().st_size for end in ("xml", "bin"))
+    assert summary["bytes"] == size < int(str(summary["bytes_fp32"])) / 3.3
+    evaluated = tao_lite("evaluate", "-e", best.parents[1] / "spec.cfg", "-m", form.path, "-r", tmp_path / "evaluated")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads((tmp_path / "evaluated" / "evaluate.json").read_text())["top1"] == summary["top1"]
+    (tmp_path / "preprocess.json").write_text("{}")
+    with pytest.raises(RunError, match=r"preprocess.json: is there and describes another network"):
+        quantize(spec, Run(results=tmp_path, world=distributed.start("cpu")), best, form)
+
+
+@pytest.mark.parametrize(("target", "ending"), [("OPENVINO", "onnx"), ("CPU", "xml")])
+def test_a_target_and_another_ending_are_refused(best: Path, tmp_path: Path, target: str, ending: str) -> None:
+    pytest.importorskip("openvino")
+    spec = load(best.parents[1] / "spec.cfg", stage="quantize", overrides=[f"quantize_config.target={target}"])
+    run, form = Run(results=tmp_path, world=distributed.start("cpu")), Form(path=tmp_path / f"q.{ending}")
+    with pytest.raises(RunError, match=r"a file for OPENVINO ends in \.xml, and no other does; change -o"):
+        quantize(spec, run, best, form)

@@ -70,7 +70,8 @@ def rank(colours: Path, tmp_path: Path) -> Rank:
 def test_another_data_set_is_refused(rank: Rank, tmp_path: Path) -> None:
     other = shutil.copytree(rank.data, tmp_path / "other")
     (other / "red" / "000.png").rename(other / "red" / "again.png")
-    refuse(rank, replace(rank, data=other), "data set", "; give all the same data set")
+    found = " (85 and 35 examples, not 86 and 34 examples); give all the same data set"
+    refuse(rank, replace(rank, data=other), "data set", found)
     assert not list(rank.results.rglob("*.pth"))
 
 

@@ -149,7 +149,8 @@ def test_each_image_comes_once_where_one_process_goes_on_for_two(spec: Path, tmp
     logs = [tmp_path / "a", tmp_path / "b"]
     assert team.train(2, arguments, logs[0], end=(35, signal.SIGTERM)) == [143, 143], said(logs[0])
     assert team.train(1, arguments, logs[1]) == [0], said(logs[1])
-    assert len(team.trained_on(logs[0])[0]) == 40 * 8
+    # Two processes vote after at most 20 steps.
+    assert 35 * 8 <= len(team.trained_on(logs[0])[0]) <= 55 * 8
     names = team.trained_on(*logs)[0]
     assert len(set(names)) == len(names) == NUM_IMAGES - 1
 
