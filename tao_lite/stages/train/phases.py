@@ -48,7 +48,6 @@ class Phases:
     recipe: Recipe
     train: Loader
     val: Loader
-    """The network as it computes while it trains and is validated, with the same parameters."""
 
     @property
     def pipeline(self) -> Pipeline:
@@ -79,10 +78,7 @@ class Phases:
             is_frozen=is_frozen,
             network=self.network,
             trained=preparation.wrapped(
-                self.recipe.precision.cast(self.network),
-                config,
-                self.run,
-                batch_size=self.train.sampler.own_batch,
+                self.recipe.precision.cast(self.network), config, self.run, batch_size=self.train.sampler.own_batch
             ),
             validated=self._averaged(self.network),
             frozen=frozen,

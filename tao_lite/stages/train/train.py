@@ -101,12 +101,7 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Tr
         spec=spec,
         run=run,
         phases=Phases(
-            experiment=experiment,
-            run=run,
-            network=network,
-            recipe=recipe,
-            train=train_loader,
-            val=val_loader,
+            experiment=experiment, run=run, network=network, recipe=recipe, train=train_loader, val=val_loader
         ),
         progress=progress,
         request=request,
