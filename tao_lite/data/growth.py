@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tao_lite.data.geometry import Size
 from tao_lite.spec import classification_pb2 as pb
+from tao_lite.spec.schema import as_written
 
 STEP, SMALL_STEP = 32, 16
 """Pixels by which a side grows, and one of fewer than SMALL_BELOW."""
@@ -25,7 +26,7 @@ class Growth:
         config = train.progressive_resize
         if not train.HasField("progressive_resize"):
             return None
-        return cls(whole, config.from_share, config.until * train.n_epochs)
+        return cls(whole, as_written(config.from_share), as_written(config.until) * train.n_epochs)
 
     def size(self, epoch: int) -> Size:
         """Height and width after `epoch` whole epochs."""
@@ -41,4 +42,4 @@ class Growth:
 def _side(whole: int, share: float) -> int:
     """The share of a side, down to a whole number of steps, but one at least."""
     step = SMALL_STEP if whole < SMALL_BELOW else STEP
-    return whole if share >= 1 else min(whole, max(step, int(whole * share) // step * step))
+    return whole if share >= 1 else min(whole, max(step, int(round(whole * share, 6)) // step * step))

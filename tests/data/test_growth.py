@@ -9,6 +9,7 @@ from tao_lite.data.dataset import DataSet
 from tao_lite.data.decode import decode
 from tao_lite.data.geometry import Size, fixed, random_crop, resize, resize_crop, squeeze
 from tao_lite.data.growth import Growth
+from tao_lite.spec import classification_pb2 as pb
 from tests.data.pictures import indices_of, make
 
 SIZE, HALF = (16, 24), (16, 16)
@@ -37,6 +38,14 @@ def test_each_side_grows_by_its_own_steps() -> None:
         (48, 192),
         (64, 256),
     ]
+
+
+def test_shares_are_those_that_are_written() -> None:
+    """0.7 in 32 bits is less: 223.99 of 320."""
+    config = pb.TrainConfig(n_epochs=10, progressive_resize=pb.ProgressiveResizeConfig(from_share=0.7, until=0.7))
+    growth = Growth.of(config, (320, 320))
+    assert growth
+    assert (growth.size(0), growth.num_epochs) == ((224, 224), 7)
 
 
 def test_crops_and_order_are_those_of_the_whole_size(pictures: DataSet) -> None:
