@@ -44,6 +44,7 @@ def loader(
     view = fixed_geometry(experiment, is_cropped=not is_training and crops.enable_center_crop)
     geometry: Geometry = "random_crop" if has_random_crop else view
     growth = Growth.of(train, (height, width)) if grows else None
+    is_fixed = not (has_random_crop or growth)
     needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
     return Loader(
         data_set=data_set,
@@ -67,15 +68,7 @@ def loader(
         bars=model.letterbox_value,
         report=data_set.report,
         total=world.sum_,
-        cache=None
-        if is_whole
-        else _cache(
-            experiment,
-            needed,
-            world,
-            is_fixed=not (has_random_crop or growth),
-            is_read_once=split == "eval",
-        ),
+        cache=None if is_whole else _cache(experiment, needed, world, is_fixed=is_fixed, is_read_once=split == "eval"),
         pin_memory=world.device.type == "cuda",
     )
 

@@ -68,8 +68,7 @@ def _of_field(message: Message, name: str, field: FieldDescriptor, path: str) ->
     if schema.is_map(field):
         yield path, ", ".join(f"{key}: {value[key]}" for key in sorted(value)) or NOT_SET
     elif block and field.is_repeated:
-        for index, one in enumerate(value):
-            yield from _values(one, f"{path}[{index}]")
+        yield from (row for index, one in enumerate(value) for row in _values(one, f"{path}[{index}]"))
     elif field.is_repeated:
         yield path, ", ".join(write.scalar(scalar(field, one)) for one in value) or NOT_SET
     elif not (message.HasField(name) or _means_its_default(field)):

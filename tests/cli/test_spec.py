@@ -465,7 +465,7 @@ def old_specs(draw: st.DrawFn) -> str:
     return first + "".join(f"{number}{part}" for number, part in enumerate(parts))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(text=old_specs())
 @example(text=OLD)
 @example(text="train_config { n_epochs: 1 }\n# before\ntrain_config { # in\n n_epochs: 1 } # after\n# end")

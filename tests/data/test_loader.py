@@ -120,7 +120,7 @@ def test_training_leaves_out_a_last_batch_of_one_image_unless_it_is_the_only_one
 
 
 shares = st.tuples(st.integers(0, NUM_PICTURES), st.integers(1, 9), st.integers(1, 5))
-slow_files = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+slow_files = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @slow_files

@@ -13,7 +13,7 @@ from tao_lite.data.sampler import Pick, Sampler
 from tao_lite.data.split import split
 
 EPOCH = 3
-few = settings(max_examples=50, deadline=None)
+few = settings(max_examples=50)
 
 
 @st.composite

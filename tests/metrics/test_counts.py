@@ -38,7 +38,7 @@ sizes = {"seed": st.integers(0, 2**31), "num_images": st.integers(1, 40), "num_c
 
 
 @given(**sizes)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_scores_equal_the_classification_report_of_scikit_learn(seed: int, num_images: int, num_classes: int) -> None:
     """FIELD.md E7: the plain mean is over the classes that are there."""
     logits, labels = draw(seed, num_images, num_classes)
@@ -63,7 +63,7 @@ def test_scores_equal_the_classification_report_of_scikit_learn(seed: int, num_i
 
 
 @given(**sizes)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_matrix_and_shares_equal_those_of_scikit_learn(seed: int, num_images: int, num_classes: int) -> None:
     logits, labels = draw(seed, num_images, num_classes)
     every = list(range(num_classes))
@@ -80,7 +80,7 @@ def test_matrix_and_shares_equal_those_of_scikit_learn(seed: int, num_images: in
 
 
 @given(batch_size=st.integers(1, 23), **sizes)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_the_batch_size_changes_nothing(batch_size: int, seed: int, num_images: int, num_classes: int) -> None:
     logits, labels = draw(seed, num_images, num_classes)
     whole, parts = evaluate(logits, labels), evaluate(logits, labels, batch_size=batch_size)

@@ -175,7 +175,7 @@ OVERRIDES = ["", "train_config.n_epochs=1", "model_config.arch=a\n", "train_conf
 
 
 @pytest.mark.filterwarnings("ignore:invalid escape sequence")
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     text=st.sampled_from([*SPECS, OLD]),
     mutations=MUTATIONS,

@@ -334,7 +334,7 @@ def test_the_text_of_a_spec_loads_to_the_same_spec(tmp_path: Path) -> None:
     assert load(written(tmp_path, spec.text())).experiment == spec.experiment
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(pieces=st.lists(st.sampled_from([*"abc_19.-:{}<>[]\"'\\#,; \n", "train_config", "arch", "é"])))
 def test_no_text_ends_in_another_error(tmp_path_factory: pytest.TempPathFactory, pieces: list[str]) -> None:
     path = written(tmp_path_factory.getbasetemp(), "".join(pieces))

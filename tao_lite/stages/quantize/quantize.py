@@ -20,7 +20,7 @@ from tao_lite.spec.load import Spec
 from tao_lite.spec.paths import is_deployed
 from tao_lite.stages.export import deepstream
 from tao_lite.stages.export.export import PACKAGES, Form, make, refuse_tasks, without_accepted, write_deepstream
-from tao_lite.stages.quantize import calibrate, graph, images
+from tao_lite.stages.quantize import calibrate, files, graph, images
 from tao_lite.stages.quantize.calibrate import Method
 from tao_lite.stages.quantize.graph import INT8
 from tao_lite.stages.quantize.judge import Judge
@@ -33,7 +33,7 @@ LEAST_OPSET = 13
 
 
 def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
-    """Write the checkpoint as INT8 ONNX, as quantize_config says; the summary is quantize.json in the results folder.
+    """Write the checkpoint as INT8, as quantize_config says; the summary is quantize.json in the results folder.
 
     Raises:
         CheckpointError: the model is no checkpoint of ours.
@@ -49,10 +49,11 @@ def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
     refuse_tasks(trained, "quantize")
     form = without_accepted(trained, form, "it was fitted in float, and INT8 changes scores")
     experiment, config = trained.experiment, trained.experiment.quantize_config
+    _refuse_odd_form(form, config)
     labels = deepstream.labels(trained.class_names) if form.for_deepstream else ""
     data_set = images.calibration(experiment, trained.class_names)
     with tempfile.TemporaryDirectory() as folder:
-        judge = Judge.of(experiment, trained.class_names, world, Path(folder))
+        judge = Judge.of(experiment, trained.class_names, world, Path(folder) / f"candidate{form.path.suffix}")
         made = make(trained, form)
         network = graph.read(made.content)
         data = loader(experiment, data_set, "eval", batch_size=calibrate.batch_size(network), seed=0, world=world)
@@ -71,10 +72,20 @@ def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
         )
         found = search.run()
     facts = {**_facts(search, found), **_settings(config), "calibration_images": num_images}
-    summary = _write(run, form, found, facts)
+    summary = _write(run, form, found, len(search.fp32), facts)
     if form.for_deepstream:
         write_deepstream(form, labels, f"{deepstream.config(made.description)}network-mode=1\n")  # INT8
     return summary
+
+
+def _refuse_odd_form(form: Form, config: pb.QuantizeConfig) -> None:
+    is_ir, has_ending = config.target == pb.QuantizeTarget.OPENVINO, form.path.suffix == files.IR_ENDING
+    if is_ir:
+        refuse_missing("quantize_config.target OPENVINO", "openvino", "openvino")
+    if is_ir != has_ending:
+        raise RunError(f"{form.path}: a file for OPENVINO ends in {files.IR_ENDING}, and no other does; change -o")
+    if is_ir and form.for_deepstream:
+        raise RunError("--gen_ds_config: DeepStream reads no file for OPENVINO; set quantize_config.target=TENSORRT")
 
 
 def refuse_deployed(model: Path) -> None:
@@ -108,9 +119,6 @@ def _method(config: pb.QuantizeConfig) -> Method:
 
 def _facts(search: Search, found: Found) -> dict[str, object]:
     return {
-        "bytes": len(found.content),
-        "bytes_fp32": len(search.fp32),
-        "times_smaller": len(search.fp32) / len(found.content),
         "top1": found.evaluation.top1,
         "top1_fp32": search.before.top1,
         **_by_metric(search, found),
@@ -139,10 +147,11 @@ def _settings(config: pb.QuantizeConfig) -> dict[str, object]:
     }
 
 
-def _write(run: Run, form: Form, found: Found, facts: Mapping[str, object]) -> Summary:
-    writing.write(form.path, found.content)
+def _write(run: Run, form: Form, found: Found, bytes_fp32: int, facts: Mapping[str, object]) -> Summary:
+    num_bytes = files.write(form.path, found.content)
+    times_smaller = bytes_fp32 / num_bytes
     console.line(
-        f"Wrote {form.path}, {len(found.content) / 1e6:.1f} MB, {facts['times_smaller']:.2f} times smaller than in "
+        f"Wrote {form.path}, {num_bytes / 1e6:.1f} MB, {times_smaller:.2f} times smaller than in "
         f"FP32; top-1 {found.evaluation.top1:.4f}, in FP32 {facts['top1_fp32']:.4f}, on "
         f"{found.evaluation.num_images} validation images"
     )
@@ -153,6 +162,7 @@ def _write(run: Run, form: Form, found: Found, facts: Mapping[str, object]) -> S
         console.line(f"{len(kept)} of {facts['layers']} layers stay in float: {listed(kept)}")
     if left:
         console.line(f"In float for want of an INT8 form: {listed(f'{kind} ({n})' for kind, n in left.items())}")
-    summary = {"onnx_path": str(form.path), **facts}
+    sizes = {"bytes": num_bytes, "bytes_fp32": bytes_fp32, "times_smaller": times_smaller}
+    summary = {"onnx_path": str(form.path), **sizes, **facts}
     writing.write_json(run.summary("quantize"), summary)
     return summary

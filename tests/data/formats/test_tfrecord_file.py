@@ -81,7 +81,7 @@ def test_file_cut_off_anywhere_gives_its_whole_records(tmp_path: Path) -> None:
         assert all("cut off" in problem for problem in problems)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(bit=st.integers(0, 8 * 61 - 1))
 def test_no_flipped_bit_gives_another_record(tmp_path_factory: pytest.TempPathFactory, bit: int) -> None:
     contents = [b"one", b"twenty" * 3]

@@ -185,7 +185,7 @@ def test_archive_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(data=st.data())
 def test_damage_anywhere_gives_plain_data_or_a_clear_error(
     name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -278,7 +278,7 @@ VALUES = (
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     spec=st.sampled_from(sorted(SPECS)),
     line=st.integers(0, 40),

@@ -157,7 +157,7 @@ KEYS = ("train.num_epochs", "dataset", "train.lr_config", "model.backbone", "pru
 VALUES = ("", "null", "???", "${x}", "${train.num_epochs}", "{a: 1}", "[1, [2]]", "-1", "'")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(key=st.sampled_from(KEYS), value=st.one_of(st.sampled_from(VALUES), st.text(max_size=12)))
 def test_no_override_ends_in_another_error(key: str, value: str) -> None:
     read(TF2, f"{key}={value}", stage="train")

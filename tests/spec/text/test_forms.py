@@ -212,7 +212,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(text=st.lists(PIECES, max_size=25).map("".join))
 def test_no_json_or_yaml_ends_in_another_error(text: str) -> None:
     for form in (json_form, yaml_form):

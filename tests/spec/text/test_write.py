@@ -80,7 +80,7 @@ def _fields(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.lists(SINGLE | LIST | block, max_size=4).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(text=_glued(SPACE, st.recursive(_fields(st.just("")), _fields, max_leaves=12), SPACE))
 def test_reading_what_was_written_gives_the_same_document(text: str) -> None:
     tree = document(text)
