@@ -20,7 +20,7 @@ RUN       := RUNNER=$(RUNNER) VENV=$(VENV) TAO_LITE_IMAGE=$(IMAGE) containers/ru
 COMPOSE   := TAO_LITE_IMAGE=$(IMAGE) PORT=$(PORT) containers/compose
 COMPILE   := uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --no-annotate --no-header
 # All that runs here; trackers are installed by who has them.
-EXTRAS  := train import export openvino pretrained report sign tune
+EXTRAS  := train import export openvino pretrained remote report sign tune
 PORT    ?= 6006
 PROFILE ?= $(if $(wildcard /proc/driver/nvidia/version),gpu,cpu)
 

@@ -75,6 +75,10 @@ class ReadError(TaoLiteError):
     """The system can't read a file now; the file itself may be whole."""
 
 
+class StoreError(ReadError):
+    """What is behind a URL fails for too long, refuses, or isn't what it was: no picture's own fault."""
+
+
 class LaunchError(TaoLiteError):
     """The container can't be started: no engine, no image, no GPU in it, a path that can't be mounted."""
 

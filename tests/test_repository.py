@@ -94,6 +94,8 @@ OPENERS = {
     "files/writing.py": "the one way to write",
     "data/cache/file.py": "the cache's own file, whose every entry has a checksum",
     "data/cache/key.py": "our own code",
+    "data/formats/shard_index.py": "a tar file that reading has opened",
+    "data/remote/shards.py": "the shard cache's own files, each checked by its sha256",
     "data/index.py": "our own code, and folders to lock",
     "files/arrays.py": "our own file, which has a checksum and is mapped",
     "launcher/container.py": "/dev/null",

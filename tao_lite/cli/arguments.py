@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from tao_lite.files import places
+
 
 class _Path(click.Path):
     """A path that is not empty, as a shell's variable may be: pathlib takes that for the current folder."""
@@ -17,7 +19,15 @@ class _Path(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _Results(_Path):
+    """A folder, or the URL of one as it is written."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if places.is_url(str(value)) else super().convert(value, param, ctx)
+
+
 PATH = _Path(path_type=Path)
+RESULTS = _Results(path_type=Path)
 
 overrides = click.option(
     "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec."
@@ -40,7 +50,7 @@ def further_overrides(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.UsageError(f"Got unexpected extra argument ({strays[0]}); overrides are FIELD=VALUE")
         results = [word.partition("=")[2] for word in words if word.partition("=")[0] == "results_dir"]
         if results and "results_dir" in given and given["results_dir"] is None:
-            given["results_dir"] = PATH.convert(results[-1], None, click.get_current_context())
+            given["results_dir"] = RESULTS.convert(results[-1], None, click.get_current_context())
         return command(**{**given, "overrides": (*given["overrides"], *words)})
 
     return _further(merged)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_REMARKS = 100
 
 # The names of TARGETS, which a test compares, and the cache.
-_TARGETS = ("image_folder", "kitti", "tfrecord", "coco", "manifest", "multitask", "cache")
+_TARGETS = ("image_folder", "kitti", "tfrecord", "coco", "manifest", "multitask", "webdataset", "cache")
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print an object in place of the table.")
 _spec = spec_file("Spec file that names it.")
@@ -158,7 +158,8 @@ def audit(spec_file: Path, overrides: tuple[str, ...], results_dir: Path, model:
 def convert(spec_file: Path, overrides: tuple[str, ...], output_dir: Path, target: str) -> None:
     """Write the data sets of a spec in another format, read them back and compare.
 
-    Objects are cut out for image_folder, tfrecord and multitask; the others have the whole pictures and the boxes.
+    Objects are cut out for image_folder, tfrecord, webdataset and multitask; the others have the whole pictures and the
+    boxes.
 
     The folder gets train, val (held out as the spec says) and test. The same command goes on after an interruption.
     --to cache decodes the images as a training with the spec wants them, which then begins at full speed.

@@ -8,7 +8,7 @@ import click
 
 from tao_lite.cli.arguments import PATH
 from tao_lite.cli.log import log_to
-from tao_lite.errors import RunError
+from tao_lite.errors import LaunchError, RunError
 
 # Options that are about the container alone; they are not passed on into it.
 _OWN = ("docker", "docker_image", "mounts", "memory", "cpus", "shm_size", "allow_privileged")
@@ -91,6 +91,8 @@ def _launch(context: click.Context, own: Mapping[str, Any], given: Mapping[str, 
         **{name: own[name] for name in ("mounts", "memory", "cpus", "shm_size", "allow_privileged")},
     )
     stage = str(context.command.name)
+    if isinstance(given["results_dir"], str):
+        raise LaunchError("-r: a container's results are in a folder; give one, and the URL as train_config.mirror")
     places = given["results_dir"], given.get("spec_file"), given.get("model")
     command = Command(
         stage=stage,

@@ -6,15 +6,17 @@ from typing import Any
 
 import click
 
-from tao_lite.cli.arguments import PATH, further_overrides, overrides
+from tao_lite.cli.arguments import PATH, RESULTS, further_overrides, overrides
 from tao_lite.cli.docker import places
 from tao_lite.cli.session import Options
+from tao_lite.errors import RunError
+from tao_lite.files.places import problem
 
 
 def common(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every stage, by TAO's names."""
     shared = (
-        click.option("-r", "--results_dir", type=PATH, help="Results folder.  [default: results/NAME of NAME.cfg]"),
+        click.option("-r", "--results_dir", type=RESULTS, help="Results folder.  [default: results/NAME of NAME.cfg]"),
         overrides,
         click.option("-k", "--key", help="Accepted for TAO's sake; files are not encrypted."),
         click.option("--gpu_index", type=int, multiple=True, help="Which GPUs.  [default: the first]"),
@@ -45,9 +47,30 @@ network = click.option(
 
 def options(given: dict[str, Any], fields: Mapping[str, object]) -> Options:
     """The common options, with the command's own as overrides of the spec's fields; --set comes last and wins."""
-    own = tuple(f"{path}={value}" for path, value in fields.items() if value is not None)
+    given, mirror = _with_local_results(given)
+    own = tuple(f"{path}={value}" for path, value in {**mirror, **fields}.items() if value is not None)
     arguments = tuple(click.get_current_context().obj)
     return Options(**{**given, "overrides": (*own, *given["overrides"]), "arguments": arguments})
+
+
+def _with_local_results(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The options with a results folder here; and the field that has a training copy it to the URL that was given.
+
+    Raises:
+        RunError: the URL can't be used, or by no other command than train.
+    """
+    url = given.get("results_dir")
+    if not isinstance(url, str):
+        return given, {}
+    if why := problem(url):
+        raise RunError(f"-r: {why}")
+    folder, command = Path("results", *url.partition("://")[2].split("/")), click.get_current_context().info_name
+    if command != "train":
+        raise RunError(
+            f"-r {url}: only train writes to a URL and reads from it; it also keeps all in {folder}: give that, or "
+            "a folder with files that you have fetched"
+        )
+    return {**given, "results_dir": folder}, {"train_config.mirror": url}
 
 
 def onnx_file(path: Path) -> Path:

@@ -42,7 +42,9 @@ def train(spec_file: Path, classmap: Path | None, init_epoch: int | None, use_am
 
         if use_amp and not spec.experiment.train_config.HasField("precision"):
             spec.experiment.train_config.precision = pb.Precision.FP16
-        return train_stage(spec, run, Demands(is_fresh=is_fresh, same_data=same_data, resume=resume))
+        mirror = spec.experiment.train_config.mirror
+        demands = Demands(is_fresh=is_fresh, same_data=same_data, resume=resume, mirror=mirror)
+        return train_stage(spec, run, demands)
 
     fields = {
         "dataset_config.classmap_path": classmap,

@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tao_lite.data.cache.folder import default_folder
-from tao_lite.data.example import KittiOptions, MultitaskOptions, Options, Split, TfrecordOptions
+from tao_lite.data.example import KittiOptions, MultitaskOptions, Options, RemoteOptions, Split, TfrecordOptions
 from tao_lite.data.formats import table
 from tao_lite.data.left_out import LeftOut
+from tao_lite.files.places import own_cache
 from tao_lite.spec import classification_pb2 as pb
 
 TRAIN = "train_config.train_dataset_path"
@@ -71,6 +71,10 @@ def options_of(experiment: pb.Experiment, field: str, report: LeftOut | None = N
             tasks=tuple(multitask.tasks),
             multi_label=frozenset(multitask.multi_label),
         ),
+        remote=RemoteOptions(
+            max_bytes=int(config.shard_cache_gib * 2**30) if config.shard_cache_gib else None,
+            timeout_seconds=config.store_timeout_seconds,
+        ),
         yolo_root=config.yolo_root,
         coco_image_dir=config.coco_image_dir,
         group_pattern=config.group_pattern,
@@ -97,7 +101,7 @@ def report_of(experiment: pb.Experiment, name: str, *, is_logged: bool = True) -
 def cache_folder(experiment: pb.Experiment) -> Path:
     """Where what can be made again is kept."""
     wanted = experiment.dataset_config.cache_dir
-    return root_of(wanted) if wanted else default_folder()
+    return root_of(wanted) if wanted else own_cache()
 
 
 def root_of(path: str) -> Path:

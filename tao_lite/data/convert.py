@@ -1,6 +1,7 @@
 """Examples written as another format: TARGETS. Whole pictures keep their bytes, objects cut out become PNG."""
 
 import io
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -11,11 +12,14 @@ from PIL import Image
 from tao_lite.data.convert_whole import write_coco, write_kitti, write_manifest
 from tao_lite.data.decode import decode
 from tao_lite.data.example import Example
+from tao_lite.data.formats import shard_index as shards
 from tao_lite.data.formats.tfrecord_example import encoded
 from tao_lite.data.formats.tfrecord_file import framed
+from tao_lite.data.formats.webdataset import CLASS_NAMES
 from tao_lite.data.frames import Frame, Item, make_ready, mapped, put, told, whole
 from tao_lite.data.left_out import LeftOut
 from tao_lite.errors import DataError
+from tao_lite.files import reading
 from tao_lite.files.writing import csv_text
 
 EXAMPLES_PER_SHARD = 1024
@@ -52,9 +56,35 @@ def write_tfrecord(root: Path, pictures: Sequence[Frame], class_names: Sequence[
         path = root / f"part-{number:05d}-of-{len(shards):05d}.tfrecord"
         if path.exists():
             continue
-        parts = [tuple(group) for _, group in groupby(shard, key=lambda item: item.example.path)]
-        records = mapped(lambda frame: list(_contents(frame, report)), parts)
+        records = mapped(lambda frame: list(_contents(frame, report)), _by_picture(shard))
         put(path, (_record(*one, index_of) for contents in records for one in contents))
+
+
+def write_webdataset(root: Path, pictures: Sequence[Frame], class_names: Sequence[str], report: LeftOut) -> None:
+    """Shards root/shard-000000.tar, each with its index, and root/classnames.txt; a sample for each example."""
+    make_ready([root])
+    put(root / CLASS_NAMES, "".join(f"{name}\n" for name in class_names).encode("utf-8", "surrogateescape"))
+    index_of = {name: index for index, name in enumerate(class_names)}
+    items = [item for frame in pictures for item in frame]
+    for start in range(0, len(items), EXAMPLES_PER_SHARD):
+        path = root / f"shard-{start // EXAMPLES_PER_SHARD:06d}.tar"
+        if not path.exists():
+            shard = items[start : start + EXAMPLES_PER_SHARD]
+            contents = mapped(lambda frame: list(_contents(frame, report)), _by_picture(shard))
+            put(path, shards.written(_files(one, index_of) for content in contents for one in content))
+        index = path.with_name(shards.index_name(path.name))
+        if not index.exists():
+            with reading.open_regular(path, DataError) as file:
+                put(index, shards.scan(path, file).to_text().encode())
+
+
+def _files(content: tuple[Item, str, bytes], index_of: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+    """The files of a sample: its class, its picture and, of an object, to which picture it belongs."""
+    item, suffix, picture = content
+    yield f"{item.name}.cls", str(index_of[item.example.label]).encode()
+    yield f"{item.name}.{suffix}", picture
+    if item.name != item.picture or item.example.box is not None:
+        yield f"{item.name}.json", json.dumps({"group": item.picture}).encode()
 
 
 def write_multitask(root: Path, pictures: Sequence[Frame], _: Sequence[str], report: LeftOut) -> None:
@@ -87,7 +117,12 @@ TARGETS: Mapping[str, Callable[[Path, Sequence[Frame], Sequence[str], LeftOut], 
     "coco": write_coco,
     "manifest": write_manifest,
     "multitask": write_multitask,
+    "webdataset": write_webdataset,
 }
+
+
+def _by_picture(items: Sequence[Item]) -> list[Frame]:
+    return [tuple(group) for _, group in groupby(items, key=lambda item: item.example.path)]
 
 
 def _put_each(pictures: Sequence[Frame], folder_of: Callable[[Example], Path], report: LeftOut) -> None:

@@ -31,7 +31,9 @@ from tao_lite.data.formats.table import FORMATS, detect, split_names
 from tao_lite.data.formats.tfrecord import record_files
 from tao_lite.data.grouping import grouped
 from tao_lite.data.left_out import LeftOut
+from tao_lite.data.remote import present
 from tao_lite.errors import DataError
+from tao_lite.files.places import url_of
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import tasks
 from tao_lite.spec.paths import data_folder
@@ -171,6 +173,8 @@ def load(root: Path, kind: str, options: Options) -> Examples:
     Raises:
         DataError: it can't be read, or its format is not recognised; names `options.name`.
     """
+    if url_of(root):
+        present.make(root, options.remote, options.name)
     try:
         if root.is_dir() or not (root.is_file() or record_files(root)):
             next(root.iterdir(), None)

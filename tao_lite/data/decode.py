@@ -16,8 +16,10 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tao_lite.data import deep
 from tao_lite.data.example import Span
-from tao_lite.errors import DataError, ReadError
+from tao_lite.data.remote import shards
+from tao_lite.errors import DataError, ReadError, StoreError
 from tao_lite.files import reading
+from tao_lite.files.places import fetched
 
 try:
     import simplejpeg  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -168,20 +170,25 @@ def _retried(path: Path, read: Callable[[], T]) -> T:
 
     Raises:
         DataError: the system still fails; says how.
+        StoreError: it is in a shard that can't be fetched, nor can others be.
     """
     try:
         return reading.retried(path, read)
+    except StoreError:
+        raise
     except ReadError as error:
         raise DataError(str(error)) from error
 
 
 def _opened(path: Path, span: Span | None) -> BinaryIO:
-    file = reading.open_regular(path, DataError, path if span is None else span.file)
     if span is None:
+        file = reading.open_regular(path, DataError)
         if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
             file.close()
             raise DataError(f"{path}: has {size:,} bytes, more than the {MAX_BYTES:,} that a picture can have")
         return file
+    is_fetched = fetched(span.file)[0]
+    file = shards.opened(span.file) if is_fetched else reading.open_regular(path, DataError, span.file)
     # Read, not mapped into memory: of a mapped file that is cut off meanwhile, a touch ends the process (SIGBUS).
     with file:
         content = os.pread(file.fileno(), span.length, span.offset)

@@ -25,7 +25,7 @@ def uniforms(seed: int, epoch: int, indices: npt.NDArray[np.int64], count: int) 
     """`count` independent numbers, uniform in [0, 1), for each example; float64 [N, count]."""
     # Number 0 of an example is its place in the permutation.
     bits = _member(_example_bits(seed, epoch, indices)[:, None], np.arange(1, count + 1, dtype=np.uint64))
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return _share(bits)
 
 
 def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
@@ -48,11 +48,33 @@ def balanced(labels: npt.NDArray[np.int64], seed: int, epoch: int) -> npt.NDArra
     return by_turns[permutation(seed + 1, epoch, len(labels))]
 
 
+def by_shards(shards: npt.NDArray[np.int64], window: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """Indices of all examples in an order in which few shards are in use at a time; int64 [N].
+
+    `shards` has the shard of each example, by number from 0. Shards come in an order of their own, and the images of
+    each lie anywhere between those of the (window - 1) / 2 shards before it and after it. So at most `window` are in
+    use, and at the ends about half as many.
+    """
+    count = int(shards.max(initial=-1)) + 1
+    rank = np.empty(count, np.int64)
+    rank[permutation(seed + 1, epoch, count)] = np.arange(count)
+    place, reach = rank[shards], (window - 1) / 2
+    start, end = np.maximum(place - reach, 0), np.minimum(place + 1 + reach, count)
+    # As `permutation`, of number 0: the others decide about augmentation.
+    share = _share(_member(_example_bits(seed, epoch, np.arange(len(shards))), np.zeros(1, np.uint64)))
+    return np.argsort(start + (end - start) * share, kind="stable").astype(np.int64, copy=False)
+
+
 def _example_bits(seed: int, epoch: int, indices: npt.NDArray[np.int64]) -> Bits:
     """64 bits for each example: seed, epoch and index in turn choose a member of the stream of the one before."""
     of_seed = _member(np.array([seed & _MASK], np.uint64), np.zeros(1, np.uint64))
     of_epoch = _member(of_seed, np.array([epoch], np.uint64))
     return _member(of_epoch, np.asarray(indices).astype(np.uint64))
+
+
+def _share(bits: Bits) -> npt.NDArray[np.float64]:
+    """Numbers in [0, 1)."""
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _member(start: Bits, number: Bits) -> Bits:

@@ -101,6 +101,14 @@ class MultitaskOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RemoteOptions:
+    """What holds for data sets at URLs; see DatasetConfig in proto/classification.proto. max_bytes None is unset."""
+
+    max_bytes: int | None = None
+    timeout_seconds: float = 60
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """What a reader needs besides the folder. `name` is how messages call the folder, such as its field in the spec.
 
@@ -116,6 +124,7 @@ class Options:
     kitti: KittiOptions = KittiOptions()
     tfrecord: TfrecordOptions = TfrecordOptions()
     multitask: MultitaskOptions = MultitaskOptions()
+    remote: RemoteOptions = RemoteOptions()
     yolo_root: str = ""
     coco_image_dir: str = ""
     group_pattern: str = ""

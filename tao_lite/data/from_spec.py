@@ -3,6 +3,7 @@
 import logging
 from typing import Literal
 
+from tao_lite.data import shuffle
 from tao_lite.data.asked import cache_folder
 from tao_lite.data.cache.folder import room
 from tao_lite.data.cache.plan import Room, device_room, estimate_bytes, plan
@@ -11,6 +12,7 @@ from tao_lite.data.geometry import AreaCrop, RandomBox, random_crop
 from tao_lite.data.growth import Growth
 from tao_lite.data.loader import Cache, Geometry, Loader
 from tao_lite.data.pipeline import fixed_geometry
+from tao_lite.data.remote.ahead import Ahead
 from tao_lite.data.sampler import Sampler
 from tao_lite.machine.distributed import World
 from tao_lite.machine.host import available_memory, usable_cores
@@ -43,6 +45,7 @@ def loader(
     crops = evaluation if split == "eval" and evaluation.HasField("enable_center_crop") else train
     view = fixed_geometry(experiment, is_cropped=not is_training and crops.enable_center_crop)
     geometry: Geometry = "random_crop" if has_random_crop else view
+    ahead = Ahead(data_set.examples, world.num_neighbours)
     growth = Growth.of(train, (height, width)) if grows else None
     is_fixed = not (has_random_crop or growth)
     needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
@@ -54,6 +57,8 @@ def loader(
             seed=seed,
             training=is_training,
             classes=data_set.labels() if is_training and train.sampler == pb.Sampler.BALANCED else None,
+            shards=shuffle.shards_of(data_set) if is_training else None,
+            window=shuffle.window(experiment, data_set, ahead, world) if is_training else 0,
             rank=world.rank,
             world_size=world.world_size,
             accumulation=train.gradient_accumulation_steps if is_training else 1,
@@ -69,6 +74,7 @@ def loader(
         report=data_set.report,
         total=world.sum_,
         cache=None if is_whole else _cache(experiment, needed, world, is_fixed=is_fixed, is_read_once=split == "eval"),
+        ahead=ahead,
         pin_memory=world.device.type == "cuda",
     )
 

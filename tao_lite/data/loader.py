@@ -23,6 +23,7 @@ from tao_lite.data.draws import CROP_ASPECT, CROP_LEFT, CROP_SCALE, CROP_TOP
 from tao_lite.data.geometry import Fixed, Pixels, RandomBox, Size, fixed, random_crop, resize, resize_crop, squeeze
 from tao_lite.data.growth import Growth
 from tao_lite.data.left_out import UNREADABLE, LeftOut
+from tao_lite.data.remote.ahead import Ahead, Follower
 from tao_lite.data.sampler import Pick, Sampler
 from tao_lite.errors import DataError
 from tao_lite.spec.tasks import Tasks
@@ -65,6 +66,8 @@ class Loader:
     cache: Cache | None = None
     random_box: RandomBox = random_crop
     """What a random crop cuts out."""
+    ahead: Ahead | None = None
+    """Fetches shards that are behind a URL, before their images are decoded."""
     growth: Growth | None = None
     """By which images are smaller than `size` in the first epochs."""
     pin_memory: bool = False
@@ -107,9 +110,11 @@ class Loader:
     def epoch(self, epoch: int, done: int = 0) -> Generator[Batch]:
         """The batches of the epoch without the first `done` images of its order.
 
-        What goes wrong in a thread is raised here. However the iteration ends, no thread outlives it.
+        What goes wrong in a thread is raised here. However the iteration ends, no thread outlives it, but one that
+        fetches a shard does so to its end.
 
         Raises:
+            StoreError: a store behind a URL fails or refuses, or the shard cache is too small.
             DataError: by way of `report`, where too many can't be read, or where one of several training processes
                 would leave out a batch.
         """
@@ -118,10 +123,13 @@ class Loader:
         self._seen[:] = 0
         cv2.setNumThreads(1)  # the pool's threads are enough
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode")
+        follower = self._following(epoch, done)
         try:
             pending = deque(self._begin(pool, pick, size) for pick in itertools.islice(picks, NUM_BATCHES_AHEAD))
             while pending:
                 batch = self._complete(pending.popleft())
+                if follower:
+                    follower.advance(batch.done)
                 pending.extend(self._begin(pool, pick, size) for pick in itertools.islice(picks, 1))
                 if len(batch.paths) >= sampler.smallest_batch:
                     num_batches += 1
@@ -133,8 +141,19 @@ class Loader:
                         "others can't wait; remove the bad images or train in one process"
                     )
         finally:
+            if follower:
+                follower.stop()
             pool.shutdown(cancel_futures=True)
         self._verify(num_batches, is_whole=done == 0)
+
+    def _following(self, epoch: int, done: int) -> Follower | None:
+        """What fetches the shards of the epoch that are behind a URL."""
+        if not self.ahead:
+            return None
+        store = self._resident or self._images.store
+        kept = store.kept() if store else np.zeros(self.num_examples, np.bool_)
+        lag = NUM_BATCHES_AHEAD * self.sampler.split.batch
+        return self.ahead.following(self.sampler.order(epoch), done, kept, lag)
 
     def fill(self) -> int:
         """Decode what the cache lacks, bad images being told to `report`; how many images it holds then."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tao_lite.data.draws import NUM_DRAWS, balanced, permutation, uniforms
+from tao_lite.data.draws import NUM_DRAWS, balanced, by_shards, permutation, uniforms
 from tao_lite.data.split import Split, split
 from tao_lite.errors import DataError
 
@@ -42,6 +42,10 @@ class Sampler:
     training: bool
     classes: Indices | None = None
     """In training, the class of each example: each class then comes equally often, rare ones several times an epoch."""
+    shards: Indices | None = None
+    """The shard of each example, by number, where they are in shards."""
+    window: int = 0
+    """In training, how many shards are in use at a time; 0: any number, the whole epoch being shuffled."""
     rank: int = 0
     world_size: int = 1
     accumulation: int = 1
@@ -92,7 +96,7 @@ class Sampler:
 
     def batches(self, epoch: int, done: int = 0) -> Iterator[Pick]:
         """This process's batches of the epoch without the first `done` images of its order."""
-        order, (num_batches, last) = self._order(epoch), self._left(done)
+        order, (num_batches, last) = self.order(epoch), self._left(done)
         first, size = self.number(done), self.split.batch
         for number in range(first, first + num_batches):
             end = last if number == first + num_batches - 1 else done + size
@@ -103,6 +107,17 @@ class Sampler:
             keys = indices if self.classes is None else places
             yield Pick(number, indices, uniforms(self.seed, epoch, keys, NUM_DRAWS), end, surplus)
             done = end
+
+    def order(self, epoch: int) -> Indices:
+        """The epoch of all processes."""
+        if not self.training:
+            return np.arange(self.num_examples)
+        if self.window:
+            assert self.shards is not None
+            return by_shards(self.shards, self.window, self.seed, epoch)
+        if self.classes is None:
+            return permutation(self.seed, epoch, self.num_examples)
+        return balanced(self.classes, self.seed, epoch)
 
     def _left(self, done: int) -> tuple[int, int]:
         """How many batches are left after `done` images of an epoch, and where in its order the last one ends."""
@@ -124,11 +139,3 @@ class Sampler:
     @property
     def _num_shares(self) -> int:
         return self.begun_with or self.world_size
-
-    def _order(self, epoch: int) -> Indices:
-        """The epoch of all processes."""
-        if not self.training:
-            return np.arange(self.num_examples)
-        if self.classes is None:
-            return permutation(self.seed, epoch, self.num_examples)
-        return balanced(self.classes, self.seed, epoch)

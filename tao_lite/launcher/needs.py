@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tao_lite.errors import LaunchError
+from tao_lite.files.places import cache_home, own_cache, url_of
 from tao_lite.launcher.mounts import absolute
-from tao_lite.machine.host import cache_home
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import paths
 from tao_lite.spec.paths import Replaced, path_fields
@@ -38,6 +38,7 @@ class Needs:
     """Absolute paths, as the container sees them. `writes` and `caches` are folders; a run can do without the latter.
 
     `log` is a file that is appended to. `downloads`: weights may have to be fetched. `tells`: trackers get the numbers.
+    `stores`: data or results are at a URL.
     """
 
     reads: set[Path]
@@ -46,6 +47,7 @@ class Needs:
     log: Path | None = None
     downloads: bool = False
     tells: bool = False
+    stores: bool = False
 
 
 def of_command(
@@ -69,6 +71,11 @@ def of_command(
 def of_trackers() -> set[str]:
     """Environment variables that the trackers' libraries read."""
     return {name for name in os.environ if name.startswith(tuple(f"{one.upper()}_" for one in NAMES))}
+
+
+def of_stores() -> set[str]:
+    """Environment variables that say where object storage is, and who asks."""
+    return {name for name in os.environ if name.startswith("AWS_")}
 
 
 def variables(replaced: Replaced) -> set[str]:
@@ -105,8 +112,12 @@ def _add_spec(needs: Needs, stage: str, experiment: pb.Experiment, on_host: OnHo
     row = STAGES[stage]
     if row.uses_data:
         for text in _values(experiment, pb.Rule.DATA):
-            needs.reads |= _data(absolute(Path(text)), experiment, on_host)
-        needs.caches = _caches(experiment)
+            if url_of(Path(text)):
+                needs.stores = True
+            else:
+                needs.reads |= _data(absolute(Path(text)), experiment, on_host)
+        needs.caches = _caches(experiment, is_needed=needs.stores)
+    needs.stores |= row.trains and bool(experiment.train_config.mirror)
     root = absolute(Path(experiment.train_config.train_dataset_path))
     if row.trains and experiment.dataset_config.HasField("sample") and not on_host(root).exists():
         needs.writes.add(root.parent)  # The sample data set is drawn beside it and then renamed.
@@ -126,11 +137,11 @@ def _add_spec(needs: Needs, stage: str, experiment: pb.Experiment, on_host: OnHo
     }
 
 
-def _caches(experiment: pb.Experiment) -> set[Path]:
-    """The folder of decoded images, if the run may use one on disk."""
-    if experiment.dataset_config.cache not in (pb.Cache.AUTO, pb.Cache.DISK):
+def _caches(experiment: pb.Experiment, *, is_needed: bool) -> set[Path]:
+    """The folder of decoded images and fetched shards, if the run may use one on disk."""
+    if not is_needed and experiment.dataset_config.cache not in (pb.Cache.AUTO, pb.Cache.DISK):
         return set()
-    return {absolute(Path(text)) for text in _values(experiment, pb.Rule.CACHE)} or {cache_home() / "tao_lite"}
+    return {absolute(Path(text)) for text in _values(experiment, pb.Rule.CACHE)} or {own_cache()}
 
 
 def _values(experiment: pb.Experiment, *kinds: "pb.Rule.Path.ValueType") -> Iterator[str]:

@@ -11,12 +11,12 @@ from typing import Any
 
 from tao_lite.errors import LaunchError, RunError
 from tao_lite.files import writing
+from tao_lite.files.places import cache_home
 from tao_lite.launcher import engine as engine_client
 from tao_lite.launcher import mounts, needs
 from tao_lite.launcher.engine import Engine
 from tao_lite.launcher.mounts import Mount
 from tao_lite.launcher.mounts_file import MountsFile
-from tao_lite.machine.host import cache_home
 from tao_lite.spec.load import Examined, examine, read
 
 # Variables that mean the same inside. Proxies and tokens only where something is to be downloaded.
@@ -100,10 +100,12 @@ def of(command: Command, listed: MountsFile) -> Request:
     experiment = report.experiment
     needed = needs.of_command(command.stage, command.options, experiment, mounts.absolute(command.results), on_host)
     passed_on = {*_PASSED_ON, *_FOLDERS, *needs.variables(report.replaced)}
-    if needed.downloads or needed.tells:
+    if needed.downloads or needed.tells or needed.stores:
         passed_on |= {*_FOR_NETWORK, *(["HF_TOKEN"] if needed.downloads else ())}
     if needed.tells:
         passed_on |= needs.of_trackers()
+    if needed.stores:
+        passed_on |= needs.of_stores()
     environment = _environment(passed_on)
     _make(needed, on_host)
     files = {needed.log} if needed.log else set()
@@ -125,7 +127,7 @@ def _network(command: Command, needed: needs.Needs) -> str | None:
     # Ranks of several machines open connections to each other at ports of their own choice.
     if command.options.get("rdzv_endpoint"):
         return "host"
-    return None if needed.downloads or needed.tells else "none"
+    return None if needed.downloads or needed.tells or needed.stores else "none"
 
 
 def gpus(asked: Gpus | None, num_processes: int | None, engine: Engine) -> Gpus | None:

@@ -57,13 +57,6 @@ def set_threads() -> int:
     return torch.get_num_threads()
 
 
-def cache_home() -> Path:
-    """Where the user's programs keep what they can make or fetch again."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # A relative folder counts as none by the XDG specification; Path.home raises where there is no home.
-    return folder if folder.is_absolute() else Path(os.path.expanduser("~/.cache"))  # noqa: PTH111
-
-
 def available_memory(root: Path = Path("/")) -> int:
     """Bytes this process can still take without swapping or being killed; 0 where the system doesn't say."""
     free = [

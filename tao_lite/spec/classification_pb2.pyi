@@ -1474,6 +1474,7 @@ class TrainConfig(_message.Message):
     RANDOM_BLUR_FIELD_NUMBER: _builtins.int
     RANDOM_CROP_FIELD_NUMBER: _builtins.int
     SYNC_BATCH_NORM_FIELD_NUMBER: _builtins.int
+    MIRROR_FIELD_NUMBER: _builtins.int
     PROGRESSIVE_RESIZE_FIELD_NUMBER: _builtins.int
     train_dataset_path: _builtins.str
     """Training images: a folder with one sub-folder per class, or data in another of the formats of DatasetFormat."""
@@ -1544,6 +1545,10 @@ class TrainConfig(_message.Message):
     sync_batch_norm: _builtins.bool
     """Batch normalisation by the images of all processes instead of each process by its own: two with 16 images each then
     train as one with 32.
+    """
+    mirror: _builtins.str
+    """URL that each checkpoint is copied to in the background, such as s3://bucket/run; also -r s3://bucket/run. A machine
+    whose results folder holds none goes on from there.
     """
     @_builtins.property
     def optimizer(self) -> Global___OptimizerConfig:
@@ -1662,11 +1667,12 @@ class TrainConfig(_message.Message):
         random_blur: Global___RandomBlurConfig | None = ...,
         random_crop: Global___RandomCropConfig | None = ...,
         sync_batch_norm: _builtins.bool | None = ...,
+        mirror: _builtins.str | None = ...,
         progressive_resize: Global___ProgressiveResizeConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "progressive_resize", b"progressive_resize", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mirror", b"mirror", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "progressive_resize", b"progressive_resize", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "progressive_resize", b"progressive_resize", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mirror", b"mirror", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "progressive_resize", b"progressive_resize", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2156,6 +2162,8 @@ class DatasetFormat(_message.Message):
         """
         MULTITASK: DatasetFormat._Kind.ValueType  # 10
         """A CSV file with a column for each of several tasks; see MultitaskConfig. Never recognised by itself."""
+        WEBDATASET: DatasetFormat._Kind.ValueType  # 11
+        """WebDataset: a tar file, or a folder of them, of samples such as 000001.jpg and 000001.cls. It may be a URL."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The choices."""
@@ -2182,6 +2190,8 @@ class DatasetFormat(_message.Message):
     """
     MULTITASK: DatasetFormat.Kind.ValueType  # 10
     """A CSV file with a column for each of several tasks; see MultitaskConfig. Never recognised by itself."""
+    WEBDATASET: DatasetFormat.Kind.ValueType  # 11
+    """WebDataset: a tar file, or a folder of them, of samples such as 000001.jpg and 000001.cls. It may be a URL."""
 
     def __init__(
         self,
@@ -2193,6 +2203,52 @@ class DatasetFormat(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DatasetFormat: _TypeAlias = DatasetFormat  # noqa: Y015
+
+@_typing.final
+class Shuffle(_message.Message):
+    """In which order the images of an epoch come. It follows from (random_seed, epoch) and is the same from a URL and from
+    local files.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Shuffle._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        AUTO: Shuffle._Kind.ValueType  # 0
+        """SHARDS where the data set is at a URL and a machine's shard cache can't hold it, else FULL. A run goes on with the
+        order that it was begun with.
+        """
+        FULL: Shuffle._Kind.ValueType  # 1
+        """Any order of all images is as likely as any other."""
+        SHARDS: Shuffle._Kind.ValueType  # 2
+        """Shards come one after the other, in another order each epoch; images are mixed over shuffle_shards of them."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """The choices."""
+
+    AUTO: Shuffle.Kind.ValueType  # 0
+    """SHARDS where the data set is at a URL and a machine's shard cache can't hold it, else FULL. A run goes on with the
+    order that it was begun with.
+    """
+    FULL: Shuffle.Kind.ValueType  # 1
+    """Any order of all images is as likely as any other."""
+    SHARDS: Shuffle.Kind.ValueType  # 2
+    """Shards come one after the other, in another order each epoch; images are mixed over shuffle_shards of them."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Shuffle: _TypeAlias = Shuffle  # noqa: Y015
 
 @_typing.final
 class BadExample(_message.Message):
@@ -2569,6 +2625,10 @@ class DatasetConfig(_message.Message):
     FOLD_FIELD_NUMBER: _builtins.int
     EXCLUDE_FIELD_NUMBER: _builtins.int
     RELABEL_FIELD_NUMBER: _builtins.int
+    SHUFFLE_FIELD_NUMBER: _builtins.int
+    SHUFFLE_SHARDS_FIELD_NUMBER: _builtins.int
+    SHARD_CACHE_GIB_FIELD_NUMBER: _builtins.int
+    STORE_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     format: Global___DatasetFormat.Kind.ValueType
     """Layout on disk."""
     val_split: _builtins.float
@@ -2622,6 +2682,16 @@ class DatasetConfig(_message.Message):
     say, which is compared), likely (the class that it gets, one of the data's) and decision. Rows with decision accept
     count, all where there is no such column. Where it holds: as exclude.
     """
+    shuffle: Global___Shuffle.Kind.ValueType
+    """In which order images come."""
+    shuffle_shards: _builtins.int
+    """Shards that shuffle SHARDS has in use at any time: the more, the better they are mixed. The shard cache must hold one
+    more.
+    """
+    shard_cache_gib: _builtins.float
+    """Most GiB of a machine's disk, in cache_dir, for shards of data sets at a URL."""
+    store_timeout_seconds: _builtins.int
+    """Seconds that a store behind a URL may fail, or not answer, before it is given up."""
     @_builtins.property
     def kitti(self) -> Global___KittiConfig:
         """KITTI options."""
@@ -2663,10 +2733,14 @@ class DatasetConfig(_message.Message):
         fold: Global___FoldConfig | None = ...,
         exclude: _builtins.str | None = ...,
         relabel: _builtins.str | None = ...,
+        shuffle: Global___Shuffle.Kind.ValueType | None = ...,
+        shuffle_shards: _builtins.int | None = ...,
+        shard_cache_gib: _builtins.float | None = ...,
+        store_timeout_seconds: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "exclude", b"exclude", "fold", b"fold", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "relabel", b"relabel", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "exclude", b"exclude", "fold", b"fold", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "relabel", b"relabel", "sample", b"sample", "shard_cache_gib", b"shard_cache_gib", "shuffle", b"shuffle", "shuffle_shards", b"shuffle_shards", "store_timeout_seconds", b"store_timeout_seconds", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "exclude", b"exclude", "fold", b"fold", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "relabel", b"relabel", "sample", b"sample", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cache_dir", b"cache_dir", "classmap_path", b"classmap_path", "coco_image_dir", b"coco_image_dir", "exclude", b"exclude", "fold", b"fold", "format", b"format", "full_scale", b"full_scale", "group_pattern", b"group_pattern", "kitti", b"kitti", "max_bad_share", b"max_bad_share", "multitask", b"multitask", "on_bad_example", b"on_bad_example", "relabel", b"relabel", "sample", b"sample", "shard_cache_gib", b"shard_cache_gib", "shuffle", b"shuffle", "shuffle_shards", b"shuffle_shards", "store_timeout_seconds", b"store_timeout_seconds", "tfrecord", b"tfrecord", "val_split", b"val_split", "yolo_root", b"yolo_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

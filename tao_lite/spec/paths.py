@@ -8,6 +8,7 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
+from tao_lite.files import places
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
 from tao_lite.spec.bind import join
@@ -30,6 +31,8 @@ _DEPLOYED = (".onnx", ".xml")
 _OURS = (".pth", ".safetensors")
 # What a training can start from besides.
 _KERAS = (".hdf5", ".h5")
+
+_DATA_SETS = ("train_config.train_dataset_path", "train_config.val_dataset_path", "eval_config.eval_dataset_path")
 
 ANNOTATIONS = "annotations"
 PACKAGE = "package:"
@@ -91,9 +94,12 @@ def resolve(experiment: pb.Experiment, stage: str, given: Collection[str] = ()) 
     `given` are fields of the command line: what a user names there is never replaced by a default.
     """
     resolved = Resolved()
+    caches = _caches(experiment)
     for found in path_fields(experiment):
         path, old = found.path, found.value
         new, problems = _expanded(old)
+        if not problems and places.is_url(new):
+            new, problems = _standing_for(found, new, caches)
         new, foreign = (new, []) if problems else _ours(found, new)
         if new != old:
             setattr(found.block, found.name, new)
@@ -150,6 +156,23 @@ def _expanded(text: str) -> tuple[str, list[tuple[Level, str]]]:
         problems.append((Level.ERROR, f'found "{text}", but the environment {words} not set; {remedy}'))
     expanded = os.path.expanduser(_VARIABLE.sub(_value, text))  # noqa: PTH111 - Path.expanduser raises for unknown ~user
     return expanded, [*problems, *([] if problems else _made_up(expanded))]
+
+
+def _caches(experiment: pb.Experiment) -> Path:
+    """The folder of the caches that the spec asks for."""
+    text = experiment.dataset_config.cache_dir
+    return Path(_expanded(text)[0]).absolute() if text else places.own_cache()
+
+
+def _standing_for(found: PathField, url: str, caches: Path) -> tuple[str, list[tuple[Level, str]]]:
+    """The folder here that stands for the URL of a data set; weights that are named by their publisher stay."""
+    if found.path in _DATA_SETS:
+        why = "" if url.startswith("file:///") else places.problem(url)
+        return (url, [(Level.ERROR, why)]) if why else (str(places.stand_in(url, caches)), [])
+    if found.rule.path in (pb.Rule.DATA, pb.Rule.FILE, pb.Rule.WITHIN_DATA, pb.Rule.CACHE):
+        words = f'found "{places.hidden(url)}", and only data sets are read from a URL; write a path of this machine'
+        return url, [(Level.ERROR, words)]
+    return url, []
 
 
 def _made_up(text: str) -> Iterator[tuple[Level, str]]:

@@ -241,7 +241,8 @@ def test_path_that_is_not_there_is_named_with_its_field(tmp_path: Path) -> None:
         f"{TRAIN}: {tmp_path}/nowhere can't be read (No such file or directory)"
     )
     assert problem(lambda: splits(spec(folder(tmp_path / "train", a=1, b=1), tmp_path / "file"), None)) == (
-        f"{VALIDATION}: {tmp_path}/file is no data.yaml, file of records, COCO file or manifest, nor is it a folder"
+        f"{VALIDATION}: {tmp_path}/file is no data.yaml, file of records, COCO file, manifest or shard, nor is it a "
+        "folder"
     )
     assert problem(lambda: splits(spec(), None)) == f"{TRAIN} is not set; it must be a folder of images"
     assert problem(lambda: evaluation(spec(), None)) == (
@@ -351,7 +352,7 @@ def test_unknown_format_is_an_error_that_says_what_was_looked_for(tmp_path: Path
     looked_for = (
         f"the data set: {tmp_path} is in no known format; looked for one folder of images per class, for a folder "
         "of images (image_2, training/image_2, images, image) with one of KITTI labels (label_2, training/label_2, "
-        "labels, label), for record files, a data.yaml, a COCO file and a manifest; found "
+        "labels, label), for record files, shards (*.tar), a data.yaml, a COCO file and a manifest; found "
     )
     assert problem(lambda: detect(tmp_path, Options())) == f"{looked_for}an empty folder"
     for name in ("a.jpg", "b.jpg", "README", ".hidden"):

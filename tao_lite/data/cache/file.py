@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import google_crc32c
 import numpy as np
+import numpy.typing as npt
 
 from tao_lite.data.geometry import Pixels
 
@@ -85,6 +86,14 @@ class CacheFile:
             _log.warning("%s: damaged; what can't be read from it is decoded anew", self.path)
         self._damaged.add(index)
         return None
+
+    def kept(self) -> npt.NDArray[np.bool_]:
+        """Of each example, whether its entry says that it is there."""
+        content = self._read(self._count * _ENTRY.size, _HEAD.size)
+        whole = len(content) // _ENTRY.size
+        kept = np.zeros(self._count, np.bool_)
+        kept[:whole] = [entry[3] != 0 for entry in _ENTRY.iter_unpack(content[: whole * _ENTRY.size])]
+        return kept
 
     def put(self, images: Mapping[int, Pixels]) -> None:
         """Write the images. Where that fails, for the disk is full or the file at its limit, no more are written."""

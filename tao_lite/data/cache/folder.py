@@ -16,7 +16,6 @@ from tao_lite.data.cache.file import CacheFile
 from tao_lite.data.cache.images import readable
 from tao_lite.data.example import Example
 from tao_lite.data.geometry import Pixels
-from tao_lite.machine.host import cache_home
 
 DISK_SHARE = 1 / 2
 """Share of the disk's free space, caches not counted, up to which the caches of a folder grow together."""
@@ -39,14 +38,12 @@ class Disk:
     def get(self, index: int) -> Pixels | None:
         return self._file.get(index)
 
+    def kept(self) -> npt.NDArray[np.bool_]:
+        return self._file.kept()
+
     def put(self, images: Mapping[int, Pixels]) -> None:
         known = (index for index in images if cache_key.is_unchanged(self._examples[index], self._stamps[index]))
         self._file.put({index: images[index] for index in known})
-
-
-def default_folder() -> Path:
-    """Where the caches are unless the spec says else."""
-    return cache_home() / "tao_lite"
 
 
 def room(folder: Path) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from tao_lite.data.decode import decode
 from tao_lite.data.example import Example
@@ -28,6 +29,10 @@ class Store(Protocol):
 
     def put(self, images: Mapping[int, Pixels]) -> None: ...
 
+    def kept(self) -> npt.NDArray[np.bool_]:
+        """Of each example, whether it is there; one that turns out to be damaged may be among them."""
+        ...
+
 
 class Memory:
     """Keeps images until the budget is spent; nothing is dropped for something else."""
@@ -43,6 +48,11 @@ class Memory:
 
     def get(self, index: int) -> Pixels | None:
         return self._stored.get(index)
+
+    def kept(self) -> npt.NDArray[np.bool_]:
+        kept = np.zeros(self._count, np.bool_)
+        kept[list(self._stored)] = True
+        return kept
 
     def put(self, images: Mapping[int, Pixels]) -> None:
         needed = sum(image.nbytes for image in images.values())
@@ -74,7 +84,7 @@ class Images:
         self._examples = examples
         self._channels = channels
         self._finish = finish
-        self._store = store
+        self.store = store
         self._bad: dict[int, str] = {}
         self._indices_of_frame = _shared_frames(examples) if store else {}
         # A lock per frame would be one per file; sharing a few costs a wait now and then.
@@ -86,15 +96,15 @@ class Images:
         Raises:
             DataError: the image can't be decoded. It isn't tried again.
         """
-        image = self._store.get(index) if self._store else None
+        image = self.store.get(index) if self.store else None
         return self._decoded(index) if image is None else image
 
     def is_kept(self, index: int) -> bool:
         """Whether the store has the image."""
-        return self._store is not None and self._store.get(index) is not None
+        return self.store is not None and self.store.get(index) is not None
 
     def _decoded(self, index: int) -> Pixels:
-        path, store = self._examples[index].path, self._store
+        path, store = self._examples[index].path, self.store
         with self._frame_locks[hash(path) % _NUM_LOCKS] if store else contextlib.nullcontext():
             image = store.get(index) if store else None  # Another thread may have decoded the frame meanwhile.
             if image is None and index not in self._bad:

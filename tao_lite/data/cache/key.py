@@ -12,6 +12,7 @@ from PIL import features
 
 from tao_lite.data import decode, deep, geometry
 from tao_lite.data.example import Example
+from tao_lite.data.remote import limits
 from tao_lite.files.noting import NO_FILE, stamp
 
 
@@ -22,14 +23,21 @@ def stamps(examples: Iterable[Example]) -> npt.NDArray[np.uint64]:
     for example in examples:
         path = _file(example)
         if path != last_path:  # Objects of a frame and records of a file follow each other.
-            last_path, last = path, stamp(path)
+            last_path, last = path, _stamp(path)
         numbers.append(last)
     return np.array(numbers, np.uint64)
 
 
 def is_unchanged(example: Example, expected: np.uint64) -> bool:
     """Whether the example's file is there and in the state of that stamp."""
-    return expected != NO_FILE and stamp(_file(example)) == int(expected)
+    return expected != NO_FILE and _stamp(_file(example)) == int(expected)
+
+
+def _stamp(path: Path) -> int:
+    """Of a shard that is fetched, what its store says of it, whether it is here or not."""
+    if state := limits.state(path):
+        return int.from_bytes(hashlib.blake2b(repr(state).encode(), digest_size=8).digest(), "little") or 1
+    return stamp(path)
 
 
 def key(examples: Sequence[Example], files: npt.NDArray[np.uint64], settings: Sequence[object]) -> bytes:

@@ -15,6 +15,7 @@ from tao_lite.data.example import Example
 from tao_lite.data.examples import Examples
 from tao_lite.data.geometry import Size
 from tao_lite.errors import DataError
+from tao_lite.files.places import fetched
 
 AUTO_SHARE = 1 / 4
 """Share of the available memory up to which AUTO keeps a data set there."""
@@ -85,8 +86,10 @@ def estimate_bytes(examples: Sequence[Example], channels: int, size: Size | None
     if boxes is not None and boxes.any(axis=1).all():
         width, height = np.asarray(boxes[:, 2:] - boxes[:, :2], np.int64).T
         areas = (width * height).tolist()
-    else:  # Boxes are at hand; sizes of files have to be read from them.
-        areas = list(_areas(examples[:: max(1, len(examples) // _NUM_SAMPLED)]))
+    else:  # Boxes are at hand; sizes of files have to be read from them. Of shards to be fetched, the first will do.
+        is_fetched = bool(examples) and examples[0].span is not None and fetched(examples[0].span.file)[0]
+        step = max(1, len(examples) // _NUM_SAMPLED)
+        areas = list(_areas(examples[:_NUM_SAMPLED] if is_fetched else examples[::step]))
     return int(sum(areas) / max(1, len(areas)) * len(examples) * channels)
 
 

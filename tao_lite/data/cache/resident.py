@@ -26,6 +26,10 @@ class Resident:
         """Which of the indices, by their places in the array, have no row yet."""
         return np.flatnonzero(~self._is_there[indices])
 
+    def kept(self) -> npt.NDArray[np.bool_]:
+        """Of each example, whether it has a row."""
+        return self._is_there.copy()
+
     def put(self, indices: Indices, images: Tensor) -> None:
         """uint8 [N, H, W, C] on the host. Returns before it is copied; page-locked memory need not be kept for it."""
         if len(indices):

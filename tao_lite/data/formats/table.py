@@ -14,6 +14,7 @@ from tao_lite.data.formats import (
     multitask,
     split_folders,
     tfrecord,
+    webdataset,
     yolo,
 )
 from tao_lite.errors import DataError
@@ -29,6 +30,7 @@ FORMATS: Mapping[str, Reader] = {
     "COCO": coco.read,
     "MANIFEST": manifest.read,
     "MULTITASK": multitask.read,
+    "WEBDATASET": webdataset.read,
 }
 
 
@@ -38,6 +40,7 @@ _ORDERS: Mapping[str, Callable[[Path, Options, Collection[str]], tuple[str, ...]
     "YOLO": yolo.class_names,
     "COCO": coco.class_names,
     "MULTITASK": multitask.class_names,
+    "WEBDATASET": webdataset.class_names,
 }
 
 # Where the data set itself may be divided: its parts.
@@ -56,7 +59,8 @@ def class_names(root: Path, kind: str, options: Options, labels: Collection[str]
 
 def detect(root: Path, options: Options) -> str:
     """The name in FORMATS of what `root` is: YOLO with a data.yaml of objects, KITTI with two folders, TFRECORD with
-    record files, COCO with a JSON file of instances, MANIFEST with a table, else IMAGE_FOLDER.
+    record files, COCO with a JSON file of instances, MANIFEST with a table, WEBDATASET with shards and no folders
+    beside them, for they may be what was unpacked, else IMAGE_FOLDER.
 
     Raises:
         DataError: it is none of them.
@@ -71,18 +75,19 @@ def detect(root: Path, options: Options) -> str:
         return "COCO"
     if manifest.is_at(root):
         return "MANIFEST"
+    files = listing.visible(root) if root.is_dir() else []
+    has_folders = any(path.is_dir() for path in files)
+    if has_folders or webdataset.shard_names(root):
+        return "IMAGE_FOLDER" if has_folders else "WEBDATASET"
     if not root.is_dir():
         raise DataError(
-            f"{options.name}: {root} is no data.yaml, file of records, COCO file or manifest, nor is it a folder"
+            f"{options.name}: {root} is no data.yaml, file of records, COCO file, manifest or shard, nor is it a folder"
         )
-    files = listing.visible(root)
-    if any(path.is_dir() for path in files):
-        return "IMAGE_FOLDER"
     suffixes = Counter(path.suffix.lower() or "no suffix" for path in files)
     found = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(suffixes.items()))
     raise DataError(
         f"{options.name}: {root} is in no known format; looked for one folder of images per class, for a "
-        f"{kitti.expected(options.kitti)}, for record files, a data.yaml, a COCO file and a manifest; "
+        f"{kitti.expected(options.kitti)}, for record files, shards (*.tar), a data.yaml, a COCO file and a manifest; "
         f"found {f'only files ({found})' if found else 'an empty folder'}"
     )
 

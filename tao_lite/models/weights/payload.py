@@ -76,7 +76,12 @@ def _training(version: int) -> Check:
             "progress": _grown(version, progress, later_progress, {"best_value": none_or(amount)}),
         },
         {"threads": of(int, minimum=1), "data": fields({"train": _fingerprint, "val": _fingerprint})},
-        {"network": mapped(str, of(Tensor)), "processes": of(int, minimum=1), "begun_with": of(int, minimum=1)},
+        {
+            "network": mapped(str, of(Tensor)),
+            "processes": of(int, minimum=1),
+            "begun_with": of(int, minimum=1),
+            "window": of(int, minimum=0),
+        },
     )
 
 

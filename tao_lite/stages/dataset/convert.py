@@ -29,6 +29,8 @@ from tao_lite.stages.dataset.sources import Reports, Sides
 # As written, without a filter: what was to go is gone.
 _AS_WRITTEN = KittiOptions(min_height_pixels=0, max_occlusion=3, max_truncation=1)
 _STATE = "convert.json"
+_BY_EXAMPLE = ("image_folder", "multitask", "webdataset")
+"""Targets with a picture for each example."""
 _CLASSMAP = "classmap.json"
 
 _log = logging.getLogger(__name__)
@@ -143,11 +145,11 @@ def _verified(root: Path, target: str, pictures: Sequence[Frame]) -> int:
     options = Options(report=LeftOut(fail=True), name=str(root), kitti=_AS_WRITTEN)
     found: dict[str, list[Example]] = {}
     for example in dataset.load(_root(root, target), target.upper(), options):
-        found.setdefault(example.group if example.span else example.path.stem, []).append(example)
+        found.setdefault(_key(example, target), []).append(example)
     names = kitti_names({item.example.label for frame in pictures for item in frame}) if target == "kitti" else {}
 
     def compare(frame: Frame) -> int:
-        keys = [item.name for item in frame] if target in ("image_folder", "multitask") else [frame[0].picture]
+        keys = [item.name for item in frame] if target in _BY_EXAMPLE else [frame[0].picture]
         written = [example for key in keys for example in found.get(key, [])]
         source = frame[0].example
         try:
@@ -166,6 +168,13 @@ def _verified(root: Path, target: str, pictures: Sequence[Frame]) -> int:
 
     with ThreadPoolExecutor(usable_cores()) as pool:
         return sum(pool.map(compare, pictures))
+
+
+def _key(example: Example, target: str) -> str:
+    """Which of the pictures written it is."""
+    if target == "webdataset":
+        return example.path.name.partition("#")[2]
+    return example.group if example.span else example.path.stem
 
 
 def _is_equal(original: Example, copy: Example, pixels: Pixels) -> bool:

@@ -26,6 +26,7 @@ from tao_lite.spec.load import Spec
 from tao_lite.stages.train import phases, watching
 from tao_lite.stages.train import summary as training_summary
 from tao_lite.stages.train.fingerprint import Prints
+from tao_lite.stages.train.mirror import Mirror
 from tao_lite.stages.train.phases import Phase, Phases
 from tao_lite.stages.train.progress import Progress
 from tao_lite.stages.train.saver import Saver
@@ -46,6 +47,7 @@ class Training:
     progress: Progress
     request: StopRequest
     saver: Saver
+    mirror: Mirror
     prints: Future[Prints] | None  # of the main process
     pause_after: int | None = None  # an epoch
     phase: Phase | None = None  # of the epoch that runs
@@ -235,6 +237,7 @@ class Training:
         self.saver.settle()
         if self.run.is_main:
             checkpoints.save(self.run.interrupted, self._checkpoint({}))
+            self.mirror.follow()
         # A process that ended sooner would have torchrun end the one that saves.
         self.run.world.barrier()
         raise Interrupted(
@@ -254,6 +257,8 @@ class Training:
         # What is validated is what is saved as the network; where that is the average, the weights are kept beside it.
         averaged = {"network": network} if recipe.average else {}
         data = {"data": self.prints.result().to_dict()} if self.prints else {}
+        sampler = self.phases.train.sampler
+        order = {"window": sampler.window} if sampler.window else {}
         return Checkpoint(
             spec=self.spec.text(),
             class_names=self.phases.train.class_names,
@@ -268,7 +273,8 @@ class Training:
                 "progress": self.progress.values(),
                 "threads": torch.get_num_threads(),
                 "processes": self.run.world.world_size,
-                "begun_with": self.phases.train.sampler.begun_with or self.run.world.world_size,
+                "begun_with": sampler.begun_with or self.run.world.world_size,
+                **order,
                 **data,
                 **averaged,
             },

@@ -13,7 +13,11 @@ _log = logging.getLogger(__name__)
 def taken_up(sampler: Sampler, found: Checkpoint) -> Sampler:
     """The sampler that goes on with the epochs and steps of the checkpoint's run, as far as they can be kept."""
     processes = num_processes(found)
-    sampler = replace(sampler, begun_with=found.training.get("begun_with", processes))
+    # Older versions had no other order than that of window 0.
+    window = found.training.get("window", 0) if sampler.shards is not None else 0
+    if window != sampler.window:
+        _log.warning("the run goes on with the order of images that it was begun with: %s", _order(window))
+    sampler = replace(sampler, begun_with=found.training.get("begun_with", processes), window=window)
     step = sampler.split.step
     if step != sampler.step:
         _log.warning(
@@ -54,6 +58,10 @@ def num_processes(found: Checkpoint) -> int:
     # Each had as many batches, and pictures that can't be read are few.
     images = int(found.training["progress"]["stats"]["images"])
     return max(1, math.ceil(images / (found.batch * _batch_size(found))))
+
+
+def _order(window: int) -> str:
+    return f"shuffle SHARDS, shuffle_shards {window}" if window else "shuffle FULL"
 
 
 def _batch_size(found: Checkpoint) -> int:

@@ -12,6 +12,7 @@ from tao_lite.checkpoint import Checkpoint
 from tao_lite.errors import RunError
 from tao_lite.run import Run
 from tao_lite.stages.train import restart
+from tao_lite.stages.train.mirror import Mirror
 
 ATTEMPTS = 3  # epochs in a row whose checkpoint may fail (a full disk may be cleared) before the run stops
 
@@ -24,6 +25,7 @@ class Saver:
 
     run: Run
     arch: str  # in the files' names
+    mirror: Mirror | None = None  # told of what is saved
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"))
     _pending: Future[None] | None = None
     _unsaved: list[Checkpoint] = field(default_factory=list)  # what is pending, or could not be saved
@@ -70,6 +72,8 @@ class Saver:
     def _save_all(self, keep_last: int, best_epoch: int) -> None:
         while self._unsaved:
             restart.save(self.run, self.arch, self._unsaved[0], keep_last, best_epoch)
+            if self.mirror:
+                self.mirror.follow()
             del self._unsaved[0]
 
 

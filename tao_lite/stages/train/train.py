@@ -22,6 +22,7 @@ from tao_lite.spec.load import Spec
 from tao_lite.stages.train import agreement, phases, place, pretrained, restart
 from tao_lite.stages.train.epochs import Training
 from tao_lite.stages.train.fingerprint import Prints
+from tao_lite.stages.train.mirror import Mirror
 from tao_lite.stages.train.phases import Phases
 from tao_lite.stages.train.progress import Progress
 from tao_lite.stages.train.saver import Saver
@@ -43,6 +44,7 @@ class Demands:
     same_data: bool = False  # a changed data set is refused
     otherwise: str = "leave --same_data out"  # what to do where it should have changed
     resume: Path | None = None  # a checkpoint of a run elsewhere, to go on from where the folder has none
+    mirror: str = ""  # URL of a copy to keep; a training that is a part of another stage has none
     pause_after: int | None = None  # the epoch after which it ends, though its schedule goes on; it can go on later
 
 
@@ -53,12 +55,16 @@ def train(spec: Spec, run: Run, demands: Demands = Demands()) -> Summary:
         TaoLiteError: the data, the weights, the folder or the spec do not allow it.
         Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
     """
-    with run.hold(), stop_request() as request:
+    mirror = Mirror(run, demands.mirror, spec.experiment.dataset_config.store_timeout_seconds)
+    with run.hold(), stop_request() as request, mirror:
         if run.is_main:
             _say_differences(spec.experiment)
         spec = replace(spec, experiment=compat.effective(spec.experiment))
         preparation.draw_sample(spec.experiment, run)
-        training = _prepare(spec, run, request, demands)
+        if not demands.is_fresh:
+            mirror.fetch()
+        run.world.barrier()
+        training = _prepare(spec, run, request, demands, mirror)
         training.pause_after = demands.pause_after
         if found := training.found_over():
             return found
@@ -67,7 +73,7 @@ def train(spec: Spec, run: Run, demands: Demands = Demands()) -> Summary:
         return training.run_epochs()
 
 
-def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Training:
+def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands, mirror: Mirror) -> Training:
     """All that the epochs work with, at the place where the run stands: first it is built, then it is changed."""
     experiment = spec.experiment
     train_loader, val_loader = preparation.loaders(experiment, run)
@@ -105,7 +111,8 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands) -> Tr
         ),
         progress=progress,
         request=request,
-        saver=Saver(run, experiment.model_config.arch),
+        saver=Saver(run, experiment.model_config.arch, mirror),
+        mirror=mirror,
         prints=prints,
     )
     if run.is_main:

@@ -16,10 +16,11 @@ from PIL import Image
 
 from tao_lite.data.cache import folder as cache_folder
 from tao_lite.data.cache.file import CacheFile
-from tao_lite.data.cache.folder import default_folder, open_disk, room
+from tao_lite.data.cache.folder import open_disk, room
 from tao_lite.data.cache.images import Images
 from tao_lite.data.decode import decode
 from tao_lite.data.geometry import Pixels
+from tao_lite.files.places import own_cache
 from tests.data.fill_cache import SETTINGS, disk, examples_in
 
 ROOT = Path(__file__).parents[3]
@@ -337,7 +338,7 @@ def test_a_folder_that_can_not_be_made_costs_one_warning(folder: Path, caplog: p
 
 def test_the_default_folder_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert default_folder() == Path("/somewhere/tao_lite")
+    assert own_cache() == Path("/somewhere/tao_lite")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_folder() == tmp_path / ".cache" / "tao_lite"
+    assert own_cache() == tmp_path / ".cache" / "tao_lite"

@@ -28,7 +28,9 @@ def train(
     server = _server()
     assert server.stdin
     assert server.stdout
-    request = {"num_processes": num_processes, "arguments": list(arguments), "log": str(log), "end": end}
+    place = {"arguments": list(arguments), "log": str(log.absolute()), "environment": dict(os.environ)}
+    place |= {"folder": str(Path.cwd())}
+    request = {"num_processes": num_processes, "end": end, **place}
     server.stdin.write(json.dumps(request) + "\n")
     server.stdin.flush()
     codes = json.loads(server.stdout.readline())
@@ -91,7 +93,8 @@ def _begin(rank: int, port: int, request: Mapping[str, Any]) -> int:
             os.dup2(errors.fileno(), sys.stderr.fileno())
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_processes, "LOCAL_WORLD_SIZE": num_processes}
         place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        os.environ.update({name: str(value) for name, value in place.items()})
+        os.chdir(request["folder"])
+        os.environ.update({**request["environment"], **{name: str(value) for name, value in place.items()}})
         _note_batches(log / f"rank_{rank}", request["end"] if rank == num_processes - 1 else None)
         main(["train", *request["arguments"]])
     except SystemExit as ended:
