@@ -21,7 +21,7 @@ DIFFERENT = 1  # exit code
 _SPARKLINE_WIDTH = 60
 
 # By the names of DatasetFormat; a test compares them.
-_LAYOUTS = ("sample", "image_folder", "kitti", "tfrecord", "yolo", "coco", "manifest", "multitask")
+_LAYOUTS = ("sample", "image_folder", "kitti", "tfrecord", "yolo", "coco", "manifest", "multitask", "webdataset")
 
 _spec = click.argument("spec", type=PATH)
 _output = click.option("-o", "--output_file", type=PATH, help="New file to write.  [default: standard output]")

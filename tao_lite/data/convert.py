@@ -63,7 +63,9 @@ def write_tfrecord(root: Path, pictures: Sequence[Frame], class_names: Sequence[
 def write_webdataset(root: Path, pictures: Sequence[Frame], class_names: Sequence[str], report: LeftOut) -> None:
     """Shards root/shard-000000.tar, each with its index, and root/classnames.txt; a sample for each example."""
     make_ready([root])
-    put(root / CLASS_NAMES, "".join(f"{name}\n" for name in class_names).encode("utf-8", "surrogateescape"))
+    names = root / CLASS_NAMES
+    if not names.exists():
+        put(names, "".join(f"{name}\n" for name in class_names).encode("utf-8", "surrogateescape"))
     index_of = {name: index for index, name in enumerate(class_names)}
     items = [item for frame in pictures for item in frame]
     for start in range(0, len(items), EXAMPLES_PER_SHARD):

@@ -12,6 +12,7 @@ from tao_lite.data.example import Example
 from tao_lite.data.grouping import grouped
 from tao_lite.errors import DataError
 from tao_lite.spec import classification_pb2 as pb
+from tests.data import shards
 from tests.data.records import picture, written
 
 TRAIN = "train_config.train_dataset_path"
@@ -26,6 +27,14 @@ def in_format(root: Path, kind: str) -> Path:
             for name in COPIES
         ]
         written(root / "a.tfrecord", records)
+        return root
+    if kind == "WEBDATASET":
+        files = [
+            (f"{n}.{end}", content)
+            for n in range(len(COPIES))
+            for end, content in (("cls", b"cat"), ("jpg", picture()))
+        ]
+        shards.written(root / "a.tar", files)
         return root
     images = {"IMAGE_FOLDER": "cat", "KITTI": "image_2"}.get(kind, "images")
     labels = {"KITTI": ("label_2", "cat 0 0 0 1 1 30 30 0 0 0 0 0 0 0"), "YOLO": ("labels", "0 0.5 0.5 1 1")}.get(kind)
