@@ -23,7 +23,6 @@ _MANIFEST = "mirror.json"
 _FORMAT = "tao_lite mirror 1"
 _MAX_BYTES = 2**36
 _MAX_MANIFEST_BYTES = 2**24
-_NUM_READS = 3
 
 _log = logging.getLogger(__name__)
 
@@ -52,17 +51,17 @@ class Mirror:
         """
         if self._store is None or any(self._run.weights.glob("*.pth")):
             return
-        for _ in range(_NUM_READS):
-            found = _manifest(self._store)
-            if not found:
-                return
+        before: Mapping[str, object] = {}
+        while (found := _manifest(self._store)) and found != before:
             try:
                 self._bring(self._store, found)
             except _GoneError:  # a run that still writes has meanwhile saved another one
+                before = found
                 continue
             _log.info("Brought %d files of the run from %s", len(found["files"]), self._store.url)
             return
-        raise StoreError(f"{self._store.url}: does not hold what its {_MANIFEST} names; is another run writing there?")
+        if found:
+            raise StoreError(f"{self._store.url}: does not hold what its {_MANIFEST} names; {_BEGIN}")
 
     def __enter__(self) -> Self:
         if self._store:
