@@ -120,7 +120,8 @@ def test_batches_from_a_url_are_those_of_local_files_in_a_tenth_of_the_room(
         found = []
         for batch in remote.epoch(epoch):
             found.append(batch)
-            assert limits.used_bytes(tmp_path / "cache" / "remote") <= most
+            with shards.alone(cache := tmp_path / "cache" / "remote"):
+                assert limits.used_bytes(cache) <= most
         assert same(found, list(here.epoch(epoch)))
         assert len(way.gets(".tar")) <= NUM_SHARDS + 2
         # Inside the epoch too, as a run goes on that was stopped.

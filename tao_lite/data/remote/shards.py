@@ -95,8 +95,17 @@ def _fetch(file: Path, rank: Rank) -> None:
         _reserve(file, descriptor, size, rank, listing.max_bytes)
         _fill(file, descriptor, size, listing)
         os.fsync(descriptor)
-        file.with_name(file.name + _PART).replace(file)
+        with alone(folder.parent):
+            file.with_name(file.name + _PART).replace(file)
         writing.sync_folder(file.parent)
+
+
+@contextlib.contextmanager
+def alone(remote: Path) -> Iterator[None]:
+    """Meanwhile nobody else makes room in the cache or renames a file there, so that each is counted once."""
+    with writing.open_to_append(remote / _LOCK) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager
@@ -157,8 +166,7 @@ def _reserve(file: Path, descriptor: int, size: int, rank: Rank, max_bytes: int)
         raise StoreError(
             f"{place}: has {size:,} bytes, {_whole_cache(max_bytes)}; raise dataset_config.shard_cache_gib"
         )
-    with writing.open_to_append(remote / _LOCK) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(remote):
         os.ftruncate(descriptor, 0)
         missing = limits.used_bytes(remote) + size - max_bytes
         for other in _by_rank(remote, rank) if missing > 0 else ():
