@@ -1,1 +1,1 @@
-"""Data sets behind URLs: which files a folder here stands for, and their shards on this machine's disk."""
+"""Data sets at URLs: what stands here for one, and its shards on this machine's disk."""
