@@ -104,6 +104,7 @@ def test_ours_is_the_network_of_the_peers() -> None:
     assert shapes == {name: tensor.shape for name, tensor in resnet18(num_classes=10).state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tao_lite", "plain FP32 loop", "AMP recipe loop", "timm", "timm BF16 channels_last"])
 def test_each_loop_trains_as_often_as_it_is_asked(name: str, tmp_path: Path) -> None:
     pictures.draw(tmp_path / "images", 40, 32)
@@ -185,6 +186,7 @@ def test_a_training_is_measured_with_tensorboard_and_without() -> None:
     assert monitor.overhead(shares) == 1 / 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["accuracy", "audit", "end_to_end", "loaders", "monitor", "peers", "step", "table"])
 def test_each_bench_explains_itself(name: str) -> None:
     command = [sys.executable, "-m", f"tests.bench.{name}", "--help"]

@@ -149,6 +149,7 @@ for epoch in range(10**6):
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_saving_leaves_a_whole_file(tmp_path: Path, checkpoint: Checkpoint) -> None:
     path = tmp_path / "a.pth"
     checkpoints.save(path, checkpoint)

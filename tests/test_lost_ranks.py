@@ -27,6 +27,8 @@ train_config {
 }
 """
 
+pytestmark = pytest.mark.slow
+
 
 def started(colours: Path, folder: Path, *options: str, agent: Sequence[str] = ()) -> "subprocess.Popen[str]":
     """Two processes that train, as ranks of the agent where one is given."""
@@ -57,7 +59,7 @@ def wait_for_an_epoch(process: "subprocess.Popen[str]", folder: Path) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_stands_still_ends_the_run_within_the_timeout_and_is_named(
     training: "subprocess.Popen[str]", tmp_path: Path, rank: int
 ) -> None:
@@ -75,7 +77,7 @@ def test_a_rank_that_stands_still_ends_the_run_within_the_timeout_and_is_named(
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_the_one_left_names_the_rank_that_died(
     training: "subprocess.Popen[str]", tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -112,8 +114,8 @@ def processes(results: Path) -> list[int]:
     ("number", "is_for_all"),
     [
         (signal.SIGTERM, False),
-        pytest.param(signal.SIGHUP, False, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, True, marks=pytest.mark.slow, id="to each, as by Slurm"),
+        (signal.SIGHUP, False),
+        pytest.param(signal.SIGTERM, True, id="to each, as by Slurm"),
     ],
 )
 def test_two_processes_save_when_they_are_asked_to_stop(
@@ -130,7 +132,6 @@ def test_two_processes_save_when_they_are_asked_to_stop(
     assert list((tmp_path / "results" / "weights").glob("*.pth"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("agent", "code"), [("tao_lite.machine.distributed", 143), ("torch.distributed.run", 1)])
 def test_ranks_of_an_agent_save_when_it_is_asked_to_stop(colours: Path, tmp_path: Path, agent: str, code: int) -> None:
     """torchrun's traceback and exit code are its own."""

@@ -203,6 +203,7 @@ def test_a_pruned_network_keeps_its_outputs_and_is_retrained(root: Path, trained
     assert sum(tensor.numel() for tensor in smaller.values()) < 4_000_000
 
 
+@pytest.mark.slow
 def test_the_exported_file_has_an_output_for_each_task(root: Path, trained: Path, tmp_path: Path) -> None:
     file = tmp_path / "a.onnx"
     tao("export", "-m", trained / "weights" / "best.pth", "-o", file, "-r", tmp_path)

@@ -74,6 +74,7 @@ def test_one_that_is_told_to_stop_stops_both_and_both_say_so_by_their_code(
     assert "the same command goes on there" in finished(*together, code=143)
 
 
+@pytest.mark.slow
 def test_a_node_that_never_comes_is_waited_for_and_named(spec: Path, endpoint: str, tmp_path: Path) -> None:
     short = ("--set", "train_config.communication_timeout_seconds=3")
     alone = node(spec, tmp_path / "results", "--nnodes", "2", "--rdzv_endpoint", endpoint, *short)

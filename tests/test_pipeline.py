@@ -344,6 +344,7 @@ def test_evaluation_counts_every_image_once(trained: Path) -> None:
     assert result["top1"] == summary(trained, "train")["val_accuracy"]
 
 
+@pytest.mark.slow
 def test_a_package_is_evaluated_as_its_checkpoint_and_good_for_nothing_else(
     spec: Path, colours: Path, trained: Path, tmp_path: Path
 ) -> None:
@@ -400,6 +401,7 @@ def test_neighbours_among_the_training_images_tell_the_class(trained: Path, tmp_
     assert refused.stderr.count("--knn runs in one process") == 1
 
 
+@pytest.mark.slow
 def test_a_pruned_network_is_evaluated_pruned_again_and_retrained_on_other_classes(
     spec: Path, colours: Path, trained: Path, tmp_path: Path
 ) -> None:
@@ -457,7 +459,8 @@ def test_an_exploding_run_stops_and_names_the_images_of_the_batch(spec: Path, co
     assert not list(tmp_path.glob("weights/*"))
 
 
-@pytest.mark.parametrize("precision", ["BF16", pytest.param("FP16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["BF16", "FP16"])
 def test_a_lower_precision_learns_as_much(spec: Path, trained: Path, tmp_path: Path, precision: str) -> None:
     finished = tao_lite("train", "-e", spec, "-r", tmp_path, "--set", f"train_config.precision={precision}")
     assert finished.returncode == 0, finished.stderr
@@ -485,9 +488,10 @@ PROGRAM = "import sys; from tao_lite.cli.main import main; words, sys.argv = sys
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "tao_lite.cli")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "gpus"),
-    [pytest.param(("-c", PROGRAM), TWO, marks=pytest.mark.slow), (TORCHRUN, TWO[:2])],
+    [(("-c", PROGRAM), TWO), (TORCHRUN, TWO[:2])],
     ids=["main called by a program", "torchrun"],
 )
 def test_of_two_processes_one_says_what_it_does_and_both_what_is_wrong(

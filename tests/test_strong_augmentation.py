@@ -78,6 +78,7 @@ def whole(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Session:
     return session
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cache", "workers"), [("OFF", 2), ("MEMORY", 1), ("DISK", 2), ("DEVICE", 1), ("AUTO", 0)])
 def test_a_training_stopped_in_its_second_epoch_ends_with_the_same_weights(
     whole: Session, experiment: pb.Experiment, tmp_path: Path, cache: str, workers: int

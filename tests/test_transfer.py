@@ -90,6 +90,7 @@ def test_a_run_stopped_while_it_computes_features_goes_on(
     assert moved(load(tmp_path, 4).network, load(transferred, 4).network) == set()
 
 
+@pytest.mark.slow
 def test_a_linear_probe_moves_the_head_and_nothing_else(spec: Path, trained: Path, tmp_path: Path) -> None:
     finished = tao_lite("train", "-e", spec, "-r", tmp_path, *settings(trained, linear_probe="true"))
     assert finished.returncode == 0, finished.stderr
@@ -102,6 +103,7 @@ def test_a_linear_probe_moves_the_head_and_nothing_else(spec: Path, trained: Pat
     assert summary(tmp_path, "evaluate")["loss"] == pytest.approx(summary(tmp_path, "train")["val_loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_blocks_train_from_the_epoch_that_unfreezes_them(spec: Path, trained: Path, tmp_path: Path) -> None:
     freezing = ("--set", "model_config.freeze_blocks=[0, 1]", "--set", "train_config.checkpoint.keep_last=4")
     finished = tao_lite("train", "-e", spec, "-r", tmp_path, *settings(trained, unfreeze_at_epoch=3), *freezing)
@@ -112,6 +114,7 @@ def test_blocks_train_from_the_epoch_that_unfreezes_them(spec: Path, trained: Pa
     assert moved(start, load(tmp_path, 3).network) >= frozen
 
 
+@pytest.mark.slow
 def test_the_saved_network_is_the_average(transferred: Path) -> None:
     found = load(transferred, 4)
     difference = moved(found.network, found.training["network"])

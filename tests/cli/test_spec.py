@@ -465,6 +465,7 @@ def old_specs(draw: st.DrawFn) -> str:
     return first + "".join(f"{number}{part}" for number, part in enumerate(parts))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(text=old_specs())
 @example(text=OLD)

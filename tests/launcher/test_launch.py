@@ -305,6 +305,7 @@ def test_digest_of_the_code_changes_with_content_and_name(tmp_path: Path) -> Non
     assert len({digest(a="1", b="2"), digest(a="1", c="2"), digest(a="12", b=""), digest(a="1")}) == 4
 
 
+@pytest.mark.slow
 def test_digest_covers_every_file_of_the_wheel_and_is_the_same_where_that_is_installed(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)

@@ -118,6 +118,7 @@ def is_alive(process: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_two_ranks_sum_vote_and_evaluate_as_one_process_does(launch: Launch, tmp_path: Path) -> None:
     # Seven images on two ranks: padding to equal shares, as DistributedSampler does, would count one twice.
     data = tmp_path / "data.pt"
@@ -144,6 +145,7 @@ def test_two_ranks_sum_vote_and_evaluate_as_one_process_does(launch: Launch, tmp
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codes", "expected", "said"),
     [
@@ -161,6 +163,7 @@ def test_the_exit_code_is_the_ranks_own(launch: Launch, codes: str, expected: in
         assert errors == said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "number"),
     [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM), (signal.SIGHUP, signal.SIGTERM)],
@@ -177,6 +180,7 @@ def test_a_signal_reaches_every_rank_once_and_they_may_save(
     assert [(tmp_path / f"saved.{rank}").read_text() for rank in (0, 1)] == [str([int(number)])] * 2
 
 
+@pytest.mark.slow
 def test_ranks_die_with_a_launcher_that_was_killed(launch: Launch, tmp_path: Path) -> None:
     process = launch(WAITS, str(tmp_path))
     ranks = ready_processes(tmp_path)
@@ -186,6 +190,7 @@ def test_ranks_die_with_a_launcher_that_was_killed(launch: Launch, tmp_path: Pat
     assert not list(tmp_path.glob("saved.*"))
 
 
+@pytest.mark.slow
 def test_ranks_die_with_an_agent_that_was_killed(launch: Launch, tmp_path: Path) -> None:
     process = launch(WAITS, str(tmp_path))
     ranks = ready_processes(tmp_path)
@@ -253,6 +258,7 @@ def test_a_rank_without_all_of_the_variables_is_refused_at_once(monkeypatch: pyt
         distributed.start("cpu")
 
 
+@pytest.mark.slow
 def test_ranks_start_where_no_name_resolves(tmp_path: Path) -> None:
     """FIELD.md B2: neither the machine's own name nor that of the loopback."""
     names = ("unshare", "--user", "--map-root-user", "--uts", "--mount")

@@ -121,6 +121,7 @@ def test_freezing_a_block_leaves_the_others_trainable(row: Architecture, depth: 
     assert trained == {head.find(network)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("row", "depth"), ROWS)
 def test_every_parameter_gets_a_gradient_from_grey_images(row: Architecture, depth: int) -> None:
     network = on_meta(row, depth, channels=1)

@@ -160,6 +160,7 @@ def test_each_has_what_tensorboard_has_and_goes_on_in_its_run(colours: Path, lib
     assert len(list(results.glob("mlruns/*/*/metrics"))) == 1
 
 
+@pytest.mark.slow
 def test_a_tracker_that_is_not_installed_is_named_once_and_changes_nothing(colours: Path, tmp_path: Path) -> None:
     said = train(tmp_path / "told", colours, "visualizer { mlflow_config { } }")
     missing = (

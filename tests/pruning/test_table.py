@@ -89,6 +89,7 @@ def test_a_pruned_network_computes_what_its_masked_twin_does(case: Case) -> None
     surgery.check(case.network, case.plan, case.smaller, case.shape)
 
 
+@pytest.mark.slow
 def test_the_report_counts_the_parameters_that_are_there(case: Case) -> None:
     found = sizes.compare(case.network, case.smaller, case.shape)
     there = sum(parameter.numel() for parameter in case.smaller.parameters())
@@ -97,6 +98,7 @@ def test_the_report_counts_the_parameters_that_are_there(case: Case) -> None:
     assert 0 < found.macs_after < found.macs_before
 
 
+@pytest.mark.slow
 def test_a_saved_network_is_rebuilt_with_its_widths(case: Case, tmp_path: Path) -> None:
     experiment = pb.Experiment()
     experiment.model_config.CopyFrom(case.model)

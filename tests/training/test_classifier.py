@@ -32,6 +32,7 @@ def paths(colours: Path) -> list[Path]:
     return sorted(colours.rglob("*.png"))
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_the_command(
     network: Classifier, trained: Path, paths: list[Path], colours: Path, tmp_path: Path
 ) -> None:

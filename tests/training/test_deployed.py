@@ -133,9 +133,8 @@ def test_what_needs_the_layers_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "form", ["image", *(pytest.param(one, marks=pytest.mark.slow) for one in FORMS if one != "image")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_a_deployed_network_answers_as_its_checkpoint(
     exported: Callable[[str], Path], pictures: Path, tmp_path: Path, form: str, runtime: str
@@ -153,6 +152,7 @@ def test_a_deployed_network_answers_as_its_checkpoint(
     assert np.ptp([*wanted.values()], axis=0).max() > 10 * tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["ONNX Runtime", "OpenVINO"])
 def test_no_runtime_reports_its_use_or_writes_into_the_home_folder(
     exported: Callable[[str], Path], pictures: Path, tmp_path: Path, runtime: str

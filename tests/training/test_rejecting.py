@@ -58,6 +58,7 @@ def accepted_of(folder: Path) -> dict[str, str]:
     return {row["path"]: row["accepted"] for row in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", SCORES)
 def test_checkpoint_and_onnx_file_accept_the_same_answers(
     score: str, model: Path, spec: Path, colours: Path, tmp_path: Path
@@ -125,6 +126,7 @@ def test_a_pruned_network_has_no_rule_and_inference_says_what_fits_one(
     assert (out / "predictions.csv").read_text().splitlines()[0] == "path,class,confidence,blue,green,red"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -58,6 +58,7 @@ def rows(results: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_planted_group_is_found_by_all_that_tells_it_and_nothing_else_is(
     trained: Path, planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

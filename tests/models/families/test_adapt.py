@@ -45,6 +45,7 @@ def test_every_map_starts_at_the_same_scale_without_normalisation(name: str, n_l
     assert low < min(scales) < max(scales) < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "n_layers"), [kind for kind in WITHOUT_NORM if kind != ("cspdarknet", 19)])
 def test_network_without_normalisation_learns(name: str, n_layers: int) -> None:
     network = make(name, n_layers, use_batch_norm=False)

@@ -48,6 +48,7 @@ def assert_same(network: nn.Module, images: Tensor, reference: nn.Module, theirs
     torch.testing.assert_close(logits_of(network, images), expected, rtol=0, atol=1e-5 * max(scale, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arch", "depth"), NETWORKS)
 def test_added_biases_and_projections_and_grey_images_keep_the_function(arch: str, depth: int) -> None:
     reference = trained(built(arch, depth))

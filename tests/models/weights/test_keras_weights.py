@@ -44,6 +44,7 @@ def logits_of(network: nn.Module, images: Tensor) -> Tensor:
     return logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reference", "model", "slope"),
     [

@@ -75,6 +75,7 @@ def test_where_no_output_can_tell_the_name_is_said(
     assert "reject" not in json.loads((tmp_path / "a" / "preprocess.json").read_text())
 
 
+@pytest.mark.slow
 def test_outputs_stand_in_order_beside_the_embedding(ruled: Trained, run: Run, tmp_path: Path) -> None:
     form = Form(path=tmp_path / "a.onnx", has_embedding=True, kind="image")
     export(Spec(ruled.experiment, Path("a.cfg")), run, ruled.path, form)
@@ -89,6 +90,7 @@ def test_outputs_stand_in_order_beside_the_embedding(ruled: Trained, run: Run, t
     assert [one.name for one in session.get_outputs()] == ["predictions/Softmax"]
 
 
+@pytest.mark.slow
 def test_the_gate_keeps_nothing_that_accepts_otherwise(ruled: Trained, tmp_path: Path) -> None:
     want = gate.expected(ruled, gate.pictures(ruled, tmp_path, 5))
     description = make(ruled, Form()).description

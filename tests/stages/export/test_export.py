@@ -94,6 +94,7 @@ def test_the_file_takes_any_number_of_normalised_images_and_gives_probabilities(
     assert summary["largest_difference"] < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "channels"), [("caffe", 3), ("torch", 3), ("tf", 1)])
 def test_raw_input_is_normalised_in_the_graph(tmp_path: Path, run: Run, mode: str, channels: int) -> None:
     path = model(tmp_path, mode=mode, channels=channels)
@@ -164,7 +165,8 @@ def test_a_name_that_nvinfer_would_tear_is_refused(name: str) -> None:
         deepstream.labels(("ant", name))
 
 
-@pytest.mark.parametrize("kind", [pytest.param("pixels", marks=pytest.mark.slow), "tensor"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pixels", "tensor"])
 @pytest.mark.parametrize(("mode", "channels"), [("caffe", 3), ("torch", 3), ("tf", 3), ("torch", 1)])
 def test_nvinfer_feeds_the_file_so_that_it_answers_as_pytorch(
     tmp_path: Path, run: Run, mode: str, channels: int, kind: Kind
@@ -181,11 +183,9 @@ def test_nvinfer_feeds_the_file_so_that_it_answers_as_pytorch(
     assert (found - expected(path, Preprocess.of_mode(mode, channels)(images))).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("has_boxes", [True, pytest.param(False, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    ("mode", "fill"),
-    [("CENTRE_CROP", 0), ("SQUEEZE", 0), pytest.param("LETTERBOX", 0, marks=pytest.mark.slow), ("LETTERBOX", 114)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("has_boxes", [True, False])
+@pytest.mark.parametrize(("mode", "fill"), [("CENTRE_CROP", 0), ("SQUEEZE", 0), ("LETTERBOX", 0), ("LETTERBOX", 114)])
 def test_the_graph_cuts_and_resizes_as_inference_does(
     tmp_path: Path, run: Run, mode: str, fill: int, has_boxes: bool
 ) -> None:
@@ -202,6 +202,7 @@ def test_the_graph_cuts_and_resizes_as_inference_does(
         assert np.abs(row - expected(path, Preprocess.of_mode("caffe", 3)(image)).numpy()).max() < 1e-2
 
 
+@pytest.mark.slow
 def test_the_opset_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
     """FIELD.md E10."""
     path = model(tmp_path)
@@ -210,10 +211,8 @@ def test_the_opset_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
     assert [entry.version for entry in onnx.load(tmp_path / "x.onnx").opset_import] == [18]
 
 
-@pytest.mark.parametrize(
-    ("asked", "remedy"),
-    [pytest.param(12, "the lowest that works is 18", marks=pytest.mark.slow), (99, "the highest that works is ")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("asked", "remedy"), [(12, "the lowest that works is 18"), (99, "the highest that works is ")])
 def test_an_opset_that_can_not_be_had_is_refused_with_the_nearest_one(tmp_path: Path, asked: int, remedy: str) -> None:
     """FIELD.md E10."""
     path = model(tmp_path)

@@ -106,6 +106,7 @@ def test_check_names_what_differs(made: Path, tmp_path: Path) -> None:
     assert "plain.png: other pixels reach the network; is Pillow the version in requirements.txt?" in checked.stdout
 
 
+@pytest.mark.slow
 def test_two_packages_of_one_checkpoint_are_equal_byte_by_byte(
     trained: Path, made: Path, run: Run, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_two_packages_of_one_checkpoint_are_equal_byte_by_byte(
     assert (tmp_path / "again" / "SHA256SUMS").read_text() == (made / "SHA256SUMS").read_text()
 
 
+@pytest.mark.slow
 def test_a_relative_folder_is_compared_too(
     trained: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +234,7 @@ def test_several_share_the_work_and_each_is_whole(trained: Path, run: Run, tmp_p
     assert "--minShapes=input_1:1x3x32x32" in (tmp_path / "made" / "tensorrt" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_wrong_configuration_of_nvinfer_is_found(trained: Path, run: Run, tmp_path: Path) -> None:
     network = Trained.of(trained / "weights" / "best.pth", torch.device("cpu"))
     made = export.make(network, export.Form(for_deepstream=True))

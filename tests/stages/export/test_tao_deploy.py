@@ -199,6 +199,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", [next(iter(SETTINGS)), *OTHERS])
 def test_its_loader_answers_as_inference_in_every_mode(
     networks: Networks, shared: Path, tmp_path: Path, setting: str

@@ -216,6 +216,7 @@ def test_the_checkpoint_that_is_pruned_is_never_written(prepared: Prepared, trai
     assert best.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_rounds_end_at_the_target_trained_and_are_not_repeated(prepared: Prepared, trained: Path) -> None:
     spec, run = prepared(target_ratio=0.4, rounds=2, retrain_epochs=1)
     first = rounds(spec, run, measure=False)
@@ -268,6 +269,7 @@ def test_all_criteria_are_compared_at_one_size(prepared: Prepared, capsys: pytes
     assert "times as fast  top-1 pruned  top-1 retrained" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_each_layer_is_pruned_alone(prepared: Prepared, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, run = prepared()
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # as where matplotlib is not installed
@@ -285,6 +287,7 @@ def test_each_layer_is_pruned_alone(prepared: Prepared, trained: Path, monkeypat
     assert costs == sorted(costs)
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_layers_is_drawn(prepared: Prepared) -> None:
     pytest.importorskip("matplotlib")
     spec, run = prepared(excluded_layers='["conv1", "layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1"]')
@@ -317,6 +320,7 @@ def test_the_spec_of_another_network_is_refused(prepared: Prepared) -> None:
         prune(spec, run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["torchvision/swin_t", "timm/convnext_atto", "timm/vit_tiny_patch16_224"])
 def test_a_network_that_cannot_be_followed_is_refused_by_the_operation(
     arch: str, prepared: Prepared, tmp_path: Path

@@ -117,6 +117,7 @@ def test_options_that_do_not_go_together_are_named(options: tuple[object, ...], 
     assert problem in done.stderr
 
 
+@pytest.mark.slow
 def test_the_normalisation_stays_in_float_and_a_fixed_batch_is_kept(best: Path, tmp_path: Path) -> None:
     form = Form(kind="pixels", batch_size=4)
     summary, path = quantized(best, tmp_path, "max_accuracy_drop=0.06", "method=PERCENTILE", form=form)
@@ -303,6 +304,7 @@ def test_grey_pictures_of_any_kind_are_calibrated_on(best: Path, tmp_path: Path)
     assert summary["calibration_images"] == 20
 
 
+@pytest.mark.slow
 def test_openvino_gets_its_own_files_through_the_same_gate(best: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     form = Form(path=tmp_path / "model.xml")

@@ -131,6 +131,7 @@ def test_page_shows_the_first_of_many(tmp_path: Path) -> None:
     assert "And 2 more, in selected.csv" in found.text
 
 
+@pytest.mark.slow
 def test_images_are_chosen_beside_their_classes(trained: Path, colours: Path, tmp_path: Path) -> None:
     """A real run: 90 labels for three classes are 30 each. The most doubtful are those of the least margin."""
     out = tmp_path / "out"

@@ -144,6 +144,7 @@ def test_a_step_too_small_for_the_processes_is_larger_and_its_learning_rate_high
     assert place.taken_up(sampler(), checkpoint(processes=5, begun_with=1)).split == (4, 1)
 
 
+@pytest.mark.slow
 def test_each_image_comes_once_where_one_process_goes_on_for_two(spec: Path, tmp_path: Path) -> None:
     arguments = [*words(spec, tmp_path / "run"), "--set", "train_config.n_epochs=1"]
     logs = [tmp_path / "a", tmp_path / "b"]
