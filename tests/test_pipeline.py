@@ -287,6 +287,7 @@ def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(
     assert (tmp_path / "training.csv").read_text() == (trained / "training.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
     spec: Path, trained: Path, tmp_path: Path
 ) -> None:

@@ -130,6 +130,7 @@ def test_two_processes_probe_and_unfreeze_too(whole: tuple[object, ...], trained
     assert "conv1.weight" in moved(start, load(tmp_path, 4).training["network"])
 
 
+@pytest.mark.slow
 def test_a_teacher_of_other_classes_is_refused(spec: Path, trained: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.pth"
     found = checkpoints.load(trained / "weights" / "best.pth")

@@ -142,7 +142,8 @@ def test_every_network_takes_its_smallest_image(row: Architecture, depth: int, r
             network(torch.zeros(2, 3, side - 1, side - 1, device="meta"))
 
 
-@pytest.mark.parametrize("mode", ["FP32", "BF16", pytest.param("FP16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["FP32", "BF16", "FP16"])
 @pytest.mark.parametrize(("row", "depth"), SMALL)
 def test_every_precision_gives_finite_gradients(row: Architecture, depth: int, mode: str) -> None:
     network = real(row.name, depth).train()

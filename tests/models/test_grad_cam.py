@@ -51,6 +51,7 @@ def test_a_planted_spot_is_all_of_the_map_of_its_class() -> None:
 def test_where_one_layer_reads_the_mean_it_is_class_activation_mapping(was_enabled: bool) -> None:
     """Selvaraju et al., section 3.1; the map of Zhou et al., arXiv:1512.04150, is weights times features."""
     network = real("resnet", 10).eval()
+    network.zero_grad()  # tests share it
     images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     features = list[Tensor]()
     hook = network.get_submodule("layer4").register_forward_hook(lambda _, __, out: features.append(out.detach()))

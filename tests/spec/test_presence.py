@@ -161,9 +161,8 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Computed:
     return lambda experiment: compute(as_key(experiment))
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "rich" else name for name in (*TRAINED, *PRUNED)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*TRAINED, *PRUNED])
 def test_the_shown_spec_computes_the_same_whatever_field_is_left_out(
     name: str, images: Path, trained: Computed, pruned: Computed
 ) -> None:

@@ -19,6 +19,8 @@ from tao_lite.training.classifier import Classifier, Picture
 from tests.test_pipeline import spec, trained
 from tests.test_pipeline import tao_lite as command
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["spec", "trained"]  # fixtures
 
 
@@ -32,7 +34,6 @@ def paths(colours: Path) -> list[Path]:
     return sorted(colours.rglob("*.png"))
 
 
-@pytest.mark.slow
 def test_the_numbers_are_those_of_the_command(
     network: Classifier, trained: Path, paths: list[Path], colours: Path, tmp_path: Path
 ) -> None:

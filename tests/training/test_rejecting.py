@@ -18,6 +18,8 @@ from tao_lite.errors import SpecError
 from tao_lite.spec.load import load_text
 from tests.test_pipeline import spec, tao_lite, trained
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["spec", "trained"]  # fixtures
 
 SCORES = ("PROBABILITY", "ENERGY", "DISTANCE")
@@ -58,7 +60,6 @@ def accepted_of(folder: Path) -> dict[str, str]:
     return {row["path"]: row["accepted"] for row in rows}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("score", SCORES)
 def test_checkpoint_and_onnx_file_accept_the_same_answers(
     score: str, model: Path, spec: Path, colours: Path, tmp_path: Path
@@ -126,7 +127,6 @@ def test_a_pruned_network_has_no_rule_and_inference_says_what_fits_one(
     assert (out / "predictions.csv").read_text().splitlines()[0] == "path,class,confidence,blue,green,red"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

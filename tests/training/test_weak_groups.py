@@ -26,6 +26,8 @@ from tao_lite.training.observer import Observed
 from tao_lite.training.weak_groups import Wish
 from tests.test_pipeline import SPEC, TWO, spec, tao_lite, trained
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["spec", "trained"]  # fixtures
 
 
@@ -58,7 +60,6 @@ def rows(results: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.slow
 def test_a_planted_group_is_found_by_all_that_tells_it_and_nothing_else_is(
     trained: Path, planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,7 +92,6 @@ def test_a_table_alone_is_all_that_is_looked_at(trained: Path, planted: Path, tm
     }
 
 
-@pytest.mark.slow
 def test_several_processes_find_what_one_does(trained: Path, planted: Path, tmp_path: Path) -> None:
     out = ("-m", trained / "weights" / "best.pth", "-i", planted, "-b", 7)
     wish = ("--groups", "--group_by", f"{planted / 'weather.csv'}:weather")

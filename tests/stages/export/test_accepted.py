@@ -23,6 +23,8 @@ from tao_lite.training import rejecting
 from tao_lite.training.trained import Trained
 from tests.test_pipeline import spec, trained
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["spec", "trained"]  # fixtures
 
 
@@ -39,9 +41,7 @@ def ruled(trained: Path, run: Run) -> Trained:
     return found
 
 
-@pytest.mark.parametrize(
-    "name", ["onnxruntime", *(pytest.param(name, marks=pytest.mark.slow) for name in ("openvino", "torch", "triton"))]
-)
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "torch", "triton"])
 def test_a_package_accepts_what_the_network_accepts(ruled: Trained, run: Run, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "package"
     package(Spec(ruled.experiment, Path("a.cfg")), run, ruled.path, Request(folder=folder, runtimes=(name,)))
@@ -65,7 +65,6 @@ def test_a_package_accepts_what_the_network_accepts(ruled: Trained, run: Run, tm
     assert checked.stdout == "ok\n"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["deepstream", "tao-deploy"])
 def test_where_no_output_can_tell_the_name_is_said(
     ruled: Trained, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
@@ -75,7 +74,6 @@ def test_where_no_output_can_tell_the_name_is_said(
     assert "reject" not in json.loads((tmp_path / "a" / "preprocess.json").read_text())
 
 
-@pytest.mark.slow
 def test_outputs_stand_in_order_beside_the_embedding(ruled: Trained, run: Run, tmp_path: Path) -> None:
     form = Form(path=tmp_path / "a.onnx", has_embedding=True, kind="image")
     export(Spec(ruled.experiment, Path("a.cfg")), run, ruled.path, form)
@@ -90,7 +88,6 @@ def test_outputs_stand_in_order_beside_the_embedding(ruled: Trained, run: Run, t
     assert [one.name for one in session.get_outputs()] == ["predictions/Softmax"]
 
 
-@pytest.mark.slow
 def test_the_gate_keeps_nothing_that_accepts_otherwise(ruled: Trained, tmp_path: Path) -> None:
     want = gate.expected(ruled, gate.pictures(ruled, tmp_path, 5))
     description = make(ruled, Form()).description

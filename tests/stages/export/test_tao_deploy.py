@@ -35,6 +35,8 @@ from tests.conftest import EVERYTHING
 from tests.spec import tao_schema
 from tests.test_pipeline import spec, tao_lite, trained
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["spec", "trained"]  # fixtures
 
 RESNET = 'arch: "resnet" n_layers: 10 use_batch_norm: true'
@@ -179,7 +181,7 @@ SETTINGS: dict[str, tuple[str, str, tuple[float, ...] | None, bool]] = {
     "tf": ('input_image_size: "3,32,32"', "tf", None, False),
     "grey_tf": ('input_image_size: "1,32,32" resize_interpolation_method: BICUBIC', "tf", None, False),
 }
-OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in list(SETTINGS)[1:]]
+OTHERS = list(SETTINGS)[1:]
 
 Networks = Callable[[str], tuple[Trained, export.Made]]
 
@@ -199,7 +201,6 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
     return network
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("setting", [next(iter(SETTINGS)), *OTHERS])
 def test_its_loader_answers_as_inference_in_every_mode(
     networks: Networks, shared: Path, tmp_path: Path, setting: str

@@ -78,6 +78,7 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranking", ["GLOBAL", "PER_LAYER"])
 @pytest.mark.parametrize("criterion", ["MIN_WEIGHT", "BN_SCALE", "TAYLOR", "RANDOM"])
 def test_every_criterion_reaches_the_target_and_is_the_same_twice(

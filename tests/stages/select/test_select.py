@@ -22,6 +22,8 @@ from tests.stages.report.test_report import Page
 from tests.test_pipeline import spec, tao_lite, trained
 from tests.training.test_deployed import experiment, exported, pictures
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
@@ -131,7 +133,6 @@ def test_page_shows_the_first_of_many(tmp_path: Path) -> None:
     assert "And 2 more, in selected.csv" in found.text
 
 
-@pytest.mark.slow
 def test_images_are_chosen_beside_their_classes(trained: Path, colours: Path, tmp_path: Path) -> None:
     """A real run: 90 labels for three classes are 30 each. The most doubtful are those of the least margin."""
     out = tmp_path / "out"
@@ -181,7 +182,6 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, arguments: tuple[str, ...]
     assert message in finished.stderr
 
 
-@pytest.mark.slow
 def test_deployed_network_chooses_by_uncertainty_only(
     exported: Callable[[str], Path], pictures: Path, run: Run
 ) -> None:
