@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import overload
 
 import numpy as np
@@ -96,6 +97,19 @@ class Examples(Sequence[Example]):
             return itertools.repeat("", len(self))
         texts = self.texts(name)[:]
         return (texts[one] for one in self.ids(name).tolist())
+
+    def files(self) -> tuple[Numbers, list[Path]]:
+        """Of each example that is bytes of a larger file, its file's number in the list, in their order; else -1."""
+        offsets = self.numbers("span")
+        if offsets is None:
+            return np.full(len(self), -1, np.int64), []
+        ids = np.where(offsets[:, 0] >= 0, self.ids("span_file"), -1)
+        found, first, places = np.unique(ids, return_index=True, return_inverse=True)
+        in_order = [one for one in np.argsort(first).tolist() if found[one] >= 0]
+        numbers = np.full(len(found), -1, np.int64)
+        numbers[in_order] = np.arange(len(in_order))
+        texts = self.texts("span_file")
+        return numbers[places], [Path(self.columns.whole(texts[int(found[one])])) for one in in_order]
 
     def counts(self, name: str = "label") -> dict[str, int]:
         """How many examples have a text, for each one that any has, in the order of the examples."""

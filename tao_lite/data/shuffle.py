@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tao_lite.data.dataset import DataSet
+from tao_lite.data.examples import Examples
 from tao_lite.data.remote.ahead import Ahead
 from tao_lite.errors import DataError
 from tao_lite.machine.distributed import World
@@ -16,11 +17,8 @@ _log = logging.getLogger(__name__)
 
 def shards_of(data_set: DataSet) -> npt.NDArray[np.int64] | None:
     """The shard of each example by number, in the order in which they come; None where not all are in files of many."""
-    files = [example.span.file if example.span else None for example in data_set.examples]
-    if None in files:
-        return None
-    numbers = {file: number for number, file in enumerate(dict.fromkeys(files))}
-    return np.array([numbers[file] for file in files], np.int64)
+    numbers, _ = Examples.of(data_set.examples).files()
+    return None if (numbers < 0).any() else numbers
 
 
 def window(experiment: pb.Experiment, data_set: DataSet, ahead: Ahead, world: World) -> int:
@@ -40,7 +38,7 @@ def window(experiment: pb.Experiment, data_set: DataSet, ahead: Ahead, world: Wo
             "train_config.sampler: BALANCED takes images from all shards at once; raise dataset_config.shard_cache_gib "
             "until it holds the data set, or use class_weighting in its place"
         )
-    if any(example.span is None for example in data_set.examples):
+    if shards_of(data_set) is None:
         raise DataError(
             "dataset_config.shuffle: SHARDS needs images in shards, such as tao-lite dataset convert --to webdataset "
             "writes; use FULL"

@@ -29,7 +29,7 @@ def picture(number: int, side: int = 16) -> bytes:
 
 
 def data_set(root: Path, num_shards: int, num_images: int, side: int = 16) -> Path:
-    """So many shards of so many pictures each, whose classes are names by turns."""
+    """So many shards of so many pictures each, of unequal sizes; classes are names by turns."""
     for shard in range(num_shards):
         numbers = range(shard * num_images, (shard + 1) * num_images)
         files = [
@@ -37,7 +37,7 @@ def data_set(root: Path, num_shards: int, num_images: int, side: int = 16) -> Pa
             for number in numbers
             for file in (
                 (f"{number:05d}.cls", CLASSES[number % 3].encode()),
-                (f"{number:05d}.png", picture(number, side)),
+                (f"{number:05d}.png", picture(number, side + shard % 4)),
             )
         ]
         written(root / f"train-{shard:03d}.tar", files)

@@ -1,5 +1,6 @@
 """Ahead: the shards that an epoch is about to need, fetched in its order and held until its last image of them."""
 
+import itertools
 import queue
 import threading
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tao_lite.data.example import Example
+from tao_lite.data.examples import Examples
 from tao_lite.data.remote import limits, shards
 from tao_lite.errors import StoreError
 from tao_lite.files.places import fetched
@@ -37,12 +39,12 @@ class Ahead:
 
     def __init__(self, examples: Sequence[Example], num_neighbours: int = 1) -> None:
         """`num_neighbours` are the processes that share the machine's shard cache."""
-        numbers: dict[Path, int] = {}
-        self._shard_of = np.full(len(examples), -1, np.int64)
-        for index, example in enumerate(examples):
-            if example.span and (example.span.file in numbers or fetched(example.span.file)[0]):
-                self._shard_of[index] = numbers.setdefault(example.span.file, len(numbers))
-        self._files = list(numbers)
+        numbers, files = Examples.of(examples).files()
+        is_fetched = [bool(fetched(file)[0]) for file in files]
+        renumbered = np.full(len(files) + 1, -1, np.int64)
+        renumbered[np.flatnonzero(is_fetched)] = np.arange(sum(is_fetched))
+        self._shard_of = renumbered[numbers]
+        self._files = list(itertools.compress(files, is_fetched))
         self._num_neighbours = num_neighbours
 
     def __bool__(self) -> bool:
@@ -66,7 +68,8 @@ class Ahead:
                 f"the order of images needs {peak:,} bytes of shards at a time, and the shard cache has {max_bytes:,}; "
                 "set dataset_config.shuffle SHARDS, or lower shuffle_shards, or raise shard_cache_gib"
             )
-        budget = max(peak + int(sizes.max(initial=0)), max_bytes // self._num_neighbours)
+        # Never more than there is: a shard that is needed later could take the room of one that is needed sooner.
+        budget = min(max_bytes, max(peak + int(sizes.max(initial=0)), max_bytes // self._num_neighbours))
         return Follower([self._files[one] for one in found.shards], found, sizes[found.shards], budget)
 
     def num_bytes(self) -> tuple[int, int]:
