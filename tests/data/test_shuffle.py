@@ -1,11 +1,15 @@
 """The order of shards: each image once, few shards at a time, other neighbours each epoch."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tao_lite.data.draws import by_shards
+from tao_lite.data.example import Example, Span
+from tao_lite.data.examples import Examples
 from tao_lite.data.remote.ahead import peak_bytes, plan
 from tao_lite.data.sampler import Sampler
 
@@ -30,6 +34,18 @@ def test_epochs_and_seeds_have_orders_of_their_own_and_a_window_mixes() -> None:
     # At the ends, half a window is in use.
     assert np.median([len(set(batch.tolist())) for batch in batches]) >= 7
     assert min(len(set(batch.tolist())) for batch in batches) >= 4
+
+
+def test_examples_know_the_files_that_they_are_spans_of() -> None:
+    spans = [Span(Path(f"/data/{name}"), 7 * number, 7) for number, name in enumerate("bab")]
+    pictures = [Example(Path(f"{span.file}#{span.offset}"), "cat", str(span.offset), span=span) for span in spans]
+    examples = Examples.of([pictures[0], Example(Path("/data/x.png"), "cat", "x"), *pictures[1:]], "/data/")
+    numbers, files = examples.files()
+    assert numbers.tolist() == [0, -1, 1, 0]
+    assert files == [Path("/data/b"), Path("/data/a")]
+    numbers, files = examples.where(np.array([2, 3])).files()
+    assert (numbers.tolist(), files) == ([0, 1], [Path("/data/a"), Path("/data/b")])
+    assert examples.where(np.array([1])).files()[0].tolist() == [-1]
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
