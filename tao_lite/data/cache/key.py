@@ -36,7 +36,7 @@ def is_unchanged(example: Example, expected: np.uint64) -> bool:
 def _stamp(path: Path) -> int:
     """Of a shard that is fetched, what its store says of it, whether it is here or not."""
     if state := limits.state(path):
-        return int.from_bytes(hashlib.blake2b(repr(state).encode(), digest_size=8).digest(), "little") or 1
+        return int.from_bytes(hashlib.blake2b(state.encode(), digest_size=8).digest(), "little") or 1
     return stamp(path)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tao_lite.data.example import RemoteOptions
 from tao_lite.errors import DataError
 from tao_lite.files import reading, writing
+from tao_lite.files.noting import NO_FILE, stamp
 from tao_lite.files.places import SHARDS, fetched, hidden, url_of
 from tao_lite.files.store import Store
 
@@ -54,14 +55,19 @@ def read(folder: Path) -> Listing | None:
         DataError: it is damaged.
     """
     path = folder / _LISTING
-    if not path.is_file():
-        return None
+    now = stamp(path)
+    return None if now == NO_FILE else _parsed(path, now)
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(path: Path, _: int) -> Listing:
+    """Of the file in a state: it is asked for shard by shard, and names them all."""
     value = reading.read_json(path, DataError, max_bytes=_MAX_BYTES)
     try:
         shards = {str(name): Shard(int(size), *map(str, rest)) for name, (size, *rest) in value["shards"].items()}
         return Listing(shards, int(value["max_bytes"]), float(value["timeout_seconds"]))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: is damaged ({error}); remove {folder}, it is then made anew") from error
+        raise DataError(f"{path}: is damaged ({error}); remove {path.parent}, it is then made anew") from error
 
 
 @functools.lru_cache(maxsize=64)
@@ -82,12 +88,7 @@ def place(folder: Path, name: str) -> str:
 
 def state(file: Path) -> str:
     """What changes with the content of a fetched shard, whether it is here or not; empty for any other file."""
-    return _state(file) if fetched(file)[0] else ""
-
-
-@functools.lru_cache(maxsize=2**16)
-def _state(file: Path) -> str:
-    listing = read(file.parent.parent)
+    listing = read(file.parent.parent) if fetched(file)[0] else None
     shard = listing.shards.get(file.name) if listing else None
     return repr(shard) if shard else ""
 

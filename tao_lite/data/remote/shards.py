@@ -115,19 +115,25 @@ def _taken(part: Path, patience: float) -> Iterator[int]:
     Raises:
         StoreError: another process holds it, and nothing comes in.
     """
-    while True:
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            _wait_for(part, descriptor, patience)
-            if _is_at(part, descriptor):
-                try:
-                    yield descriptor
-                finally:
-                    if _is_at(part, descriptor):
-                        part.unlink()
-                return
-        finally:
-            os.close(descriptor)
+    while not _is_at(part, descriptor := _locked(part, patience)):
+        os.close(descriptor)
+    try:
+        yield descriptor
+    finally:
+        if _is_at(part, descriptor):
+            part.unlink()
+        os.close(descriptor)
+
+
+def _locked(part: Path, patience: float) -> int:
+    """The file, open, when nobody else holds it; or another one is there in its place."""
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        _wait_for(part, descriptor, patience)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
