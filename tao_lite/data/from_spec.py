@@ -46,6 +46,7 @@ def loader(
     view = fixed_geometry(experiment, is_cropped=not is_training and crops.enable_center_crop)
     geometry: Geometry = "random_crop" if has_random_crop else view
     ahead = Ahead(data_set.examples, world.num_neighbours)
+    shards = shuffle.shards_of(data_set) if is_training else None
     growth = Growth.of(train, (height, width)) if grows else None
     is_fixed = not (has_random_crop or growth)
     needed = estimate_bytes(data_set.examples, channels, None if has_random_crop else (height, width))
@@ -57,8 +58,8 @@ def loader(
             seed=seed,
             training=is_training,
             classes=data_set.labels() if is_training and train.sampler == pb.Sampler.BALANCED else None,
-            shards=shuffle.shards_of(data_set) if is_training else None,
-            window=shuffle.window(experiment, data_set, ahead, world) if is_training else 0,
+            shards=shards,
+            window=shuffle.window(experiment, shards, ahead, world) if is_training else 0,
             rank=world.rank,
             world_size=world.world_size,
             accumulation=train.gradient_accumulation_steps if is_training else 1,

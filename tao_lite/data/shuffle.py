@@ -12,17 +12,21 @@ from tao_lite.errors import DataError
 from tao_lite.machine.distributed import World
 from tao_lite.spec import classification_pb2 as pb
 
+Indices = npt.NDArray[np.int64]
+
 _log = logging.getLogger(__name__)
 
 
-def shards_of(data_set: DataSet) -> npt.NDArray[np.int64] | None:
+def shards_of(data_set: DataSet) -> Indices | None:
     """The shard of each example by number, in the order in which they come; None where not all are in files of many."""
     numbers, _ = Examples.of(data_set.examples).files()
     return None if (numbers < 0).any() else numbers
 
 
-def window(experiment: pb.Experiment, data_set: DataSet, ahead: Ahead, world: World) -> int:
+def window(experiment: pb.Experiment, shards: Indices | None, ahead: Ahead, world: World) -> int:
     """How many shards are in use at a time; 0: the whole epoch is shuffled. All processes say the same.
+
+    `shards` is what `shards_of` gives.
 
     Raises:
         DataError: the order of shards is wanted, and there are none, or the sampler has an order of its own.
@@ -38,7 +42,7 @@ def window(experiment: pb.Experiment, data_set: DataSet, ahead: Ahead, world: Wo
             "train_config.sampler: BALANCED takes images from all shards at once; raise dataset_config.shard_cache_gib "
             "until it holds the data set, or use class_weighting in its place"
         )
-    if shards_of(data_set) is None:
+    if shards is None:
         raise DataError(
             "dataset_config.shuffle: SHARDS needs images in shards, such as tao-lite dataset convert --to webdataset "
             "writes; use FULL"
