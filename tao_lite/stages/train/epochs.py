@@ -26,7 +26,6 @@ from tao_lite.spec.load import Spec
 from tao_lite.stages.train import phases, watching
 from tao_lite.stages.train import summary as training_summary
 from tao_lite.stages.train.fingerprint import Prints
-from tao_lite.stages.train.mirror import Mirror
 from tao_lite.stages.train.phases import Phase, Phases
 from tao_lite.stages.train.progress import Progress
 from tao_lite.stages.train.saver import Saver
@@ -47,7 +46,6 @@ class Training:
     progress: Progress
     request: StopRequest
     saver: Saver
-    mirror: Mirror
     prints: Future[Prints] | None  # of the main process
     pause_after: int | None = None  # an epoch
     phase: Phase | None = None  # of the epoch that runs
@@ -237,7 +235,7 @@ class Training:
         self.saver.settle()
         if self.run.is_main:
             checkpoints.save(self.run.interrupted, self._checkpoint({}))
-            self.mirror.follow()
+            self.saver.tell()
         # A process that ended sooner would have torchrun end the one that saves.
         self.run.world.barrier()
         raise Interrupted(

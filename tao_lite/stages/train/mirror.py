@@ -8,13 +8,14 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict
 
 from tao_lite.errors import CheckpointError, RunError, StoreError
 from tao_lite.files import reading, writing
+from tao_lite.files.noting import stamp
 from tao_lite.files.places import hidden
 from tao_lite.files.store import Store
 from tao_lite.run import Run
@@ -25,6 +26,13 @@ _MAX_BYTES = 2**36
 _MAX_MANIFEST_BYTES = 2**24
 
 _log = logging.getLogger(__name__)
+
+
+class _Content(TypedDict):
+    """What is said of a file."""
+
+    size: int
+    sha256: str
 
 
 class Mirror:
@@ -40,7 +48,7 @@ class Mirror:
         self._store = Store(url, timeout_seconds) if url and run.is_main else None
         self._wanted, self._is_over = threading.Event(), threading.Event()
         self._is_saved = False  # a run that has saved nothing must not take the place of what is there
-        self._known: dict[str, tuple[int, str]] = {}
+        self._known: dict[Path, tuple[int, _Content]] = {}
         self._thread = threading.Thread(target=self._follow, name="mirror", daemon=True)
 
     def fetch(self) -> None:
@@ -103,21 +111,29 @@ class Mirror:
         """Bring the mirror up to date."""
         files, there = self._files(), store.list()
         began = time.monotonic()
-        for name, path in files.items():
-            content = reading.read(path, CheckpointError, max_bytes=_MAX_BYTES)
-            self._known[name] = len(content), sha256(content).hexdigest()
-            if _object(path, self._known[name][1]) not in there:
-                store.write(_object(path, self._known[name][1]), content)
-        known = {name: {"size": self._known[name][0], "sha256": self._known[name][1]} for name in files}
+        known = {name: self._copied(store, path, there) for name, path in files.items()}
         links = {
             alias.name: alias.readlink().name for alias in (self._run.latest, self._run.best) if alias.is_symlink()
         }
         store.write(_MANIFEST, json.dumps({"format": _FORMAT, "files": known, "links": links}).encode())
-        named = {_object(path, self._known[name][1]) for name, path in files.items()}
+        named = {_object(path, known[name]["sha256"]) for name, path in files.items()}
         for name in there.keys() - named - {_MANIFEST}:
             if _is_object(name):
                 store.remove(name)
         _log.info("%s: copied in %.1f s", store.url, time.monotonic() - began)
+
+    def _copied(self, store: Store, path: Path, there: Container[str]) -> "_Content":
+        """What is in the file, which is then in the store; one that did not change is not read again."""
+        now = stamp(path)
+        before, found = self._known.get(path, (None, None))
+        if found and before == now and _object(path, found["sha256"]) in there:
+            return found
+        content = reading.read(path, CheckpointError, max_bytes=_MAX_BYTES)
+        found = _Content(size=len(content), sha256=sha256(content).hexdigest())
+        if _object(path, found["sha256"]) not in there:
+            store.write(_object(path, found["sha256"]), content)
+        self._known[path] = now, found
+        return found
 
     def _files(self) -> dict[str, Path]:
         """What a run needs to go on and its readers to read it, by path below the results folder."""

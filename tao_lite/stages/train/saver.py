@@ -72,9 +72,13 @@ class Saver:
     def _save_all(self, keep_last: int, best_epoch: int) -> None:
         while self._unsaved:
             restart.save(self.run, self.arch, self._unsaved[0], keep_last, best_epoch)
-            if self.mirror:
-                self.mirror.follow()
+            self.tell()
             del self._unsaved[0]
+
+    def tell(self) -> None:
+        """Have a mirror copy what was saved."""
+        if self.mirror:
+            self.mirror.follow()
 
 
 def _on_host(value: Any) -> Any:

@@ -112,7 +112,6 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands, mirro
         progress=progress,
         request=request,
         saver=Saver(run, experiment.model_config.arch, mirror),
-        mirror=mirror,
         prints=prints,
     )
     if run.is_main:
