@@ -90,10 +90,9 @@ class CacheFile:
     def kept(self) -> npt.NDArray[np.bool_]:
         """Of each example, whether its entry says that it is there."""
         content = self._read(self._count * _ENTRY.size, _HEAD.size)
-        whole = len(content) // _ENTRY.size
-        kept = np.zeros(self._count, np.bool_)
-        kept[:whole] = [entry[3] != 0 for entry in _ENTRY.iter_unpack(content[: whole * _ENTRY.size])]
-        return kept
+        entries = _ENTRY.iter_unpack(content[: len(content) // _ENTRY.size * _ENTRY.size])
+        filled = [_Entry(*values).is_filled for *values, _ in entries]
+        return np.array(filled + [False] * (self._count - len(filled)), np.bool_)
 
     def put(self, images: Mapping[int, Pixels]) -> None:
         """Write the images. Where that fails, for the disk is full or the file at its limit, no more are written."""
