@@ -15,12 +15,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from tao_lite import checkpoint as checkpoints
 from tao_lite.data.formats.shard_index import index_name, scan, written
 from tests import s3
 
@@ -53,7 +55,9 @@ def main() -> None:
         _print("local files", local := _train(folder, "local", str(folder / "train"), {}))
         _print("store", remote := _train(folder, "store", url, environment))
         server.kill()
-        print("the weights are", "equal" if _weights(local) == _weights(remote) else "NOT equal")
+        found = _weights(remote)
+        is_equal = all(tensor.equal(found[name]) for name, tensor in _weights(local).items())
+        print("the weights are", "equal" if is_equal else "NOT equal")
 
 
 def _draw(root: Path, num_images: int, num_shards: int) -> None:
@@ -103,9 +107,8 @@ def _print(name: str, results: Path) -> None:
     )
 
 
-def _weights(results: Path) -> list[list[float]]:
-    network = torch.load(results / "weights" / "latest.pth", weights_only=True)["network"]
-    return [tensor.flatten().tolist() for tensor in network.values()]
+def _weights(results: Path) -> Mapping[str, torch.Tensor]:
+    return checkpoints.load(results / "weights" / "latest.pth").network
 
 
 if __name__ == "__main__":

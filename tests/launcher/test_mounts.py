@@ -340,7 +340,7 @@ def test_path_that_is_no_file_and_no_folder_is_not_given_to_a_container(tmp_path
         ],
         *[
             (path, False)
-            for path in ("/data", "/home/me", "/root/data", "/dev/shm/a", "/run/media/me/disk", "/etcetera")  # noqa: S108
+            for path in ("/data", "/home/x", "/root/x", "/dev/shm/x", "/run/media/x/disk", "/etcetera")  # noqa: S108
         ],
     ],
 )
