@@ -14,7 +14,6 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec import schema
 from tao_lite.spec.load import Spec
 from tao_lite.stages.train import again
-from tao_lite.stages.train.train import Demands
 from tao_lite.training.trained import Trained
 
 
@@ -32,7 +31,7 @@ def fine_tune(spec: Spec, run: Run, trained: Trained, computed: Callable[[nn.Mod
     network = reading.digest(trained.path, CheckpointError)
     again.claim(own, {"quantize_config": str(_numbers(config)), "model": network})
     console.line(f"Training in simulated INT8 for {config.fine_tune_epochs} epochs, in {own.results}")
-    again.retrain(_spec(spec, trained), own, trained.path, Demands(computed=computed))
+    again.retrain(_spec(spec, trained), own, trained.path, computed)
     return own.best
 
 
@@ -55,9 +54,7 @@ def _spec(spec: Spec, trained: Trained) -> Spec:
     training.ClearField("unfreeze_at_epoch")
     training.ClearField("progressive_resize")
     if not training.HasField("distillation"):
-        # Of images that the network knows by heart labels say nothing any more; its own probabilities do.
         training.distillation.teacher_path = str(trained.path.absolute())
-        training.distillation.temperature, training.distillation.weight = 1, 1
     if scheduler := training.lr_config.WhichOneof("lr_scheduler"):
         getattr(training.lr_config, scheduler).learning_rate *= schema.as_written(config.fine_tune_rate)
     found = replace(spec, experiment=experiment)

@@ -1,8 +1,10 @@
 """Training of a checkpoint's network in a folder of its own, that goes on where it stopped and is not done twice."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+
+from torch import nn
 
 from tao_lite.errors import RunError
 from tao_lite.files import reading, writing
@@ -10,6 +12,7 @@ from tao_lite.run import Run, Summary
 from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.load import Spec, load_text
 from tao_lite.stages import preflight
+from tao_lite.stages.train.phases import as_it_is
 from tao_lite.stages.train.train import Demands, train
 
 
@@ -34,7 +37,7 @@ def spec_of(spec: Spec, model_config: pb.ModelConfig, epochs: int) -> Spec:
     return load_text(text, Path(f"{spec.path} for retraining"), check=preflight.check, running=True)
 
 
-def retrain(spec: Spec, run: Run, checkpoint: Path, demands: Demands = Demands()) -> Summary:
+def retrain(spec: Spec, run: Run, checkpoint: Path, computed: Callable[[nn.Module], nn.Module] = as_it_is) -> Summary:
     """Train the checkpoint in the run's folder, unless that is done there; the summary is train.json.
 
     Raises:
@@ -48,7 +51,7 @@ def retrain(spec: Spec, run: Run, checkpoint: Path, demands: Demands = Demands()
     experiment = pb.Experiment()
     experiment.CopyFrom(spec.experiment)
     experiment.train_config.pretrained_model_path = str(checkpoint.absolute())
-    summary = train(replace(spec, experiment=experiment), run, demands)
+    summary = train(replace(spec, experiment=experiment), run, Demands(computed=computed))
     run.world.barrier()
     return summary
 

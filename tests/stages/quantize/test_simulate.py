@@ -62,7 +62,7 @@ class Compared(fx.Interpreter):
         assert isinstance(scale, float)
         off = ((value - self.right[name]) / scale).abs()
         assert off.max() < 1.01, name  # halves are rounded either way
-        assert (off > 0.5).float().mean() < 0.01, name
+        assert (off > 0.5).float().mean() < 0.001, name
         self.seen.append(name)
         return self.right[name]
 
@@ -88,7 +88,7 @@ def test_a_simulated_network_computes_what_its_file_does(name: str, colours: Pat
         compared = Compared(simulated, right)
         compared.run(images)
         assert computed.missing == ()
-        assert len(compared.seen) > 15
+        assert len(compared.seen) > 10
         simulated(images).logsumexp(dim=1).sum().backward()
         gradients = [weight.grad for weight in trained.network.parameters()]
         assert all(one is not None and one.isfinite().all() for one in gradients)
