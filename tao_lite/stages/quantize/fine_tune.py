@@ -53,6 +53,7 @@ def _spec(spec: Spec, trained: Trained) -> Spec:
     training.ClearField("linear_probe")
     training.ClearField("unfreeze_at_epoch")
     training.ClearField("progressive_resize")
+    training.precision = pb.Precision.FP32  # fewer digits do not hold the levels
     if not training.HasField("distillation"):
         training.distillation.teacher_path = str(trained.path.absolute())
     if scheduler := training.lr_config.WhichOneof("lr_scheduler"):

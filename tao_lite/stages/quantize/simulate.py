@@ -18,6 +18,7 @@ from tao_lite.stages.export.graph import Deployed
 from tao_lite.stages.quantize import graph, placing
 from tao_lite.stages.quantize.graph import Graph
 from tao_lite.stages.quantize.placing import Layout, Ranges
+from tao_lite.stages.quantize.rounding import folded, rounded, rounded_bias, rounded_weights
 from tao_lite.training.trained import Trained
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ class Simulation:
     def __call__(self, network: nn.Module) -> nn.Module:
         """The network, float32 [B, C, H, W] -> logits, rounded; the parameters are the network's own.
 
-        Batch norm uses its statistics. The gradient of rounding is 1 within the levels and 0 beyond.
-        Sources: Jacob et al., arXiv:1712.05877; of the gradient, Bengio et al., arXiv:1308.3432.
+        Batch norm uses its statistics. Source: Jacob et al., arXiv:1712.05877.
         """
         device = next(network.parameters()).device
         named = (*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False))
@@ -146,7 +146,7 @@ class _Rounding:
     def _round_weights(self, node: fx.Node) -> None:
         weights: Any = node.args[1]
         if self._sources.get(weights.name) in self._weights:
-            node.update_arg(1, self._before(node, _rounded_weights, weights, self._most))
+            node.update_arg(1, self._before(node, rounded_weights, weights, self._most))
 
     def _fold(self, node: fx.Node) -> None:
         """Batch norm goes into the convolution that only it reads, as in the file; else it stays."""
@@ -154,12 +154,12 @@ class _Rounding:
         source, scale, shift, mean, variance, _, epsilon = arguments
         (result,) = node.users
         if source.target is _CONV and len(source.users) == 1:
-            image, rounded, *rest = source.args
+            image, levelled, *rest = source.args
             bias, *settings = rest or [None]
-            weights = rounded.args[0]
-            folded = self._before(source, _folded, weights, bias, scale, shift, mean, variance, epsilon)
-            weights, bias = (self._before(source, getitem, folded, index) for index in (0, 1))
-            source.args = (image, self._before(source, _rounded_weights, weights, self._most), bias, *settings)
+            weights = levelled.args[0]
+            both = self._before(source, folded, weights, bias, scale, shift, mean, variance, epsilon)
+            weights, bias = (self._before(source, getitem, both, index) for index in (0, 1))
+            source.args = (image, self._before(source, rounded_weights, weights, self._most), bias, *settings)
             new = source
         else:
             new = self._before(node, F.batch_norm, source, mean, variance, scale, shift, False, 0.0, epsilon)
@@ -185,13 +185,13 @@ class _Rounding:
     def _round(self, name: str, levels: Levels) -> None:
         node = self._known[name]
         with self._graph.inserting_after(node):
-            new = self._graph.create_node("call_function", _rounded, (node, *levels), name=f"{name}{ROUNDED}")
+            new = self._graph.create_node("call_function", rounded, (node, *levels), name=f"{name}{ROUNDED}")
         node.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new)
 
     def _round_bias(self, node: fx.Node) -> None:
         values, weights, *rest = node.args
-        if rest and rest[0] and values.target is _rounded and weights.target is _rounded_weights:
-            node.update_arg(2, self._before(node, _rounded_bias, rest[0], *weights.args, values.args[1]))
+        if rest and rest[0] and values.target is rounded and weights.target is rounded_weights:
+            node.update_arg(2, self._before(node, rounded_bias, rest[0], *weights.args, values.args[1]))
 
     def _attach(self) -> set[str]:
         """Weights, buffers and constants become the program's own; the names of those that are there."""
@@ -210,34 +210,3 @@ class _Rounding:
         with self._graph.inserting_before(node):
             made: fx.Node = self._graph.create_node("call_function", function, arguments)
         return made
-
-
-def _folded(  # noqa: PLR0917 - what a convolution and a batch norm have
-    weights: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor, epsilon: float
-) -> tuple[Tensor, Tensor]:
-    """Weights and bias of the convolution that does both."""
-    factor = scale * (variance + epsilon).rsqrt()
-    return weights * factor[:, None, None, None], shift + factor * ((0 if bias is None else bias) - mean)
-
-
-def _rounded_weights(weights: Tensor, most: int) -> Tensor:
-    """To whole multiples of each output channel's scale, by which the largest is `most`."""
-    weights = weights.float()
-    scale = _scales(weights, most)
-    zeros = torch.zeros_like(scale, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weights, scale, zeros, 0, -most, most)
-
-
-def _rounded_bias(bias: Tensor, weights: Tensor, most: int, scale: float) -> Tensor:
-    """To whole multiples of what a product of a weight's and a value's levels is worth."""
-    scales = _scales(weights, most) * scale
-    return bias + (bias / scales).round().mul(scales).sub(bias).detach()
-
-
-def _scales(weights: Tensor, most: int) -> Tensor:
-    largest = weights.detach().float().abs().flatten(1).amax(dim=1)
-    return torch.where(largest > 0, largest / most, 1.0)
-
-
-def _rounded(values: Tensor, scale: float, zero_point: int, least: int, most: int) -> Tensor:
-    return torch.fake_quantize_per_tensor_affine(values.float(), scale, zero_point, least, most)
