@@ -181,6 +181,7 @@ class _Rounding:
         source: Any = node.args[0]
         if node.meta["val"].shape == source.meta["val"].shape:
             node.replace_all_uses_with(source)
+            self._known[node.name] = source
 
     def _round(self, name: str, levels: Levels) -> None:
         node = self._known[name]
