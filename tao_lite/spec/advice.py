@@ -147,10 +147,10 @@ def _probe(train: pb.TrainConfig, blocks: Collection[int]) -> Iterator[Finding]:
 
 
 def _unlike_tao(experiment: pb.Experiment, path: str, what: str) -> Iterator[Finding]:
-    """A setting that TAO's code passes over against its documentation. A spec that says compat is not told."""
+    """A setting that TAO's code passes over against its documentation. A spec that is written for us is not told."""
     if experiment.compat == pb.Compat.TAO_EXACT:
         yield warning(path, f"has no effect: compat is TAO_EXACT, and TAO {what}")
-    elif not experiment.HasField("compat"):
+    elif not (experiment.HasField("compat") or experiment.train_config.recipe):
         yield warning(path, f"takes effect here, but TAO {what}; set compat: CORRECTED or TAO_EXACT to choose")
 
 

@@ -1476,6 +1476,7 @@ class TrainConfig(_message.Message):
     SYNC_BATCH_NORM_FIELD_NUMBER: _builtins.int
     MIRROR_FIELD_NUMBER: _builtins.int
     PROGRESSIVE_RESIZE_FIELD_NUMBER: _builtins.int
+    RECIPE_FIELD_NUMBER: _builtins.int
     train_dataset_path: _builtins.str
     """Training images: a folder with one sub-folder per class, or data in another of the formats of DatasetFormat."""
     val_dataset_path: _builtins.str
@@ -1550,6 +1551,8 @@ class TrainConfig(_message.Message):
     """URL that each checkpoint is copied to in the background, such as s3://bucket/run; also -r s3://bucket/run. A machine
     whose results folder holds none goes on from there.
     """
+    recipe: Global___Recipe.Name.ValueType
+    """Set of defaults for the fields of train_config."""
     @_builtins.property
     def optimizer(self) -> Global___OptimizerConfig:
         """Optimizer."""
@@ -1669,10 +1672,11 @@ class TrainConfig(_message.Message):
         sync_batch_norm: _builtins.bool | None = ...,
         mirror: _builtins.str | None = ...,
         progressive_resize: Global___ProgressiveResizeConfig | None = ...,
+        recipe: Global___Recipe.Name.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mirror", b"mirror", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "progressive_resize", b"progressive_resize", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mirror", b"mirror", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "progressive_resize", b"progressive_resize", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "recipe", b"recipe", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mirror", b"mirror", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "progressive_resize", b"progressive_resize", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mirror", b"mirror", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "progressive_resize", b"progressive_resize", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "recipe", b"recipe", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1929,6 +1933,60 @@ class Sampler(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Sampler: _TypeAlias = Sampler  # noqa: Y015
+
+@_typing.final
+class Recipe(_message.Message):
+    """Settings by the name of what they are for. A field that the spec has keeps its value; the others of train_config are as
+    here. `tao-lite spec init --recipe NAME` writes them out.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Name:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _NameEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Recipe._Name.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        NONE: Recipe._Name.ValueType  # 0
+        """None."""
+        TAO: Recipe._Name.ValueType  # 1
+        """Those of NVIDIA's tutorial, whose learning rate falls to a tenth in each tenth of the run."""
+        FROM_SCRATCH: Recipe._Name.ValueType  # 2
+        """For a network without weights to start from."""
+        SMALL_DATA: Recipe._Name.ValueType  # 3
+        """The same where images are few, a thousand or two: smaller batches and a smoother loss."""
+        FINE_TUNE: Recipe._Name.ValueType  # 4
+        """For weights of another data set (pretrained_model_path): a linear probe in the first half of the epochs, then the
+        whole network, its early blocks slowly. With model_config.freeze_blocks those stay as they are, and no probe.
+        """
+
+    class Name(_Name, metaclass=_NameEnumTypeWrapper):
+        """The choices."""
+
+    NONE: Recipe.Name.ValueType  # 0
+    """None."""
+    TAO: Recipe.Name.ValueType  # 1
+    """Those of NVIDIA's tutorial, whose learning rate falls to a tenth in each tenth of the run."""
+    FROM_SCRATCH: Recipe.Name.ValueType  # 2
+    """For a network without weights to start from."""
+    SMALL_DATA: Recipe.Name.ValueType  # 3
+    """The same where images are few, a thousand or two: smaller batches and a smoother loss."""
+    FINE_TUNE: Recipe.Name.ValueType  # 4
+    """For weights of another data set (pretrained_model_path): a linear probe in the first half of the epochs, then the
+    whole network, its early blocks slowly. With model_config.freeze_blocks those stay as they are, and no probe.
+    """
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Recipe: _TypeAlias = Recipe  # noqa: Y015
 
 @_typing.final
 class ClassWeighting(_message.Message):
