@@ -240,7 +240,7 @@ def _first_spec(
     spec.experiment.train_config.ClearField("recipe")
     model = spec.experiment.model_config
     switches = architectures.find(model).switches
-    for name in ("n_layers", "use_batch_norm"):
+    for name in ("n_layers", "use_batch_norm", "freeze_bn"):
         if name not in switches:
             model.ClearField(name)
     return starting.text(spec.experiment, "Every field: tao-lite spec docs, or specs/README.md")

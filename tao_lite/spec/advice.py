@@ -108,6 +108,8 @@ def _augmentation(train: pb.TrainConfig) -> Iterator[Finding]:
 
 def _transfer(experiment: pb.Experiment) -> Iterator[Finding]:
     train, blocks = experiment.train_config, experiment.model_config.freeze_blocks
+    if train.recipe == pb.Recipe.FINE_TUNE and not train.pretrained_model_path:
+        yield warning("train_config.recipe", "FINE_TUNE is for weights to start from: pretrained_model_path is not set")
     if train.linear_probe:
         yield from _probe(train, blocks)
     if train.unfreeze_at_epoch and not (blocks or train.linear_probe):
@@ -147,10 +149,10 @@ def _probe(train: pb.TrainConfig, blocks: Collection[int]) -> Iterator[Finding]:
 
 
 def _unlike_tao(experiment: pb.Experiment, path: str, what: str) -> Iterator[Finding]:
-    """A setting that TAO's code passes over against its documentation. A spec that is written for us is not told."""
+    """A setting that TAO's code passes over against its documentation. A spec that says compat is not told."""
     if experiment.compat == pb.Compat.TAO_EXACT:
         yield warning(path, f"has no effect: compat is TAO_EXACT, and TAO {what}")
-    elif not (experiment.HasField("compat") or experiment.train_config.recipe):
+    elif not experiment.HasField("compat"):
         yield warning(path, f"takes effect here, but TAO {what}; set compat: CORRECTED or TAO_EXACT to choose")
 
 

@@ -1552,7 +1552,7 @@ class TrainConfig(_message.Message):
     whose results folder holds none goes on from there.
     """
     recipe: Global___Recipe.Name.ValueType
-    """Set of defaults for the fields of train_config."""
+    """Where fields of train_config have their defaults from."""
     @_builtins.property
     def optimizer(self) -> Global___OptimizerConfig:
         """Optimizer."""
@@ -1936,8 +1936,8 @@ Global___Sampler: _TypeAlias = Sampler  # noqa: Y015
 
 @_typing.final
 class Recipe(_message.Message):
-    """Settings by the name of what they are for. A field that the spec has keeps its value; the others of train_config are as
-    here. `tao-lite spec init --recipe NAME` writes them out.
+    """Settings by the name of what they are for, which hold where the spec has none. `tao-lite spec init --recipe NAME` writes
+    them out.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1958,7 +1958,8 @@ class Recipe(_message.Message):
         """The same where images are few, a thousand or two: smaller batches and a smoother loss."""
         FINE_TUNE: Recipe._Name.ValueType  # 4
         """For weights of another data set (pretrained_model_path): a linear probe in the first half of the epochs, then the
-        whole network, its early blocks slowly. With model_config.freeze_blocks those stay as they are, and no probe.
+        whole network, its early blocks slowly and with the means and variances that it came with (model_config.freeze_bn).
+        With model_config.freeze_blocks those stay as they are, and there is no probe.
         """
 
     class Name(_Name, metaclass=_NameEnumTypeWrapper):
@@ -1974,7 +1975,8 @@ class Recipe(_message.Message):
     """The same where images are few, a thousand or two: smaller batches and a smoother loss."""
     FINE_TUNE: Recipe.Name.ValueType  # 4
     """For weights of another data set (pretrained_model_path): a linear probe in the first half of the epochs, then the
-    whole network, its early blocks slowly. With model_config.freeze_blocks those stay as they are, and no probe.
+    whole network, its early blocks slowly and with the means and variances that it came with (model_config.freeze_bn).
+    With model_config.freeze_blocks those stay as they are, and there is no probe.
     """
 
     def __init__(

@@ -180,7 +180,9 @@ def examine(
     found = _judged(path, bound, [*notes, *given.findings], asked, check)
     givers = {field_path: f"recipe {name}" for field_path, name in recipe.items()}
     givers |= dict.fromkeys(given.assumed, f"{given.family}'s default")
-    return replace(found, findings=given.named(found.findings), family=given.family, givers=givers)
+    # What surprises is what the user wrote.
+    findings = [one for one in found.findings if one.level != Level.WARNING or one.path not in recipe]
+    return replace(found, findings=given.named(findings), family=given.family, givers=givers)
 
 
 def _bounded(tree: list[Field]) -> list[Field]:

@@ -1,4 +1,4 @@
-"""Named sets of training settings, for what a spec leaves out; tests/bench/time_to_accuracy.py measures them."""
+"""Named sets of settings of a training, for what a spec leaves out; tests/bench/time_to_accuracy.py measures them."""
 
 from collections.abc import Iterator
 
@@ -13,30 +13,31 @@ TAO, FROM_SCRATCH, SMALL_DATA, FINE_TUNE = "TAO", "FROM_SCRATCH", "SMALL_DATA", 
 
 _TEXTS = {
     # Of NVIDIA's tutorial.
-    TAO: """
+    TAO: """train_config {
         n_epochs: 80 batch_size_per_gpu: 64 enable_random_crop: true
         optimizer { sgd { momentum: 0.9 } }
         reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 5e-5 }
         lr_config { step { learning_rate: 0.006 step_size: 10 gamma: 0.1 } }
-    """,
-    FROM_SCRATCH: """
+    }""",
+    FROM_SCRATCH: """train_config {
         n_epochs: 80 batch_size_per_gpu: 64 enable_random_crop: true
         optimizer { sgd { momentum: 0.9 nesterov: true } }
         reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 5e-4 }
         lr_config { cosine { learning_rate: 0.05 soft_start: 0.1 } }
-    """,
-    SMALL_DATA: """
+    }""",
+    SMALL_DATA: """train_config {
         n_epochs: 40 batch_size_per_gpu: 16 label_smoothing: 0.1
         optimizer { sgd { momentum: 0.9 nesterov: true } }
         reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 5e-4 }
         lr_config { cosine { learning_rate: 0.03 soft_start: 0.1 } }
-    """,
-    FINE_TUNE: """
+    }""",
+    # Batches this small have a mean and variance of their own, which few steps don't make good.
+    FINE_TUNE: """model_config { freeze_bn: true } train_config {
         n_epochs: 6 batch_size_per_gpu: 16 layer_decay: 0.8
         optimizer { sgd { momentum: 0.9 nesterov: true } }
         reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 1e-4 }
         lr_config { cosine { learning_rate: 0.01 } }
-    """,
+    }""",
 }
 
 
@@ -53,10 +54,11 @@ def complete(tree: list[Field]) -> dict[str, str]:
         return {}
     more = syntax.parse(_TEXTS[name])
     if name == FINE_TUNE and not _field(_block(tree, "model_config"), "freeze_blocks"):
-        more += syntax.parse(f"linear_probe: true unfreeze_at_epoch: {_num_epochs(train, more) // 2 + 1}")
+        theirs = _block(more, "train_config")
+        theirs += syntax.parse(f"linear_probe: true unfreeze_at_epoch: {_num_epochs(train, theirs) // 2 + 1}")
     for one in syntax.walk(more):
         one.place = one.value_place = found.value_place
-    return dict.fromkeys(_merge(train, more, schema.message("TrainConfig"), "train_config"), name)
+    return dict.fromkeys(_merge(tree, more, schema.EXPERIMENT, ""), name)
 
 
 def _merge(own: list[Field], more: list[Field], block: Descriptor, path: str) -> Iterator[str]:

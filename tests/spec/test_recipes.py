@@ -26,6 +26,7 @@ def examined(train: str, model: str = "", *overrides: str) -> Examined:
 def test_it_is_all_that_training_asks_for_and_nothing_of_it_surprises(name: str) -> None:
     found = examined(f"recipe: {name}")
     assert not found.warnings
+    assert all(path in found.places for path in found.givers)
     written = examine(resolved.text(found.experiment, "train", str), Path("b.cfg"), stage="train")
     assert resolved.differences(found.experiment, written.experiment) == []
 
@@ -43,6 +44,15 @@ def test_a_field_of_the_spec_keeps_its_value_and_excludes_what_it_excluded() -> 
     assert "train_config.n_epochs" not in found.givers
     assert found.givers["train_config.reg_config.type"] == "recipe FINE_TUNE"
     assert found.givers["train_config.unfreeze_at_epoch"] == "recipe FINE_TUNE"
+
+
+def test_what_it_gives_a_network_without_effect_is_not_said_but_that_it_lacks_weights_is() -> None:
+    spec = SPEC.replace("use_batch_norm: true", "use_batch_norm: false") % ("", "recipe: FINE_TUNE")
+    with_weights = examine(spec, Path("a.cfg"), stage="train")
+    assert with_weights.experiment.model_config.freeze_bn
+    assert not with_weights.warnings
+    without = examine(spec.replace('pretrained_model_path: "x.pth"', ""), Path("a.cfg"), stage="train")
+    assert [one.path for one in without.warnings] == ["train_config.recipe"]
 
 
 def test_blocks_that_the_spec_freezes_stay_as_they_are_without_a_probe() -> None:

@@ -73,8 +73,8 @@ def gather(experiment: pb.Experiment, run: Run, model: Path | None) -> Evidence:
     """Of all examples that the spec names and that can be read, each data set once.
 
     The probabilities are those of folds.csv in the results folder, else of a linear probe by folds on the features of
-    the network: `model`, else that of the spec with its pretrained weights, which have not learnt these labels, else the
-    run's best. Without any of these they are of a short training in each fold.
+    the network: `model`, else that of the spec with its pretrained weights, which have not learnt these labels, else
+    the run's best. Without any of these they are of a short training in each fold.
 
     Raises:
         TaoLiteError: data, network or folds can't be used.
