@@ -139,8 +139,8 @@ def report(
 def audit(spec_file: Path, overrides: tuple[str, ...], results_dir: Path, model: Path | None) -> None:
     """List the images of a spec whose labels are probably wrong: audit.csv, and audit.html to look through them.
 
-    By folds.csv of a cross-validation in the results folder, else by a linear probe on the features of a network, else by
-    a short training in each fold.
+    By folds.csv of a cross-validation in the results folder, else by a linear probe on features of a network, else by a
+    short training in each fold.
     """
     from tao_lite import compat
     from tao_lite.cli import session
