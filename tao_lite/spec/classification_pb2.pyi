@@ -367,6 +367,7 @@ class ModelConfig(_message.Message):
     BYOM_MODEL_FIELD_NUMBER: _builtins.int
     RESIZE_MODE_FIELD_NUMBER: _builtins.int
     LETTERBOX_VALUE_FIELD_NUMBER: _builtins.int
+    TRAINED_BLOCKS_FIELD_NUMBER: _builtins.int
     arch: _builtins.str
     """Architecture: one of TAO's names, or "timm/NAME" or "torchvision/NAME" for a network of these libraries."""
     input_image_size: _builtins.str
@@ -395,6 +396,10 @@ class ModelConfig(_message.Message):
     """How a picture comes to the network's shape, in training too, unless that crops at random."""
     letterbox_value: _builtins.int
     """What stands beside a letterboxed picture, in each channel: 0 is black, 255 white. DeepStream has black only."""
+    trained_blocks: _builtins.int
+    """How many of the last blocks train, besides the head; those before stay as loaded, until train_config.unfreeze_at_epoch.
+    freeze_blocks has the last word.
+    """
     @_builtins.property
     def freeze_blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Blocks whose weights stay as loaded. 0 is the first convolution. TAO_EXACT: their batch normalisation goes on
@@ -429,10 +434,11 @@ class ModelConfig(_message.Message):
         byom_model: _builtins.str | None = ...,
         resize_mode: Global___ResizeMode.Kind.ValueType | None = ...,
         letterbox_value: _builtins.int | None = ...,
+        trained_blocks: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "all_projections", b"all_projections", "arch", b"arch", "batch_norm_config", b"batch_norm_config", "byom_model", b"byom_model", "dropout", b"dropout", "freeze_blocks", b"freeze_blocks", "freeze_bn", b"freeze_bn", "input_image_size", b"input_image_size", "letterbox_value", b"letterbox_value", "n_layers", b"n_layers", "resize_interpolation_method", b"resize_interpolation_method", "resize_mode", b"resize_mode", "retain_head", b"retain_head", "use_batch_norm", b"use_batch_norm", "use_bias", b"use_bias", "use_pooling", b"use_pooling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "all_projections", b"all_projections", "arch", b"arch", "batch_norm_config", b"batch_norm_config", "byom_model", b"byom_model", "dropout", b"dropout", "freeze_blocks", b"freeze_blocks", "freeze_bn", b"freeze_bn", "input_image_size", b"input_image_size", "letterbox_value", b"letterbox_value", "n_layers", b"n_layers", "resize_interpolation_method", b"resize_interpolation_method", "resize_mode", b"resize_mode", "retain_head", b"retain_head", "trained_blocks", b"trained_blocks", "use_batch_norm", b"use_batch_norm", "use_bias", b"use_bias", "use_pooling", b"use_pooling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "all_projections", b"all_projections", "arch", b"arch", "batch_norm_config", b"batch_norm_config", "byom_model", b"byom_model", "dropout", b"dropout", "freeze_blocks", b"freeze_blocks", "freeze_bn", b"freeze_bn", "input_image_size", b"input_image_size", "letterbox_value", b"letterbox_value", "n_layers", b"n_layers", "resize_interpolation_method", b"resize_interpolation_method", "resize_mode", b"resize_mode", "retain_head", b"retain_head", "use_batch_norm", b"use_batch_norm", "use_bias", b"use_bias", "use_pooling", b"use_pooling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "all_projections", b"all_projections", "arch", b"arch", "batch_norm_config", b"batch_norm_config", "byom_model", b"byom_model", "dropout", b"dropout", "freeze_blocks", b"freeze_blocks", "freeze_bn", b"freeze_bn", "input_image_size", b"input_image_size", "letterbox_value", b"letterbox_value", "n_layers", b"n_layers", "resize_interpolation_method", b"resize_interpolation_method", "resize_mode", b"resize_mode", "retain_head", b"retain_head", "trained_blocks", b"trained_blocks", "use_batch_norm", b"use_batch_norm", "use_bias", b"use_bias", "use_pooling", b"use_pooling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1961,6 +1967,8 @@ class Recipe(_message.Message):
         whole network, its early blocks slowly and with the means and variances that it came with (model_config.freeze_bn).
         With model_config.freeze_blocks those stay as they are, and there is no probe.
         """
+        LAST_BLOCK: Recipe._Name.ValueType  # 5
+        """The same, but only the head and the last block (model_config.trained_blocks) train, all of the time."""
 
     class Name(_Name, metaclass=_NameEnumTypeWrapper):
         """The choices."""
@@ -1978,6 +1986,8 @@ class Recipe(_message.Message):
     whole network, its early blocks slowly and with the means and variances that it came with (model_config.freeze_bn).
     With model_config.freeze_blocks those stay as they are, and there is no probe.
     """
+    LAST_BLOCK: Recipe.Name.ValueType  # 5
+    """The same, but only the head and the last block (model_config.trained_blocks) train, all of the time."""
 
     def __init__(
         self,

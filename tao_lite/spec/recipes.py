@@ -9,31 +9,37 @@ from tao_lite.spec.bind import join
 from tao_lite.spec.text import syntax
 from tao_lite.spec.text.syntax import Field, Scalar
 
-TAO, FROM_SCRATCH, SMALL_DATA, FINE_TUNE = "TAO", "FROM_SCRATCH", "SMALL_DATA", "FINE_TUNE"
+FINE_TUNE = "FINE_TUNE"
 
 _TEXTS = {
     # Of NVIDIA's tutorial.
-    TAO: """train_config {
+    "TAO": """train_config {
         n_epochs: 80 batch_size_per_gpu: 64 enable_random_crop: true
         optimizer { sgd { momentum: 0.9 } }
         reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 5e-5 }
         lr_config { step { learning_rate: 0.006 step_size: 10 gamma: 0.1 } }
     }""",
-    FROM_SCRATCH: """train_config {
+    "FROM_SCRATCH": """train_config {
         n_epochs: 80 batch_size_per_gpu: 64 enable_random_crop: true
         optimizer { sgd { momentum: 0.9 nesterov: true } }
         reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 5e-4 }
         lr_config { cosine { learning_rate: 0.05 soft_start: 0.1 } }
     }""",
-    SMALL_DATA: """train_config {
+    "SMALL_DATA": """train_config {
         n_epochs: 40 batch_size_per_gpu: 16 label_smoothing: 0.1
         optimizer { sgd { momentum: 0.9 nesterov: true } }
         reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 5e-4 }
         lr_config { cosine { learning_rate: 0.03 soft_start: 0.1 } }
     }""",
-    # Batches this small have a mean and variance of their own, which few steps don't make good.
+    # Batches this small have means and variances of their own, which few steps don't make good.
     FINE_TUNE: """model_config { freeze_bn: true } train_config {
         n_epochs: 6 batch_size_per_gpu: 16 layer_decay: 0.8
+        optimizer { sgd { momentum: 0.9 nesterov: true } }
+        reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 1e-4 }
+        lr_config { cosine { learning_rate: 0.003 } }
+    }""",
+    "LAST_BLOCK": """model_config { trained_blocks: 1 freeze_bn: true } train_config {
+        n_epochs: 6 batch_size_per_gpu: 16
         optimizer { sgd { momentum: 0.9 nesterov: true } }
         reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 1e-4 }
         lr_config { cosine { learning_rate: 0.01 } }
@@ -53,7 +59,8 @@ def complete(tree: list[Field]) -> dict[str, str]:
     if not found or name not in _TEXTS:
         return {}
     more = syntax.parse(_TEXTS[name])
-    if name == FINE_TUNE and not _field(_block(tree, "model_config"), "freeze_blocks"):
+    model = _block(tree, "model_config")
+    if name == FINE_TUNE and not (_field(model, "freeze_blocks") or _field(model, "trained_blocks")):
         theirs = _block(more, "train_config")
         theirs += syntax.parse(f"linear_probe: true unfreeze_at_epoch: {_num_epochs(train, theirs) // 2 + 1}")
     for one in syntax.walk(more):

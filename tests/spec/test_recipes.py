@@ -55,8 +55,9 @@ def test_what_it_gives_a_network_without_effect_is_not_said_but_that_it_lacks_we
     assert [one.path for one in without.warnings] == ["train_config.recipe"]
 
 
-def test_blocks_that_the_spec_freezes_stay_as_they_are_without_a_probe() -> None:
-    train = examined("recipe: FINE_TUNE", "freeze_blocks: 0 freeze_blocks: 1").experiment.train_config
+@pytest.mark.parametrize("frozen", ["freeze_blocks: 0 freeze_blocks: 1", "trained_blocks: 2"])
+def test_blocks_that_the_spec_freezes_stay_as_they_are_without_a_probe(frozen: str) -> None:
+    train = examined("recipe: FINE_TUNE", frozen).experiment.train_config
     assert (train.linear_probe, train.unfreeze_at_epoch) == (False, 0)
     assert train.layer_decay == pytest.approx(0.8)
 
