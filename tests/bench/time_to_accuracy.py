@@ -32,6 +32,7 @@ PEERS = (experiment.PLAIN, experiment.AMP_RECIPE, experiment.TIMM)
 _COSINE = "{ cosine { learning_rate: %s soft_start: 0.1 } }"
 _ALL_KEPT = {"checkpoint": "{ keep_last: 1000 }"}
 _WHOLE = {"linear_probe": "false", "unfreeze_at_epoch": 0}
+_RATE = "{ cosine { learning_rate: %s } }"
 
 CANDIDATES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "classification_spec": {
@@ -53,18 +54,21 @@ CANDIDATES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "transfer_spec": {
         "as it is": {},
         "probe only": {"unfreeze_at_epoch": 0},
-        "plain": {**_WHOLE, "layer_decay": 1},
-        "plain, layer decay": _WHOLE,
+        "last block": {"recipe": "LAST_BLOCK"},
+        # As a loop without any of this would be written.
+        "plain": {**_WHOLE, "layer_decay": 1, "model_config.freeze_bn": "false", "lr_config": _RATE % 0.01},
+        "no probe": _WHOLE,
         "no layer decay": {"layer_decay": 1},
+        "batch norm trains": {"model_config.freeze_bn": "false"},
         "average": {"ema_decay": 0.95},
         "interpolation": _ALL_KEPT,
         "soup": _ALL_KEPT,
-        "rate 0.005": {"lr_config": "{ cosine { learning_rate: 0.005 } }"},
-        "rate 0.02": {"lr_config": "{ cosine { learning_rate: 0.02 } }"},
+        "rate 0.001": {"lr_config": _RATE % 0.001},
+        "rate 0.01": {"lr_config": _RATE % 0.01},
         "growing": {"progressive_resize": "{ }"},
     },
 }
-"""Changes of a spec's train_config."""
+"""Changes of a spec's train_config, and of others by their whole path."""
 
 MIXED = {"interpolation": (0.5, 1), "soup": (0.67, 0.83, 1)}
 """Of which places in the run the weights are averaged, and that network is scored: half-way the probe ends."""
@@ -141,7 +145,7 @@ def measured(run: Run, train: Path, val: Path, arguments: argparse.Namespace) ->
             "random_seed": run.seed,
         }
         settings |= CANDIDATES[arguments.spec][run.contender]
-        settings = {f"train_config.{name}": value for name, value in settings.items()}
+        settings = {name if "." in name else f"train_config.{name}": value for name, value in settings.items()}
         settings |= {"model_config.input_image_size": experiment.image_size(arguments.size)}
         spec = machine.ROOT / "specs" / f"{arguments.spec}.cfg"
         with tempfile.TemporaryDirectory() as name:
