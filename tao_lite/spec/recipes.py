@@ -10,6 +10,7 @@ from tao_lite.spec.text import syntax
 from tao_lite.spec.text.syntax import Field, Scalar
 
 FINE_TUNE = "FINE_TUNE"
+_MOST_DIGITS = 10
 
 _TEXTS = {
     # Of NVIDIA's tutorial.
@@ -26,7 +27,7 @@ _TEXTS = {
         lr_config { cosine { learning_rate: 0.05 soft_start: 0.1 } }
     }""",
     "SMALL_DATA": """train_config {
-        n_epochs: 40 batch_size_per_gpu: 16 label_smoothing: 0.1
+        n_epochs: 40 batch_size_per_gpu: 32 label_smoothing: 0.1
         optimizer { sgd { momentum: 0.9 nesterov: true } }
         reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 5e-4 }
         lr_config { cosine { learning_rate: 0.03 soft_start: 0.1 } }
@@ -85,10 +86,10 @@ def _merge(own: list[Field], more: list[Field], block: Descriptor, path: str) ->
 
 
 def _num_epochs(*trees: list[Field]) -> int:
-    """Of the first tree that says it in whole numbers."""
+    """Of the first tree that says it in whole numbers; `bind` refuses others."""
     found = (_field(tree, "n_epochs") for tree in trees)
     texts = (one.value.text for one in found if one and isinstance(one.value, Scalar))
-    return next(int(text) for text in texts if text.isdecimal())
+    return next(int(text) for text in texts if text.isdecimal() and len(text) < _MOST_DIGITS)
 
 
 def _block(fields: list[Field], name: str) -> list[Field]:

@@ -46,6 +46,11 @@ CANDIDATES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "Nesterov": {"optimizer": "{ sgd { momentum: 0.9 nesterov: true } }"},
         "rate 0.06": {"lr_config": _COSINE % 0.06},
         "batch 32": {"batch_size_per_gpu": 32},
+        "small data": {
+            "batch_size_per_gpu": 32,
+            "optimizer": "{ sgd { momentum: 0.9 nesterov: true } }",
+            "label_smoothing": 0.1,
+        },
         "smoothing": {"label_smoothing": 0.1},
         "average": {"ema_decay": 0.99},
         "crop": {"enable_random_crop": "true", "random_crop": "{ min_area: 0.35 max_area: 1 }"},
