@@ -74,7 +74,7 @@ def test_a_name_that_is_none_is_refused_with_the_names() -> None:
     assert any("did you mean FINE_TUNE?" in one.text and one.level == Level.ERROR for one in found.findings)
 
 
-@pytest.mark.parametrize("number", ["9" * 5000, '"9"', "{ }", "-1", "0x10"])
+@pytest.mark.parametrize("number", ["9" * 5000, "{ }", "-1", "0x10"])
 def test_epochs_that_are_no_number_are_left_to_the_rules(number: str) -> None:
     found = examine(SPEC % ("", f"recipe: FINE_TUNE n_epochs: {number}"), Path("a.cfg"), stage="train")
     assert found.experiment.train_config.unfreeze_at_epoch == 4
