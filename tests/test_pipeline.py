@@ -475,6 +475,7 @@ def test_a_lower_precision_learns_as_much(spec: Path, trained: Path, tmp_path: P
     assert {"amp/skipped_steps", "amp/overflows", "train/loss", "val/top1", "lr"} <= set(events.Tags()["scalars"])
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_network(trained: Path, trained_by_two: Path) -> None:
     assert float(str(summary(trained_by_two, "train")["val_accuracy"])) >= 0.8
     assert len((trained_by_two / "training.csv").read_text().splitlines()) == 5

@@ -115,6 +115,17 @@ def test_blocks_train_from_the_epoch_that_unfreezes_them(spec: Path, trained: Pa
 
 
 @pytest.mark.slow
+def test_of_the_last_blocks_and_the_head_all_trains_and_of_the_others_nothing(
+    spec: Path, trained: Path, tmp_path: Path
+) -> None:
+    words = settings(trained, recipe="LAST_BLOCK")
+    finished = tao_lite("train", "-e", spec, "-r", tmp_path, *words, "--set", "model_config.trained_blocks=2")
+    assert finished.returncode == 0, finished.stderr
+    start = checkpoints.load(trained / "weights" / "best.pth").network
+    assert {name.partition(".")[0] for name in moved(start, load(tmp_path, 4).network)} == {"layer3", "layer4", "fc"}
+
+
+@pytest.mark.slow
 def test_the_saved_network_is_the_average(transferred: Path) -> None:
     found = load(transferred, 4)
     difference = moved(found.network, found.training["network"])

@@ -132,13 +132,15 @@ def report(
 @overrides
 @click.option("-r", "--results_dir", required=True, type=PATH, help="Results folder: of a run, or to make.")
 @click.option(
-    "-m", "--model_path", "model", type=PATH, help="Checkpoint.  [default: the best one of the results folder]"
+    *("-m", "--model_path", "model"),
+    type=PATH,
+    help="Checkpoint.  [default: the spec's pretrained weights, else the best one of the results folder]",
 )
 def audit(spec_file: Path, overrides: tuple[str, ...], results_dir: Path, model: Path | None) -> None:
     """List the images of a spec whose labels are probably wrong: audit.csv, and audit.html to look through them.
 
-    By folds.csv of a cross-validation in the results folder, else by a linear probe on the features of the checkpoint
-    or of the spec's pretrained weights, else by a short training in each fold.
+    By folds.csv of a cross-validation in the results folder, else by a linear probe on features of a network, else by a
+    short training in each fold.
     """
     from tao_lite import compat
     from tao_lite.cli import session

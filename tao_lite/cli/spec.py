@@ -20,8 +20,11 @@ DIFFERENT = 1  # exit code
 
 _SPARKLINE_WIDTH = 60
 
-# By the names of DatasetFormat; a test compares them.
+# By the names of DatasetFormat; tests compare them, and those below.
 _LAYOUTS = ("sample", "image_folder", "kitti", "tfrecord", "yolo", "coco", "manifest", "multitask", "webdataset")
+
+# By the names of Recipe.
+_RECIPES = ("TAO", "FROM_SCRATCH", "SMALL_DATA", "FINE_TUNE", "LAST_BLOCK")
 
 _spec = click.argument("spec", type=PATH)
 _output = click.option("-o", "--output_file", type=PATH, help="New file to write.  [default: standard output]")
@@ -78,8 +81,10 @@ def show(spec: Path, overrides: tuple[str, ...]) -> None:
         if written.get(path) != run.get(path):
             return "compat: TAO_EXACT"
         place = report.places.get(path)
-        if not place or path in report.assumed:
-            return f"{report.family}'s default" if place else "default"
+        if not place:
+            return "default"
+        if path in report.givers:
+            return report.givers[path]
         return f"line {place.line}{', converted' * (place.line in converted)}" if place.line else "--set"
 
     click.echo("\n".join([*starting.HEADER, f"# Resolved from {spec}", ""]))
@@ -117,6 +122,13 @@ def upgrade(spec: Path, output_file: Path | None, in_place: bool, as_diff: bool,
 @click.option("--n_layers", type=int, help="Its depth.  [default: 18, or the least it has]")
 @click.option("--format", "layout", type=click.Choice(_LAYOUTS), default="sample", show_default=True, help="Its data.")
 @click.option("--image_size", "size", nargs=2, type=int, metavar="H W", help="Height and width.  [default: 224 224]")
+@click.option(
+    "--recipe",
+    type=click.Choice(_RECIPES, case_sensitive=False),
+    default="FROM_SCRATCH",
+    show_default=True,
+    help="How it trains.",
+)
 @overrides
 @_output
 def init(output_file: Path | None, overrides: tuple[str, ...], **options: Any) -> None:
@@ -209,7 +221,7 @@ def _report(path: Path, overrides: tuple[str, ...]) -> "Examined":
 
 
 def _first_spec(
-    given: Sequence[str], *, layout: str, arch: str, n_layers: int | None, size: tuple[int, int] | None
+    given: Sequence[str], *, layout: str, arch: str, n_layers: int | None, size: tuple[int, int] | None, recipe: str
 ) -> str:
     from tao_lite.models import architectures
     from tao_lite.spec import load, starting
@@ -218,15 +230,17 @@ def _first_spec(
     row = architectures.ARCHITECTURES.get(arch)
     depths = row.n_layers if row else ()
     n_layers = n_layers or (min(depths) if depths and starting.N_LAYERS not in depths else None)
-    overrides = [*starting.overrides(layout), f"model_config.arch={arch}"]
+    overrides = [*starting.overrides(layout), f"model_config.arch={arch}", f"train_config.recipe={recipe}"]
     overrides += [f"model_config.n_layers={n_layers}"] if n_layers else []
     overrides += [f"model_config.input_image_size=3,{size[0]},{size[1]}"] if size else []
     spec = load.load_text(
         starting.TEXT, Path("spec init"), overrides=[*overrides, *given], check=preflight.check, running=True
     )
+    # Its values are written out.
+    spec.experiment.train_config.ClearField("recipe")
     model = spec.experiment.model_config
     switches = architectures.find(model).switches
-    for name in ("n_layers", "use_batch_norm"):
+    for name in ("n_layers", "use_batch_norm", "freeze_bn"):
         if name not in switches:
             model.ClearField(name)
     return starting.text(spec.experiment, "Every field: tao-lite spec docs, or specs/README.md")

@@ -7,6 +7,9 @@ from tao_lite.spec.findings import Finding, warning
 
 _STARTS = "train_config.pretrained_model_path"
 
+# Recipes that start from weights.
+_OF_WEIGHTS = (pb.Recipe.FINE_TUNE, pb.Recipe.LAST_BLOCK)
+
 # Modes of precision that scale the loss; AUTO is FP16 on some GPUs.
 _SCALING = ("AUTO", "FP16", "O1", "O2", "O3")
 
@@ -43,7 +46,9 @@ def _frozen(experiment: pb.Experiment, *, is_left_out: bool) -> Iterator[Finding
     model, train = experiment.model_config, experiment.train_config
     if train.pretrained_model_path:
         return
-    frozen = [f"model_config.{name}" for name in ("freeze_blocks", "freeze_bn") if getattr(model, name)]
+    frozen = [
+        f"model_config.{name}" for name in ("freeze_blocks", "trained_blocks", "freeze_bn") if getattr(model, name)
+    ]
     frozen += ["train_config.linear_probe"] if train.linear_probe else []
     why = f"what {_STARTS} names can't be read" if is_left_out else f"{_STARTS} is not set"
     yield from (warning(path, f"freezes random weights: {why}") for path in frozen)
@@ -107,20 +112,26 @@ def _augmentation(train: pb.TrainConfig) -> Iterator[Finding]:
 
 
 def _transfer(experiment: pb.Experiment) -> Iterator[Finding]:
-    train, blocks = experiment.train_config, experiment.model_config.freeze_blocks
+    train, model = experiment.train_config, experiment.model_config
+    blocks = [name for name in ("freeze_blocks", "trained_blocks") if getattr(model, name)]
+    if train.recipe in _OF_WEIGHTS and not train.pretrained_model_path:
+        yield warning("train_config.recipe", "is for weights to start from: pretrained_model_path is not set")
+    if len(blocks) > 1:
+        yield warning("model_config.trained_blocks", "has no effect: freeze_blocks says which blocks are frozen")
     if train.linear_probe:
         yield from _probe(train, blocks)
     if train.unfreeze_at_epoch and not (blocks or train.linear_probe):
         yield warning(
-            "train_config.unfreeze_at_epoch", "has no effect: neither freeze_blocks nor linear_probe freezes anything"
+            "train_config.unfreeze_at_epoch",
+            "has no effect: no freeze_blocks, trained_blocks or linear_probe freezes anything",
         )
     elif train.unfreeze_at_epoch > train.n_epochs:
         yield warning("train_config.unfreeze_at_epoch", f"has no effect: the run ends after {train.n_epochs} epochs")
 
 
-def _probe(train: pb.TrainConfig, blocks: Collection[int]) -> Iterator[Finding]:
-    if blocks:
-        yield warning("model_config.freeze_blocks", "has no effect: linear_probe freezes all blocks")
+def _probe(train: pb.TrainConfig, blocks: Collection[str]) -> Iterator[Finding]:
+    for frozen in blocks:
+        yield warning(f"model_config.{frozen}", "has no effect: linear_probe freezes all blocks")
     if train.unfreeze_at_epoch:
         return
     for name in (

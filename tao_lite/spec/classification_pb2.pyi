@@ -367,6 +367,7 @@ class ModelConfig(_message.Message):
     BYOM_MODEL_FIELD_NUMBER: _builtins.int
     RESIZE_MODE_FIELD_NUMBER: _builtins.int
     LETTERBOX_VALUE_FIELD_NUMBER: _builtins.int
+    TRAINED_BLOCKS_FIELD_NUMBER: _builtins.int
     arch: _builtins.str
     """Architecture: one of TAO's names, or "timm/NAME" or "torchvision/NAME" for a network of these libraries."""
     input_image_size: _builtins.str
@@ -395,6 +396,10 @@ class ModelConfig(_message.Message):
     """How a picture comes to the network's shape, in training too, unless that crops at random."""
     letterbox_value: _builtins.int
     """What stands beside a letterboxed picture, in each channel: 0 is black, 255 white. DeepStream has black only."""
+    trained_blocks: _builtins.int
+    """How many of the last blocks train, besides the head; those before stay as loaded, until train_config.unfreeze_at_epoch.
+    freeze_blocks has the last word.
+    """
     @_builtins.property
     def freeze_blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Blocks whose weights stay as loaded. 0 is the first convolution. TAO_EXACT: their batch normalisation goes on
@@ -429,10 +434,11 @@ class ModelConfig(_message.Message):
         byom_model: _builtins.str | None = ...,
         resize_mode: Global___ResizeMode.Kind.ValueType | None = ...,
         letterbox_value: _builtins.int | None = ...,
+        trained_blocks: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "all_projections", b"all_projections", "arch", b"arch", "batch_norm_config", b"batch_norm_config", "byom_model", b"byom_model", "dropout", b"dropout", "freeze_blocks", b"freeze_blocks", "freeze_bn", b"freeze_bn", "input_image_size", b"input_image_size", "letterbox_value", b"letterbox_value", "n_layers", b"n_layers", "resize_interpolation_method", b"resize_interpolation_method", "resize_mode", b"resize_mode", "retain_head", b"retain_head", "use_batch_norm", b"use_batch_norm", "use_bias", b"use_bias", "use_pooling", b"use_pooling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "all_projections", b"all_projections", "arch", b"arch", "batch_norm_config", b"batch_norm_config", "byom_model", b"byom_model", "dropout", b"dropout", "freeze_blocks", b"freeze_blocks", "freeze_bn", b"freeze_bn", "input_image_size", b"input_image_size", "letterbox_value", b"letterbox_value", "n_layers", b"n_layers", "resize_interpolation_method", b"resize_interpolation_method", "resize_mode", b"resize_mode", "retain_head", b"retain_head", "trained_blocks", b"trained_blocks", "use_batch_norm", b"use_batch_norm", "use_bias", b"use_bias", "use_pooling", b"use_pooling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "all_projections", b"all_projections", "arch", b"arch", "batch_norm_config", b"batch_norm_config", "byom_model", b"byom_model", "dropout", b"dropout", "freeze_blocks", b"freeze_blocks", "freeze_bn", b"freeze_bn", "input_image_size", b"input_image_size", "letterbox_value", b"letterbox_value", "n_layers", b"n_layers", "resize_interpolation_method", b"resize_interpolation_method", "resize_mode", b"resize_mode", "retain_head", b"retain_head", "use_batch_norm", b"use_batch_norm", "use_bias", b"use_bias", "use_pooling", b"use_pooling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "all_projections", b"all_projections", "arch", b"arch", "batch_norm_config", b"batch_norm_config", "byom_model", b"byom_model", "dropout", b"dropout", "freeze_blocks", b"freeze_blocks", "freeze_bn", b"freeze_bn", "input_image_size", b"input_image_size", "letterbox_value", b"letterbox_value", "n_layers", b"n_layers", "resize_interpolation_method", b"resize_interpolation_method", "resize_mode", b"resize_mode", "retain_head", b"retain_head", "trained_blocks", b"trained_blocks", "use_batch_norm", b"use_batch_norm", "use_bias", b"use_bias", "use_pooling", b"use_pooling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1476,6 +1482,7 @@ class TrainConfig(_message.Message):
     SYNC_BATCH_NORM_FIELD_NUMBER: _builtins.int
     MIRROR_FIELD_NUMBER: _builtins.int
     PROGRESSIVE_RESIZE_FIELD_NUMBER: _builtins.int
+    RECIPE_FIELD_NUMBER: _builtins.int
     train_dataset_path: _builtins.str
     """Training images: a folder with one sub-folder per class, or data in another of the formats of DatasetFormat."""
     val_dataset_path: _builtins.str
@@ -1550,6 +1557,8 @@ class TrainConfig(_message.Message):
     """URL that each checkpoint is copied to in the background, such as s3://bucket/run; also -r s3://bucket/run. A machine
     whose results folder holds none goes on from there.
     """
+    recipe: Global___Recipe.Name.ValueType
+    """Where fields of train_config have their defaults from."""
     @_builtins.property
     def optimizer(self) -> Global___OptimizerConfig:
         """Optimizer."""
@@ -1669,10 +1678,11 @@ class TrainConfig(_message.Message):
         sync_batch_norm: _builtins.bool | None = ...,
         mirror: _builtins.str | None = ...,
         progressive_resize: Global___ProgressiveResizeConfig | None = ...,
+        recipe: Global___Recipe.Name.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mirror", b"mirror", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "progressive_resize", b"progressive_resize", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mirror", b"mirror", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "progressive_resize", b"progressive_resize", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "recipe", b"recipe", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mirror", b"mirror", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "progressive_resize", b"progressive_resize", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size_per_gpu", b"batch_size_per_gpu", "checkpoint", b"checkpoint", "class_weighting", b"class_weighting", "class_weights", b"class_weights", "communication_timeout_seconds", b"communication_timeout_seconds", "compile", b"compile", "cutmix_alpha", b"cutmix_alpha", "disable_horizontal_flip", b"disable_horizontal_flip", "distillation", b"distillation", "early_stopping", b"early_stopping", "ema_decay", b"ema_decay", "enable_center_crop", b"enable_center_crop", "enable_color_augmentation", b"enable_color_augmentation", "enable_random_crop", b"enable_random_crop", "gradient_accumulation_steps", b"gradient_accumulation_steps", "hflip_probability", b"hflip_probability", "image_mean", b"image_mean", "label_smoothing", b"label_smoothing", "layer_decay", b"layer_decay", "linear_probe", b"linear_probe", "loss_scale", b"loss_scale", "lr_config", b"lr_config", "max_grad_norm", b"max_grad_norm", "mirror", b"mirror", "mixup_alpha", b"mixup_alpha", "model_parallelism", b"model_parallelism", "n_epochs", b"n_epochs", "n_workers", b"n_workers", "optimizer", b"optimizer", "precision", b"precision", "preprocess_mode", b"preprocess_mode", "pretrained_model_path", b"pretrained_model_path", "progressive_resize", b"progressive_resize", "rand_augment", b"rand_augment", "random_blur", b"random_blur", "random_color", b"random_color", "random_crop", b"random_crop", "random_erasing", b"random_erasing", "random_rotate", b"random_rotate", "random_seed", b"random_seed", "recipe", b"recipe", "reg_config", b"reg_config", "sampler", b"sampler", "sync_batch_norm", b"sync_batch_norm", "train_dataset_path", b"train_dataset_path", "unfreeze_at_epoch", b"unfreeze_at_epoch", "val_dataset_path", b"val_dataset_path", "vflip_probability", b"vflip_probability", "visualizer", b"visualizer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1929,6 +1939,66 @@ class Sampler(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Sampler: _TypeAlias = Sampler  # noqa: Y015
+
+@_typing.final
+class Recipe(_message.Message):
+    """Settings by the name of what they are for, which hold where the spec has none. `tao-lite spec init --recipe NAME` writes
+    them out.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Name:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _NameEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Recipe._Name.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        NONE: Recipe._Name.ValueType  # 0
+        """None."""
+        TAO: Recipe._Name.ValueType  # 1
+        """Those of NVIDIA's tutorial, whose learning rate falls to a tenth in each tenth of the run."""
+        FROM_SCRATCH: Recipe._Name.ValueType  # 2
+        """For a network without weights to start from."""
+        SMALL_DATA: Recipe._Name.ValueType  # 3
+        """The same where images are few, a thousand or two: smaller batches and a smoother loss."""
+        FINE_TUNE: Recipe._Name.ValueType  # 4
+        """For weights of another data set (pretrained_model_path): a linear probe in the first half of the epochs, then the
+        whole network, its early blocks slowly and with the means and variances that it came with (model_config.freeze_bn).
+        With model_config.freeze_blocks those stay as they are, and there is no probe.
+        """
+        LAST_BLOCK: Recipe._Name.ValueType  # 5
+        """The same, but only the head and the last block (model_config.trained_blocks) train, all of the time."""
+
+    class Name(_Name, metaclass=_NameEnumTypeWrapper):
+        """The choices."""
+
+    NONE: Recipe.Name.ValueType  # 0
+    """None."""
+    TAO: Recipe.Name.ValueType  # 1
+    """Those of NVIDIA's tutorial, whose learning rate falls to a tenth in each tenth of the run."""
+    FROM_SCRATCH: Recipe.Name.ValueType  # 2
+    """For a network without weights to start from."""
+    SMALL_DATA: Recipe.Name.ValueType  # 3
+    """The same where images are few, a thousand or two: smaller batches and a smoother loss."""
+    FINE_TUNE: Recipe.Name.ValueType  # 4
+    """For weights of another data set (pretrained_model_path): a linear probe in the first half of the epochs, then the
+    whole network, its early blocks slowly and with the means and variances that it came with (model_config.freeze_bn).
+    With model_config.freeze_blocks those stay as they are, and there is no probe.
+    """
+    LAST_BLOCK: Recipe.Name.ValueType  # 5
+    """The same, but only the head and the last block (model_config.trained_blocks) train, all of the time."""
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Recipe: _TypeAlias = Recipe  # noqa: Y015
 
 @_typing.final
 class ClassWeighting(_message.Message):

@@ -7,7 +7,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from tao_lite.errors import SpecError
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import schema, tasks
+from tao_lite.spec import recipes, schema, tasks
 from tao_lite.spec.bind import bind, join
 from tao_lite.spec.findings import Finding, Place, note
 from tao_lite.spec.load import as_line
@@ -32,6 +32,7 @@ _INSTEAD = {
     "TrainConfig.precision": "TAO trains in FP32, or in FP16 with --use_amp",
     "TrainConfig.checkpoint": "TAO keeps the weights of every epoch",
     "TrainConfig.early_stopping": "TAO trains all n_epochs",
+    "TrainConfig.recipe": "what it says was written",
     # The two are TAO's own; only its training reads them.
     "VisualizerConfig.wandb_config": "tao-deploy refuses it; add it again for TAO's training",
     "VisualizerConfig.clearml_config": "tao-deploy refuses it; add it again for TAO's training",
@@ -71,6 +72,7 @@ def upgraded(text: str, path: Path) -> tuple[str, list[Finding]]:
         SpecError: the text can't be parsed, is of another task or several, or holds what no version of TAO or we know.
     """
     document, notes = converted(text, path)
+    recipes.complete(document.fields)
     bound = bind(document.fields)
     if bound.problems:
         raise SpecError("\n".join(as_line(path, problem) for problem in bound.problems))

@@ -1,7 +1,7 @@
 """Spec file to Spec: read, parse, convert old spellings, override, bind, check; all problems at once."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from tao_lite.errors import SpecError, printable
 from tao_lite.files import reading
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec import dialects, paths, rules
+from tao_lite.spec import dialects, paths, recipes, rules
 from tao_lite.spec.bind import MAX_PROBLEMS, Bound, Places, bind
 from tao_lite.spec.findings import COMMAND_LINE, Finding, Level, error
 from tao_lite.spec.parsed import other_task, parsed
@@ -75,9 +75,10 @@ class Examined:
     places: Places = field(default_factory=dict)
     findings: Sequence[Finding] = ()
     replaced: paths.Replaced = field(default_factory=dict)
-    # Another family than ours whose words the file has, and our fields that are its defaults.
+    # Another family than ours whose words the file has.
     family: str = ""
-    assumed: frozenset[str] = frozenset()
+    # Of fields that the file leaves out and that have another value than the schema's: from where, in words.
+    givers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[Finding]:
@@ -163,6 +164,7 @@ def examine(
         for override in given.overrides:
             _override(tree, override)
         notes += dialects.convert(tree) if given.overrides else []
+        recipe = recipes.complete(tree)
         bound = bind(tree)
         foreign = other_task(text, path) if bound.problems else None
     except TextFormatError as stop:
@@ -176,7 +178,11 @@ def examine(
         return Examined(path, findings=_in_order(bound.problems))
     asked = (STAGES[stage].asks_as or stage) if stage else ""
     found = _judged(path, bound, [*notes, *given.findings], asked, check)
-    return replace(found, findings=given.named(found.findings), family=given.family, assumed=given.assumed)
+    givers = {field_path: f"recipe {name}" for field_path, name in recipe.items()}
+    givers |= dict.fromkeys(given.assumed, f"{given.family}'s default")
+    # What surprises is what the user wrote.
+    findings = [one for one in found.findings if one.level != Level.WARNING or one.path not in recipe]
+    return replace(found, findings=given.named(findings), family=given.family, givers=givers)
 
 
 def _bounded(tree: list[Field]) -> list[Field]:

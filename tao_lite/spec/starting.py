@@ -1,4 +1,4 @@
-"""A first spec for `spec init`: TAO's own defaults where they are sound, each field with its meaning as a comment."""
+"""A first spec for `spec init`: each field with its meaning as a comment."""
 
 import textwrap
 from collections.abc import Sequence
@@ -21,20 +21,9 @@ SAMPLE = "sample"
 
 N_LAYERS = 18
 
-# From the defaults of TAO's user interface, but for the learning rate: its steps of 10 % end learning at a fifth.
 TEXT = """
 model_config { arch: "resnet" n_layers: 18 use_batch_norm: true input_image_size: "3,224,224" }
-train_config {
-  train_dataset_path: "data/train"
-  optimizer { sgd { momentum: 0.9 } }
-  batch_size_per_gpu: 64
-  n_epochs: 80
-  random_seed: 42
-  preprocess_mode: "torch"
-  enable_random_crop: true
-  reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 5e-5 }
-  lr_config { cosine { learning_rate: 0.05 soft_start: 0.056 } }
-}
+train_config { train_dataset_path: "data/train" random_seed: 42 preprocess_mode: "torch" recipe: FROM_SCRATCH }
 eval_config { top_k: 3 batch_size: 256 }
 prune_config { target_ratio: 0.5 }
 """
@@ -43,7 +32,6 @@ _SAMPLE = (
     "train_config.train_dataset_path=data/sample",
     "model_config.input_image_size=3,64,64",
     "train_config.n_epochs=12",
-    "train_config.lr_config={ cosine { learning_rate: 0.03 soft_start: 0.1 } }",
     "eval_config.top_k=2",
 )
 _WIDTH = 100

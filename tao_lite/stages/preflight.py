@@ -11,7 +11,14 @@ from tao_lite.spec import classification_pb2 as pb
 from tao_lite.spec.findings import Finding, Level
 
 # Fields of model_config that mean the same for every architecture, or have a rule of their own.
-_NO_SWITCHES = ("arch", "input_image_size", "resize_interpolation_method", "freeze_blocks", "byom_model")
+_NO_SWITCHES = (
+    "arch",
+    "input_image_size",
+    "resize_interpolation_method",
+    "freeze_blocks",
+    "trained_blocks",
+    "byom_model",
+)
 
 
 def check(experiment: pb.Experiment, stage: str) -> Iterator[Finding]:
@@ -46,6 +53,9 @@ def _unknown_blocks(model: pb.ModelConfig, blocks: Collection[int]) -> Iterator[
         ignored, known = (", ".join(map(str, numbers)) for numbers in (unknown, blocks))
         text = f"ignores {ignored}: the blocks of {model.arch} are {known}"
         yield Finding(Level.WARNING, "model_config.freeze_blocks", text)
+    if model.trained_blocks >= len(blocks):
+        text = f"has no effect: {model.arch} has {len(blocks)} blocks"
+        yield Finding(Level.WARNING, "model_config.trained_blocks", text)
 
 
 def _why_ineffective(architecture: Architecture, model: pb.ModelConfig, switch: str, is_on: bool) -> str:

@@ -11,6 +11,7 @@ stopped goes on (--results). Not part of `make bench`: hours.
 """
 
 import argparse
+import dataclasses
 import itertools
 import json
 import statistics
@@ -20,13 +21,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
+from tao_lite import checkpoint as checkpoints
 from tao_lite.monitor import console
 from tests.bench import experiment, machine, samples
-from tests.bench.accuracy import BATCH_SIZE, LEARNING_RATE, draw, last_top1, peer
+from tests.bench.accuracy import BATCH_SIZE, LEARNING_RATE, draw, last_top1, peer, tao_lite
 
 PEERS = (experiment.PLAIN, experiment.AMP_RECIPE, experiment.TIMM)
 _COSINE = "{ cosine { learning_rate: %s soft_start: 0.1 } }"
+_ALL_KEPT = {"checkpoint": "{ keep_last: 1000 }"}
 _WHOLE = {"linear_probe": "false", "unfreeze_at_epoch": 0}
+_RATE = "{ cosine { learning_rate: %s } }"
 
 CANDIDATES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "classification_spec": {
@@ -40,6 +46,11 @@ CANDIDATES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "Nesterov": {"optimizer": "{ sgd { momentum: 0.9 nesterov: true } }"},
         "rate 0.06": {"lr_config": _COSINE % 0.06},
         "batch 32": {"batch_size_per_gpu": 32},
+        "small data": {
+            "batch_size_per_gpu": 32,
+            "optimizer": "{ sgd { momentum: 0.9 nesterov: true } }",
+            "label_smoothing": 0.1,
+        },
         "smoothing": {"label_smoothing": 0.1},
         "average": {"ema_decay": 0.99},
         "crop": {"enable_random_crop": "true", "random_crop": "{ min_area: 0.35 max_area: 1 }"},
@@ -48,16 +59,24 @@ CANDIDATES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "transfer_spec": {
         "as it is": {},
         "probe only": {"unfreeze_at_epoch": 0},
-        "plain": {**_WHOLE, "layer_decay": 1},
-        "plain, layer decay": _WHOLE,
+        "last block": {"recipe": "LAST_BLOCK"},
+        # As a loop without any of this would be written.
+        "plain": {**_WHOLE, "layer_decay": 1, "model_config.freeze_bn": "false", "lr_config": _RATE % 0.01},
+        "no probe": _WHOLE,
         "no layer decay": {"layer_decay": 1},
+        "batch norm trains": {"model_config.freeze_bn": "false"},
         "average": {"ema_decay": 0.95},
-        "rate 0.005": {"lr_config": "{ cosine { learning_rate: 0.005 } }"},
-        "rate 0.02": {"lr_config": "{ cosine { learning_rate: 0.02 } }"},
+        "interpolation": _ALL_KEPT,
+        "soup": _ALL_KEPT,
+        "rate 0.001": {"lr_config": _RATE % 0.001},
+        "rate 0.01": {"lr_config": _RATE % 0.01},
         "growing": {"progressive_resize": "{ }"},
     },
 }
-"""Changes of a spec's train_config."""
+"""Changes of a spec's train_config, and of others by their whole path."""
+
+MIXED = {"interpolation": (0.5, 1), "soup": (0.67, 0.83, 1)}
+"""Of which places in the run the weights are averaged, and that network is scored: half-way the probe ends."""
 
 
 class Run(NamedTuple):
@@ -131,16 +150,28 @@ def measured(run: Run, train: Path, val: Path, arguments: argparse.Namespace) ->
             "random_seed": run.seed,
         }
         settings |= CANDIDATES[arguments.spec][run.contender]
-        with tempfile.TemporaryDirectory() as results:
-            top1 = last_top1(
-                machine.ROOT / "specs" / f"{arguments.spec}.cfg",
-                Path(results),
-                {
-                    "model_config.input_image_size": experiment.image_size(arguments.size),
-                    **{f"train_config.{name}": value for name, value in settings.items()},
-                },
-            )
+        settings = {name if "." in name else f"train_config.{name}": value for name, value in settings.items()}
+        settings |= {"model_config.input_image_size": experiment.image_size(arguments.size)}
+        spec = machine.ROOT / "specs" / f"{arguments.spec}.cfg"
+        with tempfile.TemporaryDirectory() as name:
+            results = Path(name)
+            top1 = last_top1(spec, results, settings)
+            if run.contender in MIXED:
+                epochs = sorted({round(place * run.epochs) for place in MIXED[run.contender]})
+                top1 = mixed_top1(results, epochs)
     return {"top1": top1, "cpu_seconds": machine.cpu_seconds() - before}
+
+
+def mixed_top1(results: Path, epochs: Sequence[int]) -> float:
+    """Of the network whose weights are the mean of those after these epochs."""
+    found = [checkpoints.load(next((results / "weights").glob(f"*_{epoch:03}.pth"))) for epoch in epochs]
+    mean = {
+        name: torch.stack([one.network[name].double() for one in found]).mean(dim=0).to(tensor.dtype)
+        for name, tensor in found[-1].network.items()
+    }
+    checkpoints.save(results / "mixed.pth", dataclasses.replace(found[-1], network=mean))
+    tao_lite("evaluate", "-m", results / "mixed.pth", "-r", results)
+    return float(json.loads((results / "evaluate.json").read_text())["top1"])
 
 
 def row(contender: str, arguments: argparse.Namespace, found: Mapping[Run, samples.Sample]) -> tuple[str, ...]:

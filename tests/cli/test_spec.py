@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tao_lite import compat, schedule
-from tao_lite.cli.spec import _LAYOUTS, spec_group
+from tao_lite.cli.spec import _LAYOUTS, _RECIPES, spec_group
 from tao_lite.errors import TaoLiteError
 from tao_lite.models.architectures import ARCHITECTURES
 from tao_lite.spec import classification_pb2 as pb
@@ -485,9 +485,28 @@ def test_init_writes_a_spec_that_loads_without_a_warning(spec: Run, layout: str,
     assert spec("upgrade", "new.cfg", "--diff") == (0, "", "")
 
 
+def test_show_says_what_is_from_a_recipe(spec: Run) -> None:
+    Path("named.cfg").write_text(GOOD.replace("n_epochs: 4", "n_epochs: 4 recipe: SMALL_DATA"))
+    code, out, _ = spec("show", "named.cfg")
+    assert code == 0
+    assert "  label_smoothing: 0.1  # recipe SMALL_DATA\n" in out
+    assert "  n_epochs: 4  # line 6\n" in out
+
+
 def test_init_takes_every_layout_of_the_schema() -> None:
     kinds = pb.DatasetFormat.DESCRIPTOR.enum_types_by_name["Kind"].values_by_name
     assert sorted(_LAYOUTS) == sorted({"sample"} | {kind.lower() for kind in kinds if kind != "AUTO"})
+
+
+def test_init_takes_every_recipe_of_the_schema_and_writes_its_values(spec: Run) -> None:
+    assert ["NONE", *_RECIPES] == list(pb.Recipe.Name.keys())
+    code, out, _ = spec("init", "--recipe", "small_data", "--set", "train_config.label_smoothing=0.2")
+    assert code == 0
+    assert "label_smoothing: 0.2\n" in out
+    assert "recipe:" not in out
+    made = load_text(out, Path("made.cfg")).experiment
+    named = load_text(out.replace("train_config {", "train_config { recipe: SMALL_DATA"), Path("named.cfg")).experiment
+    assert [path for path, _, _ in resolved.differences(made, named)] == ["train_config.recipe"]
 
 
 def test_init_explains_each_field_and_takes_what_is_given(spec: Run) -> None:

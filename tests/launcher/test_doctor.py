@@ -64,6 +64,7 @@ def test_version_of_the_driver_is_read_from_the_kernel(tmp_path: Path) -> None:
     assert doctor._driver(tmp_path / "none") == ""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_engine")
 def test_command_ends_with_0_where_training_works(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tao_lite.cli", "doctor", "-r", str(tmp_path)]

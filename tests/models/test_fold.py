@@ -33,7 +33,7 @@ def num_batch_norms(network: nn.Module) -> int:
     "model_config",
     [
         'arch: "resnet" n_layers: 10 use_batch_norm: true',
-        'arch: "vgg" n_layers: 16 use_batch_norm: true use_bias: true',
+        pytest.param('arch: "vgg" n_layers: 16 use_batch_norm: true use_bias: true', marks=pytest.mark.slow),
         'arch: "mobilenet_v2" use_batch_norm: true',
         'arch: "efficientnet_b0"',
         'arch: "cspdarknet_tiny" use_batch_norm: true',

@@ -40,6 +40,7 @@ VARIANTS: Mapping[str, dict[str, object]] = {
     "torchvision": {"arch": "torchvision/mobilenet_v3_small"},
 }
 SETTINGS = {**{name: {"arch": name, "n_layers": min(row.n_layers, default=0)} for name, row in ARCHITECTURES.items()}}
+DEEP = {f"efficientnet_b{size}" for size in range(2, 8)}
 SIZES = {"vgg, hidden layers": 32, "resnet, whole map": 32}
 
 
@@ -57,7 +58,13 @@ class Case:
         return architectures.input_shape(self.model)
 
 
-@pytest.fixture(scope="module", params=[*SETTINGS, *[pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow) if name in {*VARIANTS, *DEEP} else name
+        for name in {**SETTINGS, **VARIANTS}
+    ],
+)
 def case(request: pytest.FixtureRequest) -> Case:
     """An architecture and its pruned form; pytest holds one at a time."""
     name = request.param

@@ -104,7 +104,7 @@ TRAIN_WARNINGS = [
         'linear_probe: true pretrained_model_path: "x.pth" vflip_probability: 0.1 random_blur { }',
         ["has no effect: linear_probe trains the head alone, on features computed once"] * 2,
     ),
-    ("unfreeze_at_epoch: 5", ["has no effect: neither freeze_blocks nor linear_probe freezes anything"]),
+    ("unfreeze_at_epoch: 5", ["has no effect: no freeze_blocks, trained_blocks or linear_probe freezes anything"]),
     ("visualizer { wandb_config { reinit: true } }", ["has no effect: each training has a process of its own for it"]),
     (
         "model_parallelism: 0.5",

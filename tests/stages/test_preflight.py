@@ -88,6 +88,14 @@ def test_blocks_that_the_network_does_not_have_are_named_with_those_it_has() -> 
     )
 
 
+def test_that_more_blocks_are_to_train_than_there_are_is_named() -> None:
+    found = report('arch: "resnet" trained_blocks: 5 freeze_blocks: 1')
+    assert [line.partition("trained_blocks: ")[2] for line in found.lines(found.warnings)] == [
+        "has no effect: freeze_blocks says which blocks are frozen",
+        "has no effect: resnet has 5 blocks",
+    ]
+
+
 def test_switches_of_other_networks_are_named() -> None:
     found = report('arch: "resnet" activation { activation_type: "mish" }')
     assert found.lines(found.warnings) == ("a.cfg:1:31: model_config.activation: has no effect on resnet",)

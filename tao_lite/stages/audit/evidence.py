@@ -73,8 +73,8 @@ def gather(experiment: pb.Experiment, run: Run, model: Path | None) -> Evidence:
     """Of all examples that the spec names and that can be read, each data set once.
 
     The probabilities are those of folds.csv in the results folder, else of a linear probe by folds on the features of
-    the network: `model`, else the run's best, else that of the spec with its pretrained weights. Without any of these
-    they are of a short training in each fold.
+    the network: `model`, else that of the spec with its pretrained weights, which have not learnt these labels, else
+    the run's best. Without any of these they are of a short training in each fold.
 
     Raises:
         TaoLiteError: data, network or folds can't be used.
@@ -118,24 +118,27 @@ def by_probe(examples: Sequence[Example], features: Tensor, names: Sequence[str]
 
 
 def _eye(experiment: pb.Experiment, run: Run, model: Path | None, names: Sequence[str]) -> _Eye | None:
-    """The best network at hand; None if there is none that has been trained."""
-    if model or run.best.is_file():
-        trained = Trained.of(model or run.best, run.device, experiment)
-        unknown = sorted(set(names).difference(trained.class_names))
-        if unknown:
-            raise DataError(
-                f"{trained.path}: knows {listed(trained.class_names)}, and the data has {listed(unknown)} too; give a "
-                "network of these classes with -m, or another results folder"
-            )
-        return _Eye(
-            experiment=trained.experiment,
-            network=trained.network,
-            preprocess=trained.preprocess,
-            precision=trained.precision,
-            by=str(trained.path),
-        )
+    """The network that knows pictures best and the labels least; None if there is none that has been trained."""
     source = experiment.train_config.pretrained_model_path
-    return _own_eye(experiment, pretrained.network(experiment, names), run, source) if source else None
+    if source and not model:
+        return _own_eye(experiment, pretrained.network(experiment, names), run, source)
+    path = model or run.best
+    if not model and not path.is_file():
+        return None
+    trained = Trained.of(path, run.device, experiment)
+    unknown = sorted(set(names).difference(trained.class_names))
+    if unknown:
+        raise DataError(
+            f"{trained.path}: knows {listed(trained.class_names)}, and the data has {listed(unknown)} too; give a "
+            "network of these classes with -m, or another results folder"
+        )
+    return _Eye(
+        experiment=trained.experiment,
+        network=trained.network,
+        preprocess=trained.preprocess,
+        precision=trained.precision,
+        by=str(trained.path),
+    )
 
 
 def _own_eye(experiment: pb.Experiment, network: nn.Module, run: Run, by: str) -> _Eye:

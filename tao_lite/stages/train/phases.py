@@ -1,7 +1,7 @@
 """The phases of a training - blocks are frozen, blocks train too - and what the epochs of each work with."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
@@ -140,9 +140,13 @@ def apply(experiment: pb.Experiment, network: nn.Module, *, is_frozen: bool) -> 
     """Freeze what the spec says or, once that is over, nothing but what freeze_bn asks for."""
     model, is_probe = experiment.model_config, experiment.train_config.linear_probe
     blocks = architectures.blocks(model)
-    numbers = (blocks if is_probe else model.freeze_blocks) if is_frozen else ()
+    numbers: Iterable[int] = model.freeze_blocks
+    if is_probe:
+        numbers = blocks
+    elif model.trained_blocks and not model.freeze_blocks:
+        numbers = list(blocks)[: -model.trained_blocks]
     exact = compat.is_exact(experiment) and not is_probe
-    return freeze.freeze(network, blocks, numbers, model.freeze_bn, exact=exact)
+    return freeze.freeze(network, blocks, numbers if is_frozen else (), model.freeze_bn, exact=exact)
 
 
 def _report(network: nn.Module, frozen: Frozen) -> None:

@@ -51,6 +51,7 @@ def test_odd_sides_are_rounded_up() -> None:
     assert sides(on_meta(retain_head=True), height=17, width=33) == (1, 2)
 
 
+@pytest.mark.slow
 def test_torchvisions_state_gives_the_same_logits() -> None:
     torch.manual_seed(1)
     reference = torchvision.models.vgg16_bn(num_classes=10).eval()

@@ -155,7 +155,10 @@ def test_torchvisions_weights_come_through_torchvision(arch: str, model: str, to
     torch.testing.assert_close(logits_of(network, images), logits_of(reference, images), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("arch", "n_layers", "model"), [("vgg", 16, "vgg16_bn"), ("squeezenet", 0, "squeezenet1_0")])
+@pytest.mark.parametrize(
+    ("arch", "n_layers", "model"),
+    [pytest.param("vgg", 16, "vgg16_bn", marks=pytest.mark.slow), ("squeezenet", 0, "squeezenet1_0")],
+)
 def test_features_are_torchvisions_where_the_head_is_not(
     arch: str, n_layers: int, model: str, torch_home: Path
 ) -> None:

@@ -63,7 +63,10 @@ def test_a_training_in_each_fold_finds_a_wrong_label_and_then_the_checkpoint_doe
     assert exit_code("train", "-e", spec, "-r", tmp_path / "r") == 0
     assert audit(spec, tmp_path / "r") == 0
     assert Path(rows(tmp_path / "r")[0]["path"]).stem == "wrong"
-    assert "weights/best.pth" in json.loads((tmp_path / "r" / "audit.json").read_text())["probabilities_by"]
+    assert "r/weights/best.pth" in json.loads((tmp_path / "r" / "audit.json").read_text())["probabilities_by"]
+    other = shutil.copy(tmp_path / "r" / "weights" / "best.pth", tmp_path / "other.pth")
+    assert audit(spec, tmp_path / "r", "--set", f"train_config.pretrained_model_path={other}") == 0
+    assert "other.pth" in json.loads((tmp_path / "r" / "audit.json").read_text())["probabilities_by"]
 
 
 def folds_csv(spec: Path, folder: Path, names: tuple[str, ...], wrong: str = "0.1") -> Path:

@@ -57,6 +57,7 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_command_makes_a_file_that_evaluate_takes(trained: Path, best: Path, tmp_path: Path) -> None:
     spec, file = trained / "spec.cfg", tmp_path / "q.onnx"
     before = files(best.parent)
