@@ -190,7 +190,8 @@ class _Rounding:
         node.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new)
 
     def _round_bias(self, node: fx.Node) -> None:
-        values, weights, *rest = node.args
+        arguments: Any = node.args
+        values, weights, *rest = arguments
         if rest and rest[0] and values.target is rounded and weights.target is rounded_weights:
             node.update_arg(2, self._before(node, rounded_bias, rest[0], *weights.args, values.args[1]))
 

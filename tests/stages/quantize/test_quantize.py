@@ -306,22 +306,17 @@ def test_grey_pictures_of_any_kind_are_calibrated_on(best: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_fine_tuning_mends_what_calibration_spoils(best: Path, tmp_path: Path) -> None:
-    """The same command again trains nothing, and another network is refused in the folder."""
-    model, spec = spoilt(best, tmp_path, ["layer2.0"]), tmp_path / "spec.cfg"
-    spec.write_text(spec.read_text().replace("n_epochs", "checkpoint { best_metric: LOSS } n_epochs"))
-    fields = ("fine_tune_epochs=3", "fine_tune_rate=0.01", "max_accuracy_drop=0.2", "reduce_range=true")
-    found, file = quantized(model, tmp_path, *fields)
-    assert found["calibration_drop"] > 0.2 >= found["accuracy_drop"]
+def test_fine_tuning_mends_what_calibration_spoils(trained: Path, best: Path, tmp_path: Path) -> None:
+    """Ranges are far too narrow, which no layer in float makes good: what is cut off has to be learnt anew."""
+    text = (trained / "spec.cfg").read_text().replace("n_epochs", "checkpoint { best_metric: LOSS } n_epochs")
+    (tmp_path / "spec.cfg").write_text(text)
+    model = Path(shutil.copy(best, tmp_path))
+    fields = ("fine_tune_epochs=3", "fine_tune_rate=0.5", "max_accuracy_drop=0.05", "reduce_range=true")
+    found, _ = quantized(model, tmp_path, *fields, "method=PERCENTILE", "percentile=70")
+    assert found["calibration_drop"] > 0.05 >= found["accuracy_drop"], found
     assert found["regained"] == found["calibration_drop"] - found["accuracy_drop"]
     assert found["float_layers"] == {}
-    content, rows = file.read_bytes(), (tmp_path / "fine_tune" / "training.csv").read_text()
-    assert len(rows.splitlines()) == 4
-    again, _ = quantized(model, tmp_path, *fields)
-    assert again == found
-    assert file.read_bytes() == content
-    with pytest.raises(RunError, match="was begun with another model"):
-        quantized(spoilt(best, tmp_path, ["layer3.0"]), tmp_path, *fields)
+    assert len((tmp_path / "fine_tune" / "training.csv").read_text().splitlines()) == 4
 
 
 def test_openvino_gets_its_own_files_through_the_same_gate(best: Path, tmp_path: Path) -> None:
