@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 SPEC = """
-model_config {{ {model} use_batch_norm: true }}
+model_config {{ {model} }}
 dataset_config {{ {data} }}
 train_config {{
   {training} random_seed: {seed}
@@ -26,7 +26,7 @@ train_config {{
   lr_config {{ cosine {{ learning_rate: {rate} soft_start: 0.1 }} }}
 }}
 eval_config {{ batch_size: 100 }}
-quantize_config {{ num_images: 64 reduce_range: true fine_tune_epochs: 3 }}
+quantize_config {{ {calibration} reduce_range: true fine_tune_epochs: 3 }}
 """
 
 
@@ -46,12 +46,14 @@ def main() -> None:
             "training": f'train_dataset_path: "{arguments.data}/train" val_dataset_path: "{arguments.data}/val" '
             'pretrained_model_path: "package:efficientnet_lite0" preprocess_mode: "tf" n_epochs: 5',
             "rate": "0.01",
+            "calibration": "num_images: 64",
         },
         "MobileNetV2": {
-            "model": 'arch: "mobilenet_v2" input_image_size: "3,64,64"',
+            "model": 'arch: "mobilenet_v2" use_batch_norm: true input_image_size: "3,64,64"',
             "data": "val_split: 0.4 sample { num_frames: 100 seed: 42 }",
             "training": f'train_dataset_path: "{arguments.results}/sample" preprocess_mode: "torch" n_epochs: 8',
             "rate": "0.03",
+            "calibration": "",
         },
     }
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
