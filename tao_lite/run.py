@@ -101,6 +101,11 @@ class Run:
         """Results folder of the retraining after pruning by a criterion."""
         return self.results / "compare" / criterion
 
+    @property
+    def fine_tuning(self) -> Path:
+        """Results folder of the training in simulated INT8."""
+        return self.results / "fine_tune"
+
     def benchmark(self, setting: str, repeat: int) -> Path:
         """Results folder of a training of the benchmark; repeats are counted from 1."""
         return self.results / "benchmark" / setting / str(repeat)

@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("cli", "__init__"),
     ("stages/compress",),
-    ("stages/prune", "stages/cross_validate", "stages/audit", "stages/tune"),
-    ("stages/train", "stages/report", "stages/benchmark", "stages/quantize"),
+    ("stages/prune", "stages/quantize", "stages/cross_validate", "stages/audit", "stages/tune"),
+    ("stages/train", "stages/report", "stages/benchmark"),
     ("stages/evaluate", "stages/export", "stages/inference", "stages/preflight"),
     ("training", "stages/dataset", "stages/select"),
     ("monitor", "checkpoint", "compat"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tao_lite.spec.load import Spec
 
 # Options that are fields of quantize_config by the same name.
-_FIELDS = ("method", "target", "max_accuracy_drop", "num_images", "image_dir")
+_FIELDS = ("method", "target", "fine_tune_epochs", "max_accuracy_drop", "num_images", "image_dir")
 
 
 @click.command()
@@ -43,6 +43,7 @@ _FIELDS = ("method", "target", "max_accuracy_drop", "num_images", "image_dir")
 @click.option(
     "--target", type=click.Choice(["CPU", "TENSORRT", "OPENVINO"]), help="What the file is for.  [default: CPU]"
 )
+@click.option("--fine_tune_epochs", type=click.IntRange(0), help="Epochs of training in INT8 if needed.  [default: 0]")
 @click.option("--max_accuracy_drop", type=float, help="Loss of top-1, or best_metric, to allow.  [default: 0.005]")
 @click.option("--num_images", type=int, help="Images to calibrate on.  [default: 256, or all if there are fewer]")
 @click.option("--image_dir", type=PATH, help="Folder of images to calibrate on.  [default: training images]")

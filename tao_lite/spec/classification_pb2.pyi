@@ -3174,6 +3174,8 @@ class QuantizeConfig(_message.Message):
     IMAGE_DIR_FIELD_NUMBER: _builtins.int
     PERCENTILE_FIELD_NUMBER: _builtins.int
     REDUCE_RANGE_FIELD_NUMBER: _builtins.int
+    FINE_TUNE_EPOCHS_FIELD_NUMBER: _builtins.int
+    FINE_TUNE_RATE_FIELD_NUMBER: _builtins.int
     method: Global___QuantizeMethod.Kind.ValueType
     """How ranges are found."""
     target: Global___QuantizeTarget.Kind.ValueType
@@ -3190,6 +3192,12 @@ class QuantizeConfig(_message.Message):
     """Percent of a tensor's values within its range, with PERCENTILE."""
     reduce_range: _builtins.bool
     """Weights from -64 to 64 instead, for CPUs without VNNI, where sums of products of 8 bits can overflow."""
+    fine_tune_epochs: _builtins.int
+    """Epochs of training in simulated INT8 where INT8 loses more than max_accuracy_drop, before layers stay in float. The
+    network in float is the teacher, unless train_config.distillation names another.
+    """
+    fine_tune_rate: _builtins.float
+    """Learning rate of that training, as a share of lr_config's."""
     def __init__(
         self,
         *,
@@ -3200,10 +3208,12 @@ class QuantizeConfig(_message.Message):
         image_dir: _builtins.str | None = ...,
         percentile: _builtins.float | None = ...,
         reduce_range: _builtins.bool | None = ...,
+        fine_tune_epochs: _builtins.int | None = ...,
+        fine_tune_rate: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["image_dir", b"image_dir", "max_accuracy_drop", b"max_accuracy_drop", "method", b"method", "num_images", b"num_images", "percentile", b"percentile", "reduce_range", b"reduce_range", "target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fine_tune_epochs", b"fine_tune_epochs", "fine_tune_rate", b"fine_tune_rate", "image_dir", b"image_dir", "max_accuracy_drop", b"max_accuracy_drop", "method", b"method", "num_images", b"num_images", "percentile", b"percentile", "reduce_range", b"reduce_range", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_dir", b"image_dir", "max_accuracy_drop", b"max_accuracy_drop", "method", b"method", "num_images", b"num_images", "percentile", b"percentile", "reduce_range", b"reduce_range", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fine_tune_epochs", b"fine_tune_epochs", "fine_tune_rate", b"fine_tune_rate", "image_dir", b"image_dir", "max_accuracy_drop", b"max_accuracy_drop", "method", b"method", "num_images", b"num_images", "percentile", b"percentile", "reduce_range", b"reduce_range", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

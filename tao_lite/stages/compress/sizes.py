@@ -23,6 +23,7 @@ from tao_lite.stages.prune.prune import prune
 from tao_lite.stages.prune.rounds import rounds
 from tao_lite.stages.prune.subject import Subject, load_subject
 from tao_lite.stages.quantize.quantize import quantize
+from tao_lite.stages.train import again
 
 _SUMMARY = "size"
 
@@ -126,7 +127,7 @@ def _train(spec: Spec, own: Run, subject: Subject) -> None:
         else:
             prune(spec, own, measure=False)
     training = retrain.spec_of(spec, subject, spec.experiment.train_config.n_epochs)
-    retrain.retrain(training, replace(own, results=own.retrained), own.pruned)
+    again.retrain(training, replace(own, results=own.retrained), own.pruned)
 
 
 def _quantised(spec: Spec, own: Run, source: Path) -> Mapping[str, Any]:

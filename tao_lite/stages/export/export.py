@@ -120,7 +120,7 @@ def make(trained: Trained, form: Form) -> Made:
     description = describe(trained, form)
     outputs = [*description.outputs, *([ACCEPTED] if rule else []), *([EMBEDDING] if form.has_embedding else [])]
     inputs = samples(form, trained.pipeline)
-    file = _exported(deployed, inputs[0], form, outputs)
+    file = _without_notes(exported(deployed, inputs[0], form, outputs).model_proto)
     if form.opset is not None:
         opset.refuse_other(file, form.opset, lambda other: _works(other.SerializeToString(), deployed, inputs))
     for key, value in {"preprocess": description.to_text(), "spec": card.public_spec(trained.found)}.items():
@@ -183,8 +183,8 @@ def shapes(form: Form, inputs: Inputs) -> tuple[dict[int, Any], ...]:
     return tuple(found)
 
 
-def _exported(deployed: nn.Module, inputs: Inputs, form: Form, outputs: Sequence[str]) -> Any:
-    """The ONNX file, as onnx's own message; of another opset than the form's where PyTorch can't convert it."""
+def exported(deployed: nn.Module, inputs: Inputs, form: Form, outputs: Sequence[str]) -> torch.onnx.ONNXProgram:
+    """The network as ONNX and as PyTorch's program; of another opset than the form's where PyTorch can't convert it."""
     # The exporter reports its progress as log lines and warnings of its own libraries.
     for library in ("torch.onnx", "onnxscript"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
@@ -202,8 +202,11 @@ def _exported(deployed: nn.Module, inputs: Inputs, form: Form, outputs: Sequence
             opset_version=form.opset,
         )
     assert program is not None
-    file = program.model_proto
-    # Which line of which file on this machine a node comes from.
+    return program
+
+
+def _without_notes(file: Any) -> Any:
+    """onnx's message without which line of which file on this machine a node comes from."""
     for part in (file.graph, *file.graph.node, *file.graph.value_info, *file.graph.input, *file.graph.output):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")

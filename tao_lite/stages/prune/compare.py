@@ -18,6 +18,7 @@ from tao_lite.stages.prune.choice import Choice, choose, target_of, with_target
 from tao_lite.stages.prune.measure import Latency
 from tao_lite.stages.prune.prune import before_and_after, cut, decision, write
 from tao_lite.stages.prune.subject import Subject, load_subject
+from tao_lite.stages.train import again
 
 # TAO's first: where no target is set, its threshold says how large the others may be. Chance needs no second ranking.
 _CONTENDERS = (
@@ -105,9 +106,9 @@ def _retrain(spec: Spec, subject: Subject, contenders: Sequence[Contender]) -> N
             continue
         run = replace(subject.run, results=subject.run.comparison(one.names[0].lower()))
         retrain.claim(run, one.subject.config, subject.source)
-        if not retrain.is_there(run.pruned, run):
+        if not again.is_there(run.pruned, run):
             write(one.subject, one.smaller, run.pruned)
-        one.retrained = float(str(retrain.retrain(training, run, run.pruned)["val_accuracy"]))
+        one.retrained = float(str(again.retrain(training, run, run.pruned)["val_accuracy"]))
 
 
 def _facts(one: Contender) -> dict[str, object]:

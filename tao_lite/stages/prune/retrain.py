@@ -1,81 +1,33 @@
-"""Training of a pruned network in a folder of its own, that goes on where it stopped and is not done twice."""
+"""Training of a pruned network: by which spec, and in which folder."""
 
-from dataclasses import replace
 from pathlib import Path
 
-from tao_lite.errors import CheckpointError, RunError
-from tao_lite.files import reading, writing
-from tao_lite.run import Run, Summary
+from tao_lite.errors import CheckpointError
+from tao_lite.files import reading
+from tao_lite.run import Run
 from tao_lite.spec import classification_pb2 as pb
-from tao_lite.spec.load import Spec, load_text
-from tao_lite.stages import preflight
+from tao_lite.spec.load import Spec
 from tao_lite.stages.prune.subject import Subject
-from tao_lite.stages.train.train import train
+from tao_lite.stages.train import again
 
 
 def spec_of(spec: Spec, subject: Subject, epochs: int) -> Spec:
     """The spec, to train the subject's network for so many epochs.
 
     Raises:
-        SpecError: it lacks what training needs.
+        SpecError: as `again.spec_of`.
     """
-    experiment = pb.Experiment()
-    experiment.CopyFrom(spec.experiment)
-    experiment.model_config.CopyFrom(subject.found.experiment.model_config)
-    experiment.ClearField("prune_config")
-    train_config = experiment.train_config
-    train_config.n_epochs = epochs
-    # A checkpoint of tao_lite comes in the place of these weights, whatever they are.
-    train_config.ClearField("pretrained_model_path")
-    if train_config.HasField("checkpoint"):
-        train_config.checkpoint.ClearField("init_epoch")
-    text = replace(spec, experiment=experiment).text()
-    return load_text(text, Path(f"{spec.path} for retraining"), check=preflight.check, running=True)
-
-
-def retrain(spec: Spec, run: Run, pruned: Path) -> Summary:
-    """Train the pruned checkpoint in the run's folder, unless that is done there; the summary is train.json.
-
-    Raises:
-        TaoLiteError: as `train`.
-        Interrupted: as `train`.
-    """
-    done = run.summary("train")
-    if is_there(done, run):
-        found: Summary = reading.read_json(done, RunError)
-        return found
-    experiment = pb.Experiment()
-    experiment.CopyFrom(spec.experiment)
-    experiment.train_config.pretrained_model_path = str(pruned.absolute())
-    summary = train(replace(spec, experiment=experiment), run)
-    run.world.barrier()
-    return summary
+    return again.spec_of(spec, subject.found.experiment.model_config, epochs)
 
 
 def claim(run: Run, config: pb.PruneConfig, source: Path) -> None:
-    """Write down what is done in the run's folder, before it is done: how the checkpoint at the source is pruned.
+    """Write down in the run's folder how the checkpoint at the source is pruned there, before it is done.
 
     Raises:
-        RunError: something else was begun there.
+        RunError: as `again.claim`.
     """
-    asked, path = pb.PruneConfig(), run.summary("settings")
+    asked = pb.PruneConfig()
     asked.CopyFrom(config)
     for name in ("model_path", "output_path"):
         asked.ClearField(name)
-    settings = {"prune_config": str(asked), "model": reading.digest(source, CheckpointError)}
-    if path.is_file() and (found := reading.read_json(path, RunError)) != settings:
-        names = " and ".join(name for name in settings if found.get(name) != settings[name])
-        raise RunError(
-            f"{run.results}: was begun with another {names}; choose another folder with -r, or delete this one"
-        )
-    run.world.barrier()
-    if run.is_main:
-        writing.write_json(path, settings)
-    run.world.barrier()
-
-
-def is_there(path: Path, run: Run) -> bool:
-    """Whether the file was there before any of the processes went on, so that all go the same way."""
-    found = path.is_file()
-    run.world.barrier()
-    return found
+    again.claim(run, {"prune_config": str(asked), "model": reading.digest(source, CheckpointError)})

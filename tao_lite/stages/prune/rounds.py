@@ -15,6 +15,7 @@ from tao_lite.spec.load import Spec
 from tao_lite.stages.prune import choice, retrain
 from tao_lite.stages.prune.prune import before_and_after, measured, prune
 from tao_lite.stages.prune.subject import Subject, load_subject
+from tao_lite.stages.train import again
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def rounds(spec: Spec, run: Run, *, measure: bool = True) -> Summary:
         share = value ** (number / subject.config.rounds)  # each round leaves the same part of what it finds
         one = Round(number, replace(run, results=run.round(number)), share)
         pruned = _prune(spec, subject, source, one)
-        accuracy = retrain.retrain(training, one.run, pruned)["val_accuracy"]
+        accuracy = again.retrain(training, one.run, pruned)["val_accuracy"]
         source = one.run.best
         changes = _changes(subject, source)
         rows.append(
@@ -76,7 +77,7 @@ def _prune(spec: Spec, subject: Subject, source: Path, one: Round) -> Path:
     if one.number > 1:
         config.ClearField("blocks")
     retrain.claim(one.run, config, source)
-    if not retrain.is_there(pruned, one.run):
+    if not again.is_there(pruned, one.run):
         config.model_path, config.output_path = str(source), str(pruned)
         if one.run.is_main:
             console.line(f"Round {one.number} of {subject.config.rounds}: to {one.share:.4f} of the original")

@@ -1,5 +1,6 @@
 """Quantise a checkpoint to an INT8 ONNX file, which is kept only if it is nearly as accurate as in FP32."""
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,17 +20,21 @@ from tao_lite.spec import schema
 from tao_lite.spec.load import Spec
 from tao_lite.spec.paths import is_deployed
 from tao_lite.stages.export import deepstream
-from tao_lite.stages.export.export import PACKAGES, Form, make, refuse_tasks, without_accepted, write_deepstream
+from tao_lite.stages.export.export import PACKAGES, Form, Made, make, refuse_tasks, without_accepted, write_deepstream
 from tao_lite.stages.quantize import calibrate, files, graph, images
 from tao_lite.stages.quantize.calibrate import Method
+from tao_lite.stages.quantize.fine_tune import fine_tune
 from tao_lite.stages.quantize.graph import INT8
 from tao_lite.stages.quantize.judge import Judge
 from tao_lite.stages.quantize.placing import Layout
 from tao_lite.stages.quantize.search import Found, Search
+from tao_lite.stages.quantize.simulate import simulation
 from tao_lite.training import runtimes
 from tao_lite.training.trained import Trained
 
 LEAST_OPSET = 13
+
+_log = logging.getLogger(__name__)
 
 
 def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
@@ -39,6 +44,7 @@ def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
         CheckpointError: the model is no checkpoint of ours.
         DataError: images to calibrate or to compare on can't be read, or are too few.
         RunError: a runtime is missing, or the file would lose more than max_accuracy_drop: nothing is written.
+        TaoLiteError, Interrupted: as `train`, where it is fine-tuned.
     """
     refuse_missing("quantize", "export", *PACKAGES)
     refuse_deployed(model)
@@ -51,28 +57,17 @@ def quantize(spec: Spec, run: Run, model: Path, form: Form) -> Summary:
     experiment, config = trained.experiment, trained.experiment.quantize_config
     _refuse_odd_form(form, config)
     labels = deepstream.labels(trained.class_names) if form.for_deepstream else ""
-    data_set = images.calibration(experiment, trained.class_names)
     with tempfile.TemporaryDirectory() as folder:
         judge = Judge.of(experiment, trained.class_names, world, Path(folder) / f"candidate{form.path.suffix}")
         made = make(trained, form)
-        network = graph.read(made.content)
-        data = loader(experiment, data_set, "eval", batch_size=calibrate.batch_size(network), seed=0, world=world)
-        seen = made.description.pipeline.preprocess if form.kind == "tensor" else torch.nn.Identity()
-        console.line(f"Calibrating on {data.num_examples} images")
-        unread = data.report.number(UNREADABLE)
-        ranges = calibrate.calibrate(network, lambda: images.arrays(data, seen, network.batch_size), _method(config))
-        num_images = data.num_examples + unread - data.report.number(UNREADABLE)
-        search = Search(
-            graph=network,
-            ranges=ranges,
-            layout=Layout(for_tensorrt=config.target == pb.QuantizeTarget.TENSORRT, reduce_range=config.reduce_range),
-            fp32=made.content,
-            judge=judge,
-            max_drop=schema.as_written(config.max_accuracy_drop),
-        )
-        found = search.run()
-    facts = {**_facts(search, found), **_settings(config), "calibration_images": num_images}
-    summary = _write(run, form, found, len(search.fp32), facts)
+        search, num_images = _calibrated(trained, made, form, judge)
+        bytes_fp32, found, tuned = len(search.fp32), search.whole(), dict[str, object]()
+        if not search.holds(found) and config.fine_tune_epochs:
+            search, found, tuned = _fine_tuned(spec, run, trained=trained, form=form, search=search, found=found)
+        if not search.holds(found):
+            found = search.spare(found)
+    facts = {**_facts(search, found), **_settings(config), "calibration_images": num_images, **tuned}
+    summary = _write(run, form, found, bytes_fp32, facts)
     if form.for_deepstream:
         write_deepstream(form, labels, f"{deepstream.config(made.description)}network-mode=1\n")  # INT8
     return summary
@@ -86,6 +81,50 @@ def _refuse_odd_form(form: Form, config: pb.QuantizeConfig) -> None:
         raise RunError(f"{form.path}: a file for OPENVINO ends in {files.IR_ENDING}, and no other does; change -o")
     if is_ir and form.for_deepstream:
         raise RunError("--gen_ds_config: DeepStream reads no file for OPENVINO; set quantize_config.target=TENSORRT")
+
+
+def _calibrated(trained: Trained, made: Made, form: Form, judge: Judge) -> tuple[Search, int]:
+    """The search for the network's file, and how many images the ranges were found on."""
+    experiment, config = trained.experiment, trained.experiment.quantize_config
+    data_set = images.calibration(experiment, trained.class_names)
+    network = graph.read(made.content)
+    batch_size = calibrate.batch_size(network)
+    data = loader(experiment, data_set, "eval", batch_size=batch_size, seed=0, world=judge.world)
+    seen = made.description.pipeline.preprocess if form.kind == "tensor" else torch.nn.Identity()
+    console.line(f"Calibrating on {data.num_examples} images")
+    unread = data.report.number(UNREADABLE)
+    ranges = calibrate.calibrate(network, lambda: images.arrays(data, seen, network.batch_size), _method(config))
+    search = Search(
+        graph=network,
+        ranges=ranges,
+        layout=Layout(for_tensorrt=config.target == pb.QuantizeTarget.TENSORRT, reduce_range=config.reduce_range),
+        fp32=made.content,
+        judge=judge,
+        max_drop=schema.as_written(config.max_accuracy_drop),
+        before=judge.evaluate(made.content, "Validation in FP32"),
+    )
+    return search, data.num_examples + unread - data.report.number(UNREADABLE)
+
+
+def _fine_tuned(
+    spec: Spec, run: Run, *, trained: Trained, form: Form, search: Search, found: Found
+) -> tuple[Search, Found, dict[str, object]]:
+    """The search for the network after its fine-tuning and its file, if that is better; and what came of it."""
+    lost, epochs = search.drop(found), spec.experiment.quantize_config.fine_tune_epochs
+    console.line(
+        f"Calibration loses {lost:.4f} of {search.metric.words}, more than max_accuracy_drop, {search.max_drop:g}"
+    )
+    computed = simulation(trained, search.graph, search.ranges, search.layout)
+    if computed.missing:
+        _log.warning("not simulated, and so not learnt: the rounding of %s", listed(computed.missing))
+    path = fine_tune(spec, run, trained, computed)
+    content = make(Trained.of(path, trained.device, spec.experiment), form).content
+    after = replace(search, graph=graph.read(content), fp32=content)
+    better = after.whole()
+    regained = lost - after.drop(better)
+    console.line(f"Fine-tuning for {epochs} epochs regained {regained:.4f} of the {lost:.4f} that calibration lost")
+    facts: dict[str, object] = {"fine_tune_epochs": epochs, "calibration_drop": lost, "regained": regained}
+    return (after, better, facts) if regained > 0 else (search, found, facts)
 
 
 def refuse_deployed(model: Path) -> None:

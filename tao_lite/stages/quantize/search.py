@@ -43,37 +43,36 @@ class Search:
     fp32: bytes
     judge: Judge
     max_drop: float
-    before: Evaluation = field(init=False)
-    """In FP32."""
+    before: Evaluation
+    """In FP32, of the network that is to be replaced."""
     divergences: dict[str, float] = field(default_factory=dict)
     """What each layer alone changes, by node; empty where nobody had to ask."""
 
-    def run(self) -> Found:
-        """A file whose loss is allowed, with as few layers in float as halving finds.
+    def whole(self) -> Found:
+        """The file with all layers in INT8."""
+        return self._with([])
+
+    def spare(self, found: Found) -> Found:
+        """A file whose loss is allowed, with as few layers in float as halving finds, where that of `found` is not.
 
         Raises:
             InaccurateError: there is none.
         """
-        self.before = self.judge.evaluate(self.fp32, "Validation in FP32")
-        found = self._with([])
-        if self._holds(found):
-            return found
         console.line(
             f"In INT8 {self.metric.words} is {self.value(found.evaluation):.4f}, {self.drop(found):.4f} worse than in "
-            "FP32: looking for the layers "
-            "that lose most, one by one"
+            "FP32: looking for the layers that lose most, one by one"
         )
         self._measure_layers()
         order = sorted(self.divergences, key=lambda layer: -self.divergences[layer])
         fails, holds = 0, self._most(order)
         if holds:
             found = self._with(order[:holds])
-        if not self._holds(found):
+        if not self.holds(found):
             raise self._refusal(found, order)
         while holds - fails > 1:
             middle = (fails + holds) // 2
             tried = self._with(order[:middle])
-            if self._holds(tried):
+            if self.holds(tried):
                 holds, found = middle, tried
             else:
                 fails = middle
@@ -97,7 +96,8 @@ class Search:
         """Name and divergence of each."""
         return {self.graph.layers[node]: self.divergences[node] for node in found.in_float}
 
-    def _holds(self, found: Found) -> bool:
+    def holds(self, found: Found) -> bool:
+        """Whether its loss is allowed."""
         return self.drop(found) <= self.max_drop + 1e-9
 
     def _with(self, in_float: Sequence[str]) -> Found:

@@ -38,6 +38,11 @@ class Phase:
     recipe: Recipe
 
 
+def as_it_is(network: nn.Module) -> nn.Module:
+    """The network."""
+    return network
+
+
 @dataclass(frozen=True, kw_only=True)
 class Phases:
     """From what phases are made; network, loaders and recipe are those of the whole network."""
@@ -48,6 +53,8 @@ class Phases:
     recipe: Recipe
     train: Loader
     val: Loader
+    computed: Callable[[nn.Module], nn.Module] = as_it_is
+    """What computes in a network's place while it trains and is validated, with its parameters."""
 
     @property
     def pipeline(self) -> Pipeline:
@@ -78,9 +85,12 @@ class Phases:
             is_frozen=is_frozen,
             network=self.network,
             trained=preparation.wrapped(
-                self.recipe.precision.cast(self.network), config, self.run, batch_size=self.train.sampler.own_batch
+                self.recipe.precision.cast(self.computed(self.network)),
+                config,
+                self.run,
+                batch_size=self.train.sampler.own_batch,
             ),
-            validated=self._averaged(self.network),
+            validated=self.computed(self._averaged(self.network)),
             frozen=frozen,
             train=self.train,
             val=self.val,

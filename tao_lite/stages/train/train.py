@@ -1,7 +1,7 @@
 """Train. Retraining is the same with a spec whose pretrained_model_path is a pruned checkpoint."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Demands:
-    """What may not be, or has to be, of an earlier run in the folder."""
+    """What is wanted beyond the spec, and what may not be, or has to be, of an earlier run in the folder."""
 
     is_fresh: bool = False  # its weights are moved aside, and the training begins anew
     same_data: bool = False  # a changed data set is refused
@@ -46,6 +46,7 @@ class Demands:
     resume: Path | None = None  # a checkpoint of a run elsewhere, to go on from where the folder has none
     mirror: str = ""  # URL of a copy to keep; a training that is a part of another stage has none
     pause_after: int | None = None  # the epoch after which it ends, though its schedule goes on; it can go on later
+    computed: Callable[[nn.Module], nn.Module] = phases.as_it_is  # see Phases
 
 
 def train(spec: Spec, run: Run, demands: Demands = Demands()) -> Summary:
@@ -107,7 +108,13 @@ def _prepare(spec: Spec, run: Run, request: StopRequest, demands: Demands, mirro
         spec=spec,
         run=run,
         phases=Phases(
-            experiment=experiment, run=run, network=network, recipe=recipe, train=train_loader, val=val_loader
+            experiment=experiment,
+            run=run,
+            network=network,
+            recipe=recipe,
+            train=train_loader,
+            val=val_loader,
+            computed=demands.computed,
         ),
         progress=progress,
         request=request,

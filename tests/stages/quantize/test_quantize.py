@@ -306,6 +306,20 @@ def test_grey_pictures_of_any_kind_are_calibrated_on(best: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_fine_tuning_mends_what_calibration_spoils(trained: Path, best: Path, tmp_path: Path) -> None:
+    """Ranges are too narrow, and the network learns to do without what they cut off."""
+    text = (trained / "spec.cfg").read_text().replace("n_epochs", "checkpoint { best_metric: LOSS } n_epochs")
+    (tmp_path / "spec.cfg").write_text(text)
+    model = Path(shutil.copy(best, tmp_path))
+    fields = ("fine_tune_epochs=3", "fine_tune_rate=1", "max_accuracy_drop=0.05", "reduce_range=true")
+    quantized(model, tmp_path, *fields, "method=PERCENTILE", "percentile=90")
+    found = json.loads((tmp_path / "quantize.json").read_text())
+    assert found["calibration_drop"] > 0.05 >= found["accuracy_drop"]
+    assert found["regained"] == found["calibration_drop"] - found["accuracy_drop"]
+    assert found["float_layers"] == {}
+    assert len((tmp_path / "fine_tune" / "training.csv").read_text().splitlines()) == 4
+
+
 def test_openvino_gets_its_own_files_through_the_same_gate(best: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     form = Form(path=tmp_path / "model.xml")
