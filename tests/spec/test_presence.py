@@ -221,7 +221,7 @@ def test_who_asks_whether_a_field_is_there_asks_of_one_whose_rule_says_what_its_
         ("compat.py", "momentum"),
         ("stages/export/card.py", "visualizer"),
         ("stages/preflight.py", "use_batch_norm"),
-        ("stages/prune/retrain.py", "checkpoint"),
+        ("stages/train/again.py", "checkpoint"),
     }
     assert ("data/augment/augment.py", "rand_augment") in asked
 
