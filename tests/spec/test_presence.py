@@ -182,7 +182,7 @@ def test_the_shown_spec_computes_the_same_whatever_field_is_left_out(
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow) if name in {"plain", "O3", "torchvision", *PRUNED} else name
+        name if name == "prune by TAYLOR" else pytest.param(name, marks=pytest.mark.slow)
         for name in {**TRAINED, **PRUNED}
         if name != "rich"
     ],
