@@ -32,6 +32,7 @@ PEERS = (experiment.PLAIN, experiment.AMP_RECIPE, experiment.TIMM)
 _COSINE = "{ cosine { learning_rate: %s soft_start: 0.1 } }"
 _ALL_KEPT = {"checkpoint": "{ keep_last: 1000 }"}
 _WHOLE = {"linear_probe": "false", "unfreeze_at_epoch": 0}
+_PLAIN = {**_WHOLE, "layer_decay": 1, "model_config.freeze_bn": "false"}
 _RATE = "{ cosine { learning_rate: %s } }"
 
 CANDIDATES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
@@ -61,7 +62,8 @@ CANDIDATES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "probe only": {"unfreeze_at_epoch": 0},
         "last block": {"recipe": "LAST_BLOCK"},
         # As a loop without any of this would be written.
-        "plain": {**_WHOLE, "layer_decay": 1, "model_config.freeze_bn": "false", "lr_config": _RATE % 0.01},
+        "plain": {**_PLAIN, "lr_config": _RATE % 0.01},
+        "plain, rate 0.003": _PLAIN,
         "no probe": _WHOLE,
         "no layer decay": {"layer_decay": 1},
         "batch norm trains": {"model_config.freeze_bn": "false"},
