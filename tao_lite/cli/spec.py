@@ -24,7 +24,7 @@ _SPARKLINE_WIDTH = 60
 _LAYOUTS = ("sample", "image_folder", "kitti", "tfrecord", "yolo", "coco", "manifest", "multitask", "webdataset")
 
 # By the names of Recipe.
-_RECIPES = ("TAO", "FROM_SCRATCH", "SMALL_DATA", "FINE_TUNE", "LAST_BLOCK")
+_RECIPES = ("TAO", "FROM_SCRATCH", "FINE_TUNE", "LAST_BLOCK")
 
 _spec = click.argument("spec", type=PATH)
 _output = click.option("-o", "--output_file", type=PATH, help="New file to write.  [default: standard output]")

@@ -1960,14 +1960,12 @@ class Recipe(_message.Message):
         """Those of NVIDIA's tutorial, whose learning rate falls to a tenth in each tenth of the run."""
         FROM_SCRATCH: Recipe._Name.ValueType  # 2
         """For a network without weights to start from."""
-        SMALL_DATA: Recipe._Name.ValueType  # 3
-        """The same where images are few, a thousand or two: smaller batches and a smoother loss."""
-        FINE_TUNE: Recipe._Name.ValueType  # 4
+        FINE_TUNE: Recipe._Name.ValueType  # 3
         """For weights of another data set (pretrained_model_path): a linear probe in the first half of the epochs, then the
         whole network, its early blocks slowly and with the means and variances that it came with (model_config.freeze_bn).
         With model_config.freeze_blocks those stay as they are, and there is no probe.
         """
-        LAST_BLOCK: Recipe._Name.ValueType  # 5
+        LAST_BLOCK: Recipe._Name.ValueType  # 4
         """The same, but only the head and the last block (model_config.trained_blocks) train, all of the time."""
 
     class Name(_Name, metaclass=_NameEnumTypeWrapper):
@@ -1979,14 +1977,12 @@ class Recipe(_message.Message):
     """Those of NVIDIA's tutorial, whose learning rate falls to a tenth in each tenth of the run."""
     FROM_SCRATCH: Recipe.Name.ValueType  # 2
     """For a network without weights to start from."""
-    SMALL_DATA: Recipe.Name.ValueType  # 3
-    """The same where images are few, a thousand or two: smaller batches and a smoother loss."""
-    FINE_TUNE: Recipe.Name.ValueType  # 4
+    FINE_TUNE: Recipe.Name.ValueType  # 3
     """For weights of another data set (pretrained_model_path): a linear probe in the first half of the epochs, then the
     whole network, its early blocks slowly and with the means and variances that it came with (model_config.freeze_bn).
     With model_config.freeze_blocks those stay as they are, and there is no probe.
     """
-    LAST_BLOCK: Recipe.Name.ValueType  # 5
+    LAST_BLOCK: Recipe.Name.ValueType  # 4
     """The same, but only the head and the last block (model_config.trained_blocks) train, all of the time."""
 
     def __init__(

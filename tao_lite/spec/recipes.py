@@ -20,15 +20,10 @@ _TEXTS = {
         reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 5e-5 }
         lr_config { step { learning_rate: 0.006 step_size: 10 gamma: 0.1 } }
     }""",
+    # Of specs/classification_spec.cfg, but for the epochs.
     "FROM_SCRATCH": """train_config {
-        n_epochs: 80 batch_size_per_gpu: 64 enable_random_crop: true
-        optimizer { sgd { momentum: 0.9 nesterov: true } }
-        reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 5e-4 }
-        lr_config { cosine { learning_rate: 0.05 soft_start: 0.1 } }
-    }""",
-    "SMALL_DATA": """train_config {
-        n_epochs: 40 batch_size_per_gpu: 32 label_smoothing: 0.1
-        optimizer { sgd { momentum: 0.9 nesterov: true } }
+        n_epochs: 80 batch_size_per_gpu: 64
+        optimizer { sgd { momentum: 0.9 } }
         reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 5e-4 }
         lr_config { cosine { learning_rate: 0.03 soft_start: 0.1 } }
     }""",

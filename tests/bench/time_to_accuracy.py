@@ -47,7 +47,7 @@ CANDIDATES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "Nesterov": {"optimizer": "{ sgd { momentum: 0.9 nesterov: true } }"},
         "rate 0.06": {"lr_config": _COSINE % 0.06},
         "batch 32": {"batch_size_per_gpu": 32},
-        "small data": {
+        "small batches, smoothing": {
             "batch_size_per_gpu": 32,
             "optimizer": "{ sgd { momentum: 0.9 nesterov: true } }",
             "label_smoothing": 0.1,

@@ -486,10 +486,10 @@ def test_init_writes_a_spec_that_loads_without_a_warning(spec: Run, layout: str,
 
 
 def test_show_says_what_is_from_a_recipe(spec: Run) -> None:
-    Path("named.cfg").write_text(GOOD.replace("n_epochs: 4", "n_epochs: 4 recipe: SMALL_DATA"))
+    Path("named.cfg").write_text(GOOD.replace("n_epochs: 4", "n_epochs: 4 recipe: FINE_TUNE"))
     code, out, _ = spec("show", "named.cfg")
     assert code == 0
-    assert "  label_smoothing: 0.1  # recipe SMALL_DATA\n" in out
+    assert "  layer_decay: 0.8  # recipe FINE_TUNE\n" in out
     assert "  n_epochs: 4  # line 6\n" in out
 
 
@@ -500,12 +500,12 @@ def test_init_takes_every_layout_of_the_schema() -> None:
 
 def test_init_takes_every_recipe_of_the_schema_and_writes_its_values(spec: Run) -> None:
     assert ["NONE", *_RECIPES] == list(pb.Recipe.Name.keys())
-    code, out, _ = spec("init", "--recipe", "small_data", "--set", "train_config.label_smoothing=0.2")
+    code, out, _ = spec("init", "--recipe", "fine_tune", "--set", "train_config.layer_decay=0.2")
     assert code == 0
-    assert "label_smoothing: 0.2\n" in out
+    assert "layer_decay: 0.2\n" in out
     assert "recipe:" not in out
     made = load_text(out, Path("made.cfg")).experiment
-    named = load_text(out.replace("train_config {", "train_config { recipe: SMALL_DATA"), Path("named.cfg")).experiment
+    named = load_text(out.replace("train_config {", "train_config { recipe: FINE_TUNE"), Path("named.cfg")).experiment
     assert [path for path, _, _ in resolved.differences(made, named)] == ["train_config.recipe"]
 
 

@@ -63,9 +63,9 @@ def test_blocks_that_the_spec_freezes_stay_as_they_are_without_a_probe(frozen: s
 
 
 def test_what_the_command_line_says_counts_as_the_spec() -> None:
-    found = examined("recipe: TAO", "", "train_config.recipe=SMALL_DATA", "train_config.label_smoothing=0.3")
-    assert found.experiment.train_config.label_smoothing == pytest.approx(0.3)
-    assert "train_config.label_smoothing" not in found.givers
+    found = examined("recipe: TAO", "", "train_config.recipe=FINE_TUNE", "train_config.layer_decay=0.3")
+    assert found.experiment.train_config.layer_decay == pytest.approx(0.3)
+    assert "train_config.layer_decay" not in found.givers
     assert "train_config.batch_size_per_gpu" in found.givers
 
 
