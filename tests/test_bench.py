@@ -146,6 +146,7 @@ def test_a_peer_learns_three_colours(colours: Path, tmp_path: Path) -> None:
     assert "fc.weight" in torch.load(tmp_path / "network.pth", weights_only=True)
 
 
+@pytest.mark.slow
 def test_contenders_answer_from_processes_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "PEERS", tmp_path)  # where no peer is installed
     rounds, missing = contest.Contest(

@@ -182,6 +182,7 @@ def test_inference_and_a_program_give_a_class_and_a_probability_for_each_task(
         network.predict([rows[0]["path"]])
 
 
+@pytest.mark.slow
 def test_a_pruned_network_keeps_its_outputs_and_is_retrained(root: Path, trained: Path, tmp_path: Path) -> None:
     pruned = tmp_path / "pruned.pth"
     tao(

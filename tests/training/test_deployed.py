@@ -123,6 +123,7 @@ def changed(path: Path, target: Path, change: Callable[[onnx.ModelProto], object
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extras", [Extras(has_embeddings=True), Extras(has_heat_maps=True)], ids=str)
 def test_what_needs_the_layers_is_refused(
     exported: Callable[[str], Path], pictures: Path, tmp_path: Path, extras: Extras
@@ -180,6 +181,7 @@ def test_the_description_says_how_pictures_are_seen_and_the_log_where_the_spec_d
     assert "was exported with true, which holds" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_package_without_a_spec_has_one_that_loads(exported: Callable[[str], Path], tmp_path: Path) -> None:
     assert "n_layers: 10" in deployed.spec(exported("pixels"))
     bare = package(exported("pixels"), tmp_path)

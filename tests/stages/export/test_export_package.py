@@ -245,6 +245,7 @@ def test_a_wrong_configuration_of_nvinfer_is_found(trained: Path, run: Run, tmp_
         nvinfer.other_answers(made, config.replace("net-scale-factor=", "net-scale-factor=-1"), wanted)
 
 
+@pytest.mark.slow
 def test_nvinfer_is_told_of_bars_which_are_black(trained: Path, run: Run, tmp_path: Path) -> None:
     path = answering(run.results, f'{RESNET} input_image_size: "3,32,48" resize_mode: LETTERBOX', "torch", None)
     network = Trained.of(path, torch.device("cpu"))

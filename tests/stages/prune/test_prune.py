@@ -133,6 +133,7 @@ def test_a_dry_run_writes_nothing(prepared: Prepared) -> None:
     assert files(run.results) == set()
 
 
+@pytest.mark.slow
 def test_the_allowed_drop_of_accuracy_is_kept(prepared: Prepared) -> None:
     _, run = spec_and_run = prepared(max_accuracy_drop=0.1, pruning_granularity=4, min_num_filters=4)
     prune(*spec_and_run)
@@ -237,6 +238,7 @@ def test_rounds_end_at_the_target_trained_and_are_not_repeated(prepared: Prepare
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in kept.items())
 
 
+@pytest.mark.slow
 def test_rounds_to_another_target_want_another_folder(prepared: Prepared) -> None:
     rounds(*prepared(target_ratio=0.5, rounds=1, retrain_epochs=1), measure=False)
     with pytest.raises(RunError, match=r"rounds/1: was begun with another prune_config; choose another folder"):
@@ -387,6 +389,7 @@ def test_the_command_line_refuses_with_exit_2_and_no_traceback(
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_the_command_line_goes_its_rounds(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     best, asked = trained / "weights" / "best.pth", ("--rounds", "1", "--retrain_epochs", "1", "--target_macs", "0.5")
     with pytest.raises(SystemExit) as stopped:
@@ -472,6 +475,7 @@ def test_channels_come_in_what_the_processor_computes_at_once_unless_the_spec_sa
     assert latency.granularity(pb.PruneConfig(target_latency="0.5", runtime=pb.Runtime.ONNXRUNTIME), cuda) == width
 
 
+@pytest.mark.slow
 def test_blocks_go_before_channels_and_the_target_is_of_the_whole(tmp_path: Path) -> None:
     config = 'arch: "resnet" n_layers: 18 use_batch_norm: true input_image_size: "3,32,32"'
     source = answering(tmp_path, config, "torch")

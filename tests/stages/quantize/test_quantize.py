@@ -216,6 +216,7 @@ def test_a_class_without_a_calibration_image_is_named(
     assert "no calibration image is of class green: how the network sees it was not measured" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
@@ -320,6 +321,7 @@ def test_fine_tuning_mends_what_calibration_spoils(trained: Path, best: Path, tm
     assert len((tmp_path / "fine_tune" / "training.csv").read_text().splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_openvino_gets_its_own_files_through_the_same_gate(best: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     form = Form(path=tmp_path / "model.xml")

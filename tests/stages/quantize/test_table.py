@@ -29,8 +29,6 @@ from tests.pruning.test_table import SETTINGS, SIZES, VARIANTS
 
 Array = npt.NDArray[Any]
 
-QUICK = ("squeezenet",)
-
 
 def pictures(colours: Path, size: int) -> Tensor:
     """Eight of each colour, normalised."""
@@ -57,17 +55,12 @@ def answers(content: bytes, images: Array) -> Array:
     return np.asarray(np.log(found))
 
 
-SLOW = ("mobilenet_v1", "resnet", "mobilenet_v2", "efficientnet_b0", "timm")
+SOME = ("squeezenet", "mobilenet_v1", "resnet", "mobilenet_v2", "efficientnet_b0", "timm")
 """Those that stand for the others, of which EVERYTHING tries each."""
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *QUICK,
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ((*SETTINGS, *VARIANTS) if EVERYTHING else SLOW)),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", (*SETTINGS, *VARIANTS) if EVERYTHING else SOME)
 def test_every_architecture_is_quantised(name: str, colours: Path, tmp_path: Path) -> None:
     """All of it, and a few layers alone: errors of 8 bits grow in a random network as they don't in a trained one."""
     images = pictures(colours, SIZES.get(name, 64))

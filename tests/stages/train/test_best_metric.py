@@ -45,6 +45,7 @@ def test_by_the_loss_the_best_network_is_the_one_with_the_least(
     assert f"Best epoch {best} of {len(losses)}: validation loss {min(losses):.4f}, top-1 " in said
 
 
+@pytest.mark.slow
 def test_macro_f1_is_told_wherever_accuracy_is(
     colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
