@@ -23,7 +23,8 @@ from tests.conftest import EVERYTHING
 from tests.pruning.test_table import SETTINGS
 from tests.stages.quantize.test_table import checkpoint, pictures
 
-NAMES = ("efficientnet_b0",) if not EVERYTHING else tuple(SETTINGS)
+# Of timm: a network that has squeeze-and-excitation and gates, and is small.
+NAMES = (*SETTINGS, "timm") if EVERYTHING else ("timm",)
 
 
 def read_by_layers(file: onnx.ModelProto, images: npt.NDArray[Any]) -> dict[str, Tensor]:
