@@ -37,7 +37,7 @@ def _network(experiment: pb.Experiment) -> Iterator[Finding]:
     architecture = architectures.find(model)
     # The blocks of other libraries' networks are known only when these are built.
     if "/" not in model.arch:
-        yield from _unknown_blocks(model, architecture.blocks(model))
+        yield from _odd_blocks(model, architecture.blocks(model))
     if "use_batch_norm" in architecture.switches and not model.HasField("use_batch_norm"):
         text = "unset means no batch normalisation, as in TAO; most networks want use_batch_norm: true"
         yield Finding(Level.WARNING, "model_config.use_batch_norm", text)
@@ -47,7 +47,7 @@ def _network(experiment: pb.Experiment) -> Iterator[Finding]:
             yield Finding(Level.WARNING, f"model_config.{field.name}", f"has no effect {why}")
 
 
-def _unknown_blocks(model: pb.ModelConfig, blocks: Collection[int]) -> Iterator[Finding]:
+def _odd_blocks(model: pb.ModelConfig, blocks: Collection[int]) -> Iterator[Finding]:
     unknown = sorted(set(model.freeze_blocks) - set(blocks))
     if unknown:
         ignored, known = (", ".join(map(str, numbers)) for numbers in (unknown, blocks))

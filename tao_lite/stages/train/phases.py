@@ -145,7 +145,7 @@ def apply(experiment: pb.Experiment, network: nn.Module, *, is_frozen: bool) -> 
         numbers = blocks
     elif model.trained_blocks and not model.freeze_blocks:
         numbers = list(blocks)[: -model.trained_blocks]
-    exact = compat.is_exact(experiment) and not is_probe
+    exact = compat.is_exact(experiment) and bool(model.freeze_blocks) and not is_probe
     return freeze.freeze(network, blocks, numbers if is_frozen else (), model.freeze_bn, exact=exact)
 
 
