@@ -50,7 +50,7 @@ def _spec(spec: Spec, trained: Trained) -> Spec:
     experiment.CopyFrom(spec.experiment)
     training = experiment.train_config
     # These would train something else than the whole network, or at another size than the simulated one's.
-    for field in ("recipe", "linear_probe", "unfreeze_at_epoch", "progressive_resize"):
+    for field in ("linear_probe", "unfreeze_at_epoch", "progressive_resize"):
         training.ClearField(field)
     training.precision = pb.Precision.FP32  # fewer digits do not hold the levels
     if not training.HasField("distillation"):

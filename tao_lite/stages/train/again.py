@@ -29,6 +29,8 @@ def spec_of(spec: Spec, model_config: pb.ModelConfig, epochs: int) -> Spec:
         experiment.ClearField(field)
     train_config = experiment.train_config
     train_config.n_epochs = epochs
+    # What it says is written out; what a stage has cleared would come back.
+    train_config.ClearField("recipe")
     # A checkpoint of tao_lite comes in the place of these weights, whatever they are.
     train_config.ClearField("pretrained_model_path")
     if train_config.HasField("checkpoint"):
