@@ -70,6 +70,7 @@ def check(files: tuple[Path, ...], stage: str, overrides: tuple[str, ...], as_js
 def show(spec: Path, overrides: tuple[str, ...]) -> None:
     """Print the spec with every default filled in and the origin of each value. The output is a spec."""
     from tao_lite import compat
+    from tao_lite.spec import classification_pb2 as pb
     from tao_lite.spec import paths, resolved, starting
 
     report = _report(spec, overrides)
@@ -81,10 +82,10 @@ def show(spec: Path, overrides: tuple[str, ...]) -> None:
         if written.get(path) != run.get(path):
             return "compat: TAO_EXACT"
         place = report.places.get(path)
-        if not place:
-            return "default"
-        if path in report.givers:
-            return report.givers[path]
+        if path in report.by_recipe:
+            return f"recipe {pb.Recipe.Name.Name(report.experiment.train_config.recipe)}"
+        if not place or path in report.assumed:
+            return f"{report.family}'s default" if place else "default"
         return f"line {place.line}{', converted' * (place.line in converted)}" if place.line else "--set"
 
     click.echo("\n".join([*starting.HEADER, f"# Resolved from {spec}", ""]))

@@ -1,7 +1,7 @@
 """Spec file to Spec: read, parse, convert old spellings, override, bind, check; all problems at once."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -75,10 +75,11 @@ class Examined:
     places: Places = field(default_factory=dict)
     findings: Sequence[Finding] = ()
     replaced: paths.Replaced = field(default_factory=dict)
-    # Another family than ours whose words the file has.
+    # Another family than ours whose words the file has, and our fields that are its defaults.
     family: str = ""
-    # Of fields that the file leaves out and that have another value than the schema's: from where, in words.
-    givers: Mapping[str, str] = field(default_factory=dict)
+    assumed: frozenset[str] = frozenset()
+    # Fields that the recipe says.
+    by_recipe: frozenset[str] = frozenset()
 
     @property
     def problems(self) -> list[Finding]:
@@ -164,7 +165,7 @@ def examine(
         for override in given.overrides:
             _override(tree, override)
         notes += dialects.convert(tree) if given.overrides else []
-        recipe = recipes.complete(tree)
+        by_recipe = recipes.complete(tree)
         bound = bind(tree)
         foreign = other_task(text, path) if bound.problems else None
     except TextFormatError as stop:
@@ -178,11 +179,11 @@ def examine(
         return Examined(path, findings=_in_order(bound.problems))
     asked = (STAGES[stage].asks_as or stage) if stage else ""
     found = _judged(path, bound, [*notes, *given.findings], asked, check)
-    givers = {field_path: f"recipe {name}" for field_path, name in recipe.items()}
-    givers |= dict.fromkeys(given.assumed, f"{given.family}'s default")
-    # What surprises is what the user wrote.
-    findings = [one for one in found.findings if one.level != Level.WARNING or one.path not in recipe]
-    return replace(found, findings=given.named(findings), family=given.family, givers=givers)
+    # Only what the user wrote is worth a warning.
+    findings = [one for one in found.findings if one.level != Level.WARNING or one.path not in by_recipe]
+    return replace(
+        found, findings=given.named(findings), family=given.family, assumed=given.assumed, by_recipe=by_recipe
+    )
 
 
 def _bounded(tree: list[Field]) -> list[Field]:

@@ -12,6 +12,12 @@ from tao_lite.spec.text.syntax import Field, Scalar
 FINE_TUNE = "FINE_TUNE"
 _MOST_DIGITS = 10
 
+# Batches this small have means and variances of their own, which few steps don't make good: batch norm keeps its own.
+_FROM_WEIGHTS = """
+        n_epochs: 6 batch_size_per_gpu: 16
+        optimizer { sgd { momentum: 0.9 nesterov: true } }
+        reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 1e-4 }
+"""
 _TEXTS = {
     # Of NVIDIA's tutorial.
     "TAO": """train_config {
@@ -27,33 +33,26 @@ _TEXTS = {
         reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 5e-4 }
         lr_config { cosine { learning_rate: 0.03 soft_start: 0.1 } }
     }""",
-    # Batches this small have means and variances of their own, which few steps don't make good.
-    FINE_TUNE: """model_config { freeze_bn: true } train_config {
-        n_epochs: 6 batch_size_per_gpu: 16 layer_decay: 0.8
-        optimizer { sgd { momentum: 0.9 nesterov: true } }
-        reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 1e-4 }
-        lr_config { cosine { learning_rate: 0.003 } }
-    }""",
-    "LAST_BLOCK": """model_config { trained_blocks: 1 freeze_bn: true } train_config {
-        n_epochs: 6 batch_size_per_gpu: 16
-        optimizer { sgd { momentum: 0.9 nesterov: true } }
-        reg_config { type: "L2" scope: "Conv2D,Dense" weight_decay: 1e-4 }
-        lr_config { cosine { learning_rate: 0.01 } }
-    }""",
+    FINE_TUNE: f"""model_config {{ freeze_bn: true }} train_config {{
+        {_FROM_WEIGHTS} layer_decay: 0.8 lr_config {{ cosine {{ learning_rate: 0.003 }} }}
+    }}""",
+    "LAST_BLOCK": f"""model_config {{ trained_blocks: 1 freeze_bn: true }} train_config {{
+        {_FROM_WEIGHTS} lr_config {{ cosine {{ learning_rate: 0.01 }} }}
+    }}""",
 }
 
 
-def complete(tree: list[Field]) -> dict[str, str]:
-    """Add the fields of the spec's recipe that it leaves out, in the place of the recipe's name.
+def complete(tree: list[Field]) -> frozenset[str]:
+    """Add the fields of the spec's recipe that it leaves out, in the place of the recipe's name; their paths.
 
-    Gives the name for the path of each of them. A field that the spec has keeps its value, and of several that exclude
-    each other the one that the spec has. A name that is none is left for `bind` to refuse.
+    A field that the spec has keeps its value, and of several that exclude each other the one that the spec has. A name
+    that is none is left for `bind` to refuse.
     """
     train = _block(tree, "train_config")
     found = _field(train, "recipe")
     name = found.value.text if found and isinstance(found.value, Scalar) else ""
     if not found or name not in _TEXTS:
-        return {}
+        return frozenset()
     more = syntax.parse(_TEXTS[name])
     model = _block(tree, "model_config")
     if name == FINE_TUNE and not (_field(model, "freeze_blocks") or _field(model, "trained_blocks")):
@@ -61,7 +60,7 @@ def complete(tree: list[Field]) -> dict[str, str]:
         theirs += syntax.parse(f"linear_probe: true unfreeze_at_epoch: {_num_epochs(train, theirs) // 2 + 1}")
     for one in syntax.walk(more):
         one.place = one.value_place = found.value_place
-    return dict.fromkeys(_merge(tree, more, schema.EXPERIMENT, ""), name)
+    return frozenset(_merge(tree, more, schema.EXPERIMENT, ""))
 
 
 def _merge(own: list[Field], more: list[Field], block: Descriptor, path: str) -> Iterator[str]:
