@@ -66,12 +66,12 @@ CANDIDATES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "plain, rate 0.003": _PLAIN,
         "no probe": _WHOLE,
         "no layer decay": {"layer_decay": 1},
-        "batch norm trains": {"model_config.freeze_bn": "false"},
         "average": {"ema_decay": 0.95},
         "interpolation": _ALL_KEPT,
         "soup": _ALL_KEPT,
         "rate 0.001": {"lr_config": _RATE % 0.001},
         "rate 0.01": {"lr_config": _RATE % 0.01},
+        "rate 0.01, batch norm trains": {"lr_config": _RATE % 0.01, "model_config.freeze_bn": "false"},
         "growing": {"progressive_resize": "{ }"},
     },
 }
